@@ -1,0 +1,33 @@
+//! Table `data_keys`: one wrapped data key an owner.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::sealing::{DataKey, KeyRing, WrappedKey};
+use crate::{
+    error::{Error, Result},
+    types::Random,
+};
+
+/// Makes and stores a data key for a new owner.
+pub async fn create_in_txn(txn: &mut PgConnection, ring: &KeyRing, owner: Uuid, random: Random) -> Result<DataKey> {
+    let (key, wrapped) = ring.generate(owner, random)?;
+    sqlx::query!(
+        "INSERT INTO data_keys (owner_id, kek_id, wrapped) VALUES ($1, $2, $3)",
+        owner,
+        wrapped.kek_id,
+        wrapped.wrapped
+    )
+    .execute(txn)
+    .await?;
+    Ok(key)
+}
+
+/// The data key of `owner`. An owner without one is a defect: its secrets are lost.
+pub async fn get(connection: &mut PgConnection, ring: &KeyRing, owner: Uuid) -> Result<DataKey> {
+    let wrapped = sqlx::query_as!(WrappedKey, "SELECT kek_id, wrapped FROM data_keys WHERE owner_id = $1", owner)
+        .fetch_optional(connection)
+        .await?
+        .ok_or_else(|| Error::defect(format!("{owner} has no data key")))?;
+    ring.unwrap(owner, &wrapped)
+}

@@ -1,0 +1,40 @@
+//! What goes wrong between Freehold and the control database, in the domain's words.
+
+use crate::error::Error;
+
+impl From<sqlx::Error> for Error {
+    /// A control database that is away, starting, full or slow is a 503; everything else is a defect.
+    fn from(error: sqlx::Error) -> Self {
+        if is_unavailable(&error) {
+            let detail = "the control database cannot be reached; try again shortly";
+            return Self::unavailable("control_database_unavailable", detail, anyhow::Error::from(error));
+        }
+        // PostgreSQL's DETAIL quotes rows: only its message, code and constraint go on to the log.
+        match error.as_database_error() {
+            Some(cause) => Self::defect(format!(
+                "control database: {} (SQLSTATE {}, constraint {})",
+                cause.message(),
+                cause.code().unwrap_or_default(),
+                cause.constraint().unwrap_or("none"),
+            )),
+            None => Self::internal(error),
+        }
+    }
+}
+
+/// Connection trouble, and the SQLSTATE classes 08 (connection), 53 (resources) and 57 (operator intervention,
+/// statement timeout included), and 55P03 (lock timeout): PostgreSQL manual, appendix A.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+        sqlx::Error::Database(cause) => cause
+            .code()
+            .is_some_and(|code| code == "55P03" || ["08", "53", "57"].iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
+}
+
+/// The name of the constraint that a statement broke, if it broke one.
+pub(super) fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|cause| cause.constraint())
+}

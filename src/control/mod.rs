@@ -1,0 +1,24 @@
+//! The control database: what Freehold knows about servers, tenants and the work under way. The only sqlx.
+//!
+//! One file a table. Functions take a connection and do one thing; the use case that calls them opens and ends
+//! the transaction, and `_in_txn` says that a function needs one. Statements are checked against the schema
+//! when Freehold is compiled. A missing row is an `Option`; a broken constraint becomes the error of its field
+//! right here. It holds no customer data and, but for what [`sealing`] sealed, no secrets.
+
+pub mod audit;
+pub mod data_keys;
+pub mod idempotency;
+pub mod listener;
+pub mod migration_files;
+pub mod operations;
+pub mod plans;
+pub mod sealing;
+pub mod secrets;
+pub mod servers;
+pub mod signing_keys;
+pub mod tenants;
+
+mod errors;
+mod pool;
+
+pub use pool::{ControlDb, Settings, describe_metrics};

@@ -1,0 +1,134 @@
+//! Connections to the control database: few, bounded in time, and never handed on inside a transaction.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    Connection, PgConnection, PgPool, Postgres, Row, Transaction,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
+};
+
+use crate::error::Result;
+
+/// How long a request waits for a connection (promises.md, table of waits).
+const CHECKOUT: Duration = Duration::from_secs(1);
+/// How many times as long a change waits.
+const CHANGE_PATIENCE: u32 = 5;
+
+/// Where the control database is and who asks.
+#[derive(Debug)]
+pub struct Settings {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The role that owns the database.
+    pub role: String,
+    /// Its password.
+    pub password: SecretString,
+    /// The database's name.
+    pub database: String,
+    /// Whether to speak TLS, checking chain and host name. The alternative is plaintext.
+    pub verify_tls: bool,
+    /// Authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The most connections at once.
+    pub max_connections: u32,
+    /// Shown in `pg_stat_activity` and in PostgreSQL's log.
+    pub application_name: String,
+}
+
+/// The pool of connections to the control database. Clones share it.
+#[derive(Clone, Debug)]
+pub struct ControlDb {
+    pool: PgPool,
+}
+
+impl ControlDb {
+    /// A pool that connects when it is first used: Freehold starts, and says what is wrong, while the control
+    /// database is still away.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            // Kept open: under load a new connection could take longer than a request may wait.
+            .min_connections(settings.max_connections / 2)
+            .acquire_timeout(CHECKOUT)
+            .idle_timeout(Duration::from_mins(1))
+            .max_lifetime(Duration::from_mins(30))
+            .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
+            .connect_lazy_with(options(settings));
+        Self { pool }
+    }
+
+    /// A connection for single statements.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction; dropped without a commit it is rolled back. Changes wait longer for a connection than
+    /// reads: a burst of them is served in turn, not refused.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        for _ in 1..CHANGE_PATIENCE {
+            match self.pool.begin().await {
+                Err(sqlx::Error::PoolTimedOut) => {}
+                begun => return Ok(begun?),
+            }
+        }
+        Ok(self.pool.begin().await?)
+    }
+
+    /// Whether the control database answers, within a second.
+    pub async fn ping(&self) -> Result<()> {
+        let mut connection = self.acquire().await?;
+        Ok(connection.ping().await?)
+    }
+
+    /// Writes how many connections are open and idle to the metrics.
+    pub fn record_gauges(&self) {
+        metrics::gauge!("freehold_control_connections").set(f64::from(self.pool.size()));
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        metrics::gauge!("freehold_control_connections_idle").set(f64::from(idle));
+    }
+
+    /// Closes the pool and waits for its connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+fn options(settings: &Settings) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&settings.host)
+        .port(settings.port)
+        .username(&settings.role)
+        .password(settings.password.expose_secret())
+        .database(&settings.database)
+        .ssl_mode(if settings.verify_tls { PgSslMode::VerifyFull } else { PgSslMode::Disable })
+        .application_name(&settings.application_name)
+        .options([("statement_timeout", "5s"), ("lock_timeout", "3s"), ("idle_in_transaction_session_timeout", "10s")]);
+    match &settings.ca_file {
+        Some(file) => options.ssl_root_cert(file),
+        None => options,
+    }
+}
+
+/// sqlx up to 0.9.0 returns a connection inside an open transaction when `begin()` is cancelled. Outside one,
+/// a statement's own time is its transaction's; inside, the transaction is older. Such a connection is closed,
+/// which rolls back; so is one that fails to answer. The simple protocol is needed: in the extended one, parsing
+/// begins the transaction and executing takes a later time.
+async fn is_outside_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()");
+    asked.fetch_one(connection).await?.try_get(0)
+}
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    metrics::describe_gauge!("freehold_control_connections", "connections to the control database");
+    metrics::describe_gauge!("freehold_control_connections_idle", "connections to the control database not in use");
+}

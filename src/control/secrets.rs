@@ -1,0 +1,102 @@
+//! Table `secrets`: sealed values, one an owner and purpose.
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{
+    data_keys,
+    sealing::{DataKey, KeyRing},
+};
+use crate::error::{Error, Result};
+
+/// What a secret is for. Part of the associated data under which it is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The password of a server's administrative role.
+    ServerAdminPassword,
+    /// The password of a tenant's login role.
+    TenantDatabasePassword,
+    /// The first administrator's password, until the operation that creates the tenant has hashed it.
+    FirstAdminPassword,
+    /// The first administrator's invitation, so that a repeated request gets the same answer.
+    FirstAdminInvitation,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ServerAdminPassword => "server_admin_password",
+            Self::TenantDatabasePassword => "tenant_database_password",
+            Self::FirstAdminPassword => "first_admin_password",
+            Self::FirstAdminInvitation => "first_admin_invitation",
+        }
+    }
+}
+
+/// Seals `value` with the owner's `key` and stores it, in place of an earlier one.
+pub async fn put(
+    connection: &mut PgConnection,
+    key: &DataKey,
+    owner: Uuid,
+    purpose: Purpose,
+    value: &SecretString,
+) -> Result<()> {
+    let sealed = key.seal(purpose.as_str(), value.expose_secret().as_bytes())?;
+    sqlx::query!(
+        "INSERT INTO secrets (owner_id, purpose, sealed) VALUES ($1, $2, $3)
+         ON CONFLICT (owner_id, purpose) DO UPDATE SET sealed = excluded.sealed, updated_at = now()",
+        owner,
+        purpose.as_str(),
+        sealed
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The owner's secret for `purpose`, opened.
+pub async fn get(
+    connection: &mut PgConnection,
+    ring: &KeyRing,
+    owner: Uuid,
+    purpose: Purpose,
+) -> Result<Option<SecretString>> {
+    let query =
+        sqlx::query_scalar!("SELECT sealed FROM secrets WHERE owner_id = $1 AND purpose = $2", owner, purpose.as_str());
+    let Some(sealed) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let key = data_keys::get(connection, ring, owner).await?;
+    let opened = key.open(purpose.as_str(), &sealed)?;
+    let text = String::from_utf8(opened.expose_secret().clone()).map_err(|_| Error::defect("a secret is not text"))?;
+    Ok(Some(SecretString::from(text)))
+}
+
+/// The owner's secret for `purpose`, which must be there.
+pub async fn require(
+    connection: &mut PgConnection,
+    ring: &KeyRing,
+    owner: Uuid,
+    purpose: Purpose,
+) -> Result<SecretString> {
+    let secret = get(connection, ring, owner, purpose).await?;
+    secret.ok_or_else(|| Error::defect(format!("{owner} has no secret {}", purpose.as_str())))
+}
+
+/// Forgets the owner's secret for `purpose`.
+pub async fn delete(connection: &mut PgConnection, owner: Uuid, purpose: Purpose) -> Result<()> {
+    sqlx::query!("DELETE FROM secrets WHERE owner_id = $1 AND purpose = $2", owner, purpose.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Owners of secrets that are neither a server nor a tenant: what `fsck` calls orphan secrets.
+pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<Uuid>> {
+    let query = sqlx::query_scalar!(
+        "SELECT owner_id FROM data_keys k
+         WHERE NOT EXISTS (SELECT FROM tenants t WHERE t.id = k.owner_id)
+           AND NOT EXISTS (SELECT FROM servers s WHERE s.id = k.owner_id)
+         ORDER BY owner_id"
+    );
+    Ok(query.fetch_all(connection).await?)
+}

@@ -1,0 +1,174 @@
+//! Table `servers`: the PostgreSQL servers that hold tenant databases.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::errors::constraint;
+use crate::{
+    error::{Error, FieldError, Result},
+    types::ServerId,
+};
+
+/// A registered server. Its administrative password is a secret of its own: see [`super::secrets`].
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Unique name: lower-case letters, digits and hyphens.
+    pub name: String,
+    /// Whether it holds the platform tenant and nothing else.
+    pub is_platform: bool,
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The administrative role: CREATEDB and CREATEROLE, never superuser.
+    pub admin_role: String,
+    /// The database that the administrative role connects to for work on the server as a whole.
+    pub maintenance_db: String,
+    /// `verify-full` or `disable`.
+    pub tls: String,
+    /// Where it stands, for placement.
+    pub region: Option<String>,
+    /// Free labels.
+    pub labels: serde_json::Value,
+    /// The most sessions that all replicas together hold in its tenant databases.
+    pub connection_budget: i32,
+    /// Whether it takes no new tenants.
+    pub cordoned: bool,
+    /// PostgreSQL's version number: 150018 is 15.18.
+    pub version_num: i32,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+}
+
+struct Row {
+    id: uuid::Uuid,
+    name: String,
+    purpose: String,
+    host: String,
+    port: i32,
+    admin_role: String,
+    maintenance_db: String,
+    tls: String,
+    region: Option<String>,
+    labels: serde_json::Value,
+    connection_budget: i32,
+    cordoned: bool,
+    version_num: i32,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Row> for Server {
+    fn from(row: Row) -> Self {
+        Self {
+            id: ServerId::from_uuid(row.id),
+            name: row.name,
+            is_platform: row.purpose == "platform",
+            host: row.host,
+            // The table's own check keeps it within a port's range.
+            port: u16::try_from(row.port).unwrap_or_default(),
+            admin_role: row.admin_role,
+            maintenance_db: row.maintenance_db,
+            tls: row.tls,
+            region: row.region,
+            labels: row.labels,
+            connection_budget: row.connection_budget,
+            cordoned: row.cordoned,
+            version_num: row.version_num,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// Registers a server. A taken name or address is an error on its field.
+/// `system_identifier` is PostgreSQL's own name for the cluster.
+pub async fn insert_in_txn(txn: &mut PgConnection, server: &Server, system_identifier: i64) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO servers (id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels,
+                              connection_budget, version_num, system_identifier)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        server.id.uuid(),
+        server.name,
+        if server.is_platform { "platform" } else { "tenants" },
+        server.host,
+        i32::from(server.port),
+        server.admin_role,
+        server.maintenance_db,
+        server.tls,
+        server.region,
+        server.labels,
+        server.connection_budget,
+        server.version_num,
+        system_identifier
+    )
+    .execute(txn)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("servers_name_key") => Error::conflict("server_name_taken", "another server has this name"),
+        Some("servers_host_port_key" | "servers_system_identifier_key") => {
+            Error::conflict("server_registered", "a server at this address is registered already")
+        }
+        Some("servers_name_check") => invalid_name().into(),
+        _ => error.into(),
+    })?;
+    Ok(())
+}
+
+/// Judges a server's name by the rule of the table, for those who have to know before they write.
+///
+/// # Errors
+/// `invalid_format` on `name`.
+pub fn check_name(name: &str) -> Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=63).contains(&name.len()) && name.bytes().all(is_plain);
+    let ends = name.starts_with(|first: char| first.is_ascii_lowercase()) && !name.ends_with('-');
+    if fits && ends { Ok(()) } else { Err(invalid_name().into()) }
+}
+
+fn invalid_name() -> FieldError {
+    let rule = "must be 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter and not ending with a hyphen";
+    FieldError::new("name", "invalid_format", rule)
+}
+
+/// The server with this id.
+pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<Server>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
+                cordoned, version_num, created_at
+         FROM servers WHERE id = $1",
+        id.uuid()
+    );
+    Ok(query.fetch_optional(connection).await?.map(Server::from))
+}
+
+/// All servers by name, the platform server first.
+pub async fn list(connection: &mut PgConnection) -> Result<Vec<Server>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
+                cordoned, version_num, created_at
+         FROM servers ORDER BY purpose, name"
+    );
+    Ok(query.fetch_all(connection).await?.into_iter().map(Server::from).collect())
+}
+
+/// The server for a new tenant: of those that take tenants and fit the wishes, the one with the fewest.
+/// `FOR KEY SHARE` keeps it registered until the tenant's row refers to it.
+pub async fn place_in_txn(
+    txn: &mut PgConnection,
+    name: Option<&str>,
+    region: Option<&str>,
+) -> Result<Option<ServerId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT s.id FROM servers s
+         WHERE s.purpose = 'tenants' AND NOT s.cordoned
+           AND ($1::text IS NULL OR s.name = $1) AND ($2::text IS NULL OR s.region = $2)
+         ORDER BY (SELECT count(*) FROM tenants t WHERE t.server_id = s.id AND t.state <> 'deleted'), s.name
+         LIMIT 1 FOR KEY SHARE OF s",
+        name,
+        region
+    );
+    Ok(query.fetch_optional(txn).await?.map(ServerId::from_uuid))
+}

@@ -1,0 +1,301 @@
+//! Table `tenants`: who they are, where they live, what state they are in.
+//!
+//! Every change raises `revision` and notifies all replicas (a trigger does both). `epoch` rises only when
+//! cached knowledge about sessions and rights must die: see [`raise_epoch`].
+
+use std::{fmt, str::FromStr};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::errors::constraint;
+use crate::{
+    error::{Error, FieldError, Result},
+    types::{DisplayName, ServerId, Slug, TenantId},
+};
+
+/// A tenant, as the control database knows it.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its id; also names its database.
+    pub id: TenantId,
+    /// Its public name.
+    pub slug: Slug,
+    /// Its name for people.
+    pub name: String,
+    /// Whether it is the platform tenant, whose users are the operators.
+    pub is_platform: bool,
+    /// Where it is in its life.
+    pub state: TenantState,
+    /// The name of its plan.
+    pub plan: String,
+    /// Where its database is.
+    pub server_id: ServerId,
+    /// The newest migration applied to its database.
+    pub schema_version: i32,
+    /// Rises whenever cached knowledge about sessions and rights must die.
+    pub epoch: i64,
+    /// Rises with every change of the row.
+    pub revision: i64,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Where a tenant is in its life (design.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantState {
+    /// Its database is being made.
+    Provisioning,
+    /// It serves.
+    Active,
+    /// Refused until an operator resumes it.
+    Suspended,
+    /// Dumped and dropped; can be woken.
+    Archived,
+    /// Within its grace time.
+    Deleting,
+    /// A tombstone that keeps the slug reserved.
+    Deleted,
+}
+
+impl TenantState {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Provisioning, "provisioning"),
+        (Self::Active, "active"),
+        (Self::Suspended, "suspended"),
+        (Self::Archived, "archived"),
+        (Self::Deleting, "deleting"),
+        (Self::Deleted, "deleted"),
+    ];
+
+    /// The state as the interfaces spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, text)| text)
+    }
+}
+
+impl fmt::Display for TenantState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for TenantState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|(_, name)| *name == text).map(|(state, _)| *state);
+        found.ok_or_else(|| Error::defect(format!("unknown tenant state {text}")))
+    }
+}
+
+/// A tenant that is about to be.
+#[derive(Clone, Debug)]
+pub struct NewTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its public name.
+    pub slug: Slug,
+    /// Its name for people.
+    pub name: DisplayName,
+    /// Whether it is the platform tenant.
+    pub is_platform: bool,
+    /// The name of its plan.
+    pub plan: String,
+    /// Where its database will be.
+    pub server_id: ServerId,
+}
+
+/// What a page of tenants is chosen by.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Part of the slug or the name, whatever the case.
+    pub q: Option<String>,
+    /// Only these states' tenants.
+    pub state: Option<TenantState>,
+    /// Only this plan's tenants.
+    pub plan: Option<String>,
+    /// Only this server's tenants.
+    pub server_id: Option<ServerId>,
+}
+
+struct Row {
+    id: uuid::Uuid,
+    slug: String,
+    name: String,
+    kind: String,
+    state: String,
+    plan: String,
+    server_id: uuid::Uuid,
+    schema_version: i32,
+    epoch: i64,
+    revision: i64,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Tenant {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: TenantId::from_uuid(row.id),
+            slug: Slug::from_stored(&row.slug).map_err(Error::internal)?,
+            name: row.name,
+            is_platform: row.kind == "platform",
+            state: row.state.parse()?,
+            plan: row.plan,
+            server_id: ServerId::from_uuid(row.server_id),
+            schema_version: row.schema_version,
+            epoch: row.epoch,
+            revision: row.revision,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Records a tenant in state `provisioning`. A taken slug is a conflict, an unknown plan an error on its field.
+pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Tenant> {
+    let query = sqlx::query_as!(
+        Row,
+        "INSERT INTO tenants (id, slug, name, kind, state, plan, server_id)
+         VALUES ($1, $2, $3, $4, 'provisioning', $5, $6)
+         RETURNING id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at",
+        new.id.uuid(),
+        new.slug.as_str(),
+        new.name.as_str(),
+        if new.is_platform { "platform" } else { "customer" },
+        new.plan,
+        new.server_id.uuid()
+    );
+    let row = query.fetch_one(txn).await.map_err(|error| match constraint(&error) {
+        Some("tenants_slug_key") => Error::conflict("slug_taken", "another tenant has this slug"),
+        Some("tenants_platform_key") => Error::conflict("already_bootstrapped", "there is a platform tenant already"),
+        Some("tenants_plan_fkey") => FieldError::new("plan", "unknown_plan", "there is no such plan").into(),
+        _ => error.into(),
+    })?;
+    row.try_into()
+}
+
+/// The tenant with this id.
+pub async fn get(connection: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
+         FROM tenants WHERE id = $1",
+        id.uuid()
+    );
+    query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
+}
+
+/// The tenant with this slug.
+pub async fn by_slug(connection: &mut PgConnection, slug: &Slug) -> Result<Option<Tenant>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
+         FROM tenants WHERE slug = $1",
+        slug.as_str()
+    );
+    query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
+}
+
+/// The platform tenant, once `bootstrap` has made it.
+pub async fn platform(connection: &mut PgConnection) -> Result<Option<Tenant>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
+         FROM tenants WHERE kind = 'platform'"
+    );
+    query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
+}
+
+/// Every tenant whose revision is above `revision`, in the order of their revisions.
+pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Result<Vec<Tenant>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
+         FROM tenants WHERE revision > $1 ORDER BY revision",
+        revision
+    );
+    query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
+}
+
+/// A page of customers' tenants, newest first: at most `limit` of those before `before` (time and id of the
+/// last one seen).
+pub async fn page(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<(DateTime<Utc>, TenantId)>,
+    limit: i64,
+) -> Result<Vec<Tenant>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
+         FROM tenants
+         WHERE kind = 'customer'
+           AND ($1::text IS NULL OR slug ILIKE $1 OR name ILIKE $1)
+           AND ($2::text IS NULL OR state = $2)
+           AND ($3::text IS NULL OR plan = $3)
+           AND ($4::uuid IS NULL OR server_id = $4)
+           AND ($5::timestamptz IS NULL OR (created_at, id) < ($5, $6))
+         ORDER BY created_at DESC, id DESC LIMIT $7",
+        filter.q.as_deref().map(contains),
+        filter.state.map(TenantState::as_str),
+        filter.plan,
+        filter.server_id.map(ServerId::uuid),
+        before.map(|(at, _)| at),
+        before.map(|(_, id)| id.uuid()),
+        limit
+    );
+    query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
+}
+
+/// How many customers' tenants `filter` admits.
+pub async fn count(connection: &mut PgConnection, filter: &Filter) -> Result<i64> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tenants
+         WHERE kind = 'customer'
+           AND ($1::text IS NULL OR slug ILIKE $1 OR name ILIKE $1)
+           AND ($2::text IS NULL OR state = $2)
+           AND ($3::text IS NULL OR plan = $3)
+           AND ($4::uuid IS NULL OR server_id = $4)"#,
+        filter.q.as_deref().map(contains),
+        filter.state.map(TenantState::as_str),
+        filter.plan,
+        filter.server_id.map(ServerId::uuid)
+    );
+    Ok(query.fetch_one(connection).await?)
+}
+
+/// Opens a provisioned tenant for requests. Touches no row when it is open already.
+pub async fn activate(connection: &mut PgConnection, id: TenantId, schema_version: i32) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tenants SET state = 'active', schema_version = $2, epoch = epoch + 1
+         WHERE id = $1 AND state = 'provisioning'",
+        id.uuid(),
+        schema_version
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes every replica forget what it cached about the tenant's sessions and rights. The new epoch.
+pub async fn raise_epoch(connection: &mut PgConnection, id: TenantId) -> Result<i64> {
+    let query = sqlx::query_scalar!("UPDATE tenants SET epoch = epoch + 1 WHERE id = $1 RETURNING epoch", id.uuid());
+    Ok(query.fetch_one(connection).await?)
+}
+
+/// A LIKE pattern for texts that contain `text` as it stands.
+fn contains(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
