@@ -1,0 +1,28 @@
+//! Passwords and tokens.
+
+use std::time::Duration;
+
+use super::source::Reader;
+
+/// Passwords and tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityConfig {
+    /// How many passwords are hashed at once. Each takes a core for some 50 ms and 19 MiB.
+    pub hash_concurrency: u32,
+    /// How long a session lives without use.
+    pub session_idle: Duration,
+    /// How long an invitation can be accepted.
+    pub invitation: Duration,
+}
+
+impl IdentityConfig {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, |cores| u32::try_from(cores.get()).unwrap_or(2));
+        let hours = |n: u32| Duration::from_secs(u64::from(n) * 3_600);
+        Self {
+            hash_concurrency: reader.number("password_hash_concurrency", cores, 1..=256),
+            session_idle: hours(reader.number("session_idle_hours", 24 * 14, 1..=24 * 90)),
+            invitation: hours(reader.number("invitation_hours", 24 * 7, 1..=24 * 30)),
+        }
+    }
+}
