@@ -1,0 +1,127 @@
+//! Databases: made closed from a template, restricted, opened last.
+//!
+//! A row in `pg_database` becomes visible when its copy is complete, so a database that is there is whole: it is
+//! adopted. The one exception is what an interrupted DROP leaves behind, and that is dropped again.
+
+use tokio_postgres::error::SqlState;
+
+use super::{DatabaseInfo, MARK, OWNER_ROLE, ServerAdmin, is_sqlstate, quote_ident, quote_literal, roles::is_taken};
+use crate::{
+    error::{Error, Result},
+    types::DbName,
+};
+
+/// A look, a drop or a lost race, and the look that settles it.
+const OBSERVATIONS: usize = 3;
+
+impl ServerAdmin {
+    /// Makes the tenant's database as a clone of `template`, closed to everybody, or adopts the one that is there.
+    ///
+    /// # Errors
+    /// `database_taken` when one of that name belongs to somebody else; `tenant_database_unavailable` while the
+    /// template or the name is in use.
+    pub async fn ensure_database(&self, name: DbName, template: &str) -> Result<()> {
+        let source = format!("TEMPLATE {}", quote_ident(template)?);
+        self.ensure_closed_database(&name.to_string(), &source).await
+    }
+
+    /// Takes the database from PUBLIC, gives CONNECT to its tenant alone, and marks it as Freehold's.
+    pub async fn restrict_database(&self, name: DbName) -> Result<()> {
+        let name = name.to_string();
+        self.close_to_public(&name).await?;
+        let quoted = quote_ident(&name)?;
+        self.batch_execute(&format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}")).await?;
+        self.mark_database(&name).await
+    }
+
+    /// Lets sessions in: the last step of making a database.
+    pub async fn open_database(&self, name: DbName) -> Result<()> {
+        self.alter_database(&name.to_string(), "ALLOW_CONNECTIONS true").await
+    }
+
+    /// Makes an empty database to build a template in: UTF-8, closed to everybody but the owner and those who
+    /// inherit from it.
+    ///
+    /// The locale is the one that the server was initialised with, its operator's choice; where that is not of
+    /// UTF-8 it is `C`, the one locale that goes with every encoding on every platform.
+    pub async fn create_template(&self, name: &str) -> Result<()> {
+        let sql = "SELECT pg_encoding_to_char(encoding) = 'UTF8' FROM pg_database WHERE datname = 'template0'";
+        let utf8: bool = self.query_one(sql, &[]).await?.try_get(0)?;
+        let locale = if utf8 { "" } else { " LOCALE 'C' LOCALE_PROVIDER libc" };
+        self.ensure_closed_database(name, &format!("TEMPLATE template0 ENCODING 'UTF8'{locale}")).await?;
+        self.close_to_public(name).await?;
+        self.alter_database(name, "ALLOW_CONNECTIONS true").await
+    }
+
+    /// Shuts a template for good: no session can enter, so none can stand in the way of a clone.
+    pub async fn close_template(&self, name: &str) -> Result<()> {
+        self.alter_database(name, "ALLOW_CONNECTIONS false").await?;
+        self.alter_database(name, "IS_TEMPLATE true").await
+    }
+
+    /// Marks the database as Freehold's.
+    pub async fn mark_database(&self, name: &str) -> Result<()> {
+        let ddl = format!("COMMENT ON DATABASE {} IS {}", quote_ident(name)?, quote_literal(MARK)?);
+        Ok(self.batch_execute(&ddl).await?)
+    }
+
+    /// Drops a template that was not finished, or is no longer wanted. Sessions in it are an error, not cut.
+    ///
+    /// # Errors
+    /// `database_taken` when it belongs to somebody else.
+    pub async fn drop_template(&self, name: &str) -> Result<()> {
+        let Some(found) = self.database(name).await? else { return Ok(()) };
+        check_owner(&found)?;
+        if !found.is_interrupted_drop() {
+            self.alter_database(name, "ALLOW_CONNECTIONS false").await?;
+            self.alter_database(name, "IS_TEMPLATE false").await?;
+        }
+        self.drop_database(name).await
+    }
+
+    async fn ensure_closed_database(&self, name: &str, source: &str) -> Result<()> {
+        let (quoted, owner) = (quote_ident(name)?, quote_ident(OWNER_ROLE)?);
+        let create = format!("CREATE DATABASE {quoted} {source} OWNER {owner} ALLOW_CONNECTIONS false");
+        for _ in 0..OBSERVATIONS {
+            match self.database(name).await? {
+                Some(found) if found.is_interrupted_drop() => self.drop_interrupted(&found).await?,
+                Some(found) => return check_owner(&found),
+                None => match self.batch_execute(&create).await {
+                    Err(error) if is_taken(&error) => {}
+                    made => return Ok(made?),
+                },
+            }
+        }
+        Err(super::errors::unavailable(anyhow::anyhow!("{name} appears and disappears: somebody else works on it")))
+    }
+
+    async fn close_to_public(&self, name: &str) -> Result<()> {
+        Ok(self.batch_execute(&format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quote_ident(name)?)).await?)
+    }
+
+    async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
+        Ok(self.batch_execute(&format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?)).await?)
+    }
+
+    async fn drop_interrupted(&self, found: &DatabaseInfo) -> Result<()> {
+        check_owner(found)?;
+        tracing::warn!(database = found.name, "dropping what an interrupted drop left behind");
+        self.drop_database(&found.name).await
+    }
+
+    async fn drop_database(&self, name: &str) -> Result<()> {
+        match self.batch_execute(&format!("DROP DATABASE {}", quote_ident(name)?)).await {
+            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_DATABASE) => Ok(()),
+            dropped => Ok(dropped?),
+        }
+    }
+}
+
+/// Whether the database that is there is Freehold's, and so can be the one that was meant.
+fn check_owner(found: &DatabaseInfo) -> Result<()> {
+    if found.owner == OWNER_ROLE {
+        return Ok(());
+    }
+    let detail = format!("a database {} is there already and does not belong to Freehold", found.name);
+    Err(Error::conflict("database_taken", detail))
+}

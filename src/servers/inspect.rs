@@ -1,0 +1,155 @@
+//! What is really there: read-only answers for fsck, for the isolation check and for every step that looks
+//! before it acts.
+
+use tokio_postgres::Row;
+
+use super::{MARK, ServerAdmin};
+use crate::{error::Result, types::DbName};
+
+/// A database of the server, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent property in PostgreSQL's catalogue")]
+pub struct DatabaseInfo {
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether sessions may enter.
+    pub allow_connections: bool,
+    /// Whether it is protected from being dropped and may be cloned.
+    pub is_template: bool,
+    /// Sessions at most; -1 is no limit, -2 an interrupted DROP.
+    pub conn_limit: i32,
+    /// Whether it carries Freehold's mark.
+    pub marked: bool,
+    /// Whether PUBLIC may connect.
+    pub public_connect: bool,
+    /// Whether PUBLIC may make temporary tables.
+    pub public_temp: bool,
+}
+
+impl DatabaseInfo {
+    /// Whether a DROP was cut off: nobody can connect, all that is left is to drop it again.
+    #[must_use]
+    pub const fn is_interrupted_drop(&self) -> bool {
+        self.conn_limit == -2
+    }
+
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            owner: row.try_get("owner")?,
+            allow_connections: row.try_get("datallowconn")?,
+            is_template: row.try_get("datistemplate")?,
+            conn_limit: row.try_get("datconnlimit")?,
+            marked: row.try_get("marked")?,
+            public_connect: row.try_get("public_connect")?,
+            public_temp: row.try_get("public_temp")?,
+        })
+    }
+}
+
+/// A login role whose name is a tenant's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of PostgreSQL's independent role attributes")]
+pub struct RoleInfo {
+    /// Its name.
+    pub name: String,
+    /// SUPERUSER.
+    pub superuser: bool,
+    /// CREATEDB.
+    pub createdb: bool,
+    /// CREATEROLE.
+    pub createrole: bool,
+    /// REPLICATION.
+    pub replication: bool,
+    /// BYPASSRLS.
+    pub bypassrls: bool,
+    /// LOGIN.
+    pub can_login: bool,
+    /// The roles it is a direct member of.
+    pub member_of: Vec<String>,
+    /// Whether it carries Freehold's mark.
+    pub marked: bool,
+}
+
+impl RoleInfo {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            superuser: row.try_get("rolsuper")?,
+            createdb: row.try_get("rolcreatedb")?,
+            createrole: row.try_get("rolcreaterole")?,
+            replication: row.try_get("rolreplication")?,
+            bypassrls: row.try_get("rolbypassrls")?,
+            can_login: row.try_get("rolcanlogin")?,
+            member_of: row.try_get("member_of")?,
+            marked: row.try_get("marked")?,
+        })
+    }
+}
+
+/// An empty `datacl` means the built-in defaults, which let PUBLIC in: `acldefault` spells them out.
+const DATABASES: &str = "
+    SELECT d.datname::text AS name, pg_get_userbyid(d.datdba)::text AS owner, d.datallowconn, d.datistemplate,
+           d.datconnlimit, coalesce(shobj_description(d.oid, 'pg_database') = $1, false) AS marked,
+           coalesce(bool_or(acl.privilege_type = 'CONNECT'), false) AS public_connect,
+           coalesce(bool_or(acl.privilege_type = 'TEMPORARY'), false) AS public_temp
+      FROM pg_database d
+      LEFT JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) acl ON acl.grantee = 0
+     WHERE $2::text IS NULL OR d.datname = $2
+     GROUP BY d.oid, d.datname, d.datdba, d.datallowconn, d.datistemplate, d.datconnlimit
+     ORDER BY d.datname";
+
+const TENANT_ROLES: &str = "
+    SELECT r.rolname::text AS name, r.rolsuper, r.rolcreatedb, r.rolcreaterole, r.rolreplication, r.rolbypassrls,
+           r.rolcanlogin, coalesce(shobj_description(r.oid, 'pg_authid') = $1, false) AS marked,
+           ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                  WHERE m.member = r.oid ORDER BY 1) AS member_of
+      FROM pg_roles r
+     WHERE starts_with(r.rolname::text, $2)
+     ORDER BY r.rolname";
+
+impl ServerAdmin {
+    /// All databases of the server, by name.
+    pub async fn list_databases(&self) -> Result<Vec<DatabaseInfo>> {
+        self.query(DATABASES, &[&MARK, &None::<&str>]).await?.iter().map(DatabaseInfo::from_row).collect()
+    }
+
+    /// One database, if it is there.
+    pub async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>> {
+        self.query_opt(DATABASES, &[&MARK, &Some(name)]).await?.as_ref().map(DatabaseInfo::from_row).transpose()
+    }
+
+    /// All roles whose name is a tenant's, by name.
+    pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
+        self.query(TENANT_ROLES, &[&MARK, &DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
+    }
+
+    /// PostgreSQL's own name for the cluster, drawn when it was made.
+    pub async fn system_identifier(&self) -> Result<i64> {
+        Ok(self.query_one("SELECT system_identifier FROM pg_control_system()", &[]).await?.try_get(0)?)
+    }
+
+    /// How many sessions are in the database.
+    pub async fn sessions_in(&self, database: &str) -> Result<i64> {
+        // Databases of other users' sessions are visible to everybody; only their queries are not.
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1";
+        Ok(self.query_one(sql, &[&database]).await?.try_get(0)?)
+    }
+
+    /// How many sessions in tenant databases sit idle inside a transaction, or `None` where the administrative
+    /// role may not see it (`GRANT pg_read_all_stats TO …` lets it).
+    pub async fn idle_in_transaction(&self) -> Result<Option<i64>> {
+        let sql = "SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN
+                       (SELECT count(*) FROM pg_stat_activity
+                         WHERE starts_with(datname::text, $1) AND state LIKE 'idle in transaction%') END";
+        Ok(self.query_one(sql, &[&DbName::PREFIX]).await?.try_get(0)?)
+    }
+
+    /// How many prepared transactions there are in tenant databases. Freehold makes none.
+    pub async fn prepared_transactions(&self) -> Result<i64> {
+        let sql = "SELECT count(*) FROM pg_prepared_xacts WHERE starts_with(database::text, $1)";
+        Ok(self.query_one(sql, &[&DbName::PREFIX]).await?.try_get(0)?)
+    }
+}

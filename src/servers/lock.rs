@@ -1,0 +1,93 @@
+//! Advisory locks on a server: who may change a tenant or build a template right now.
+//!
+//! A lock belongs to the session that took it, which is the session that runs the DDL: a replica that lost it
+//! lost its connection too, so a stale one is refused by the server and not by a clock. Advisory locks are
+//! scoped to a database: all administrative sessions of a server use its one maintenance database.
+//!
+//! Waiting is a loop of tries. `pg_advisory_lock()` would hold a snapshot while it waits, and deadlock with
+//! CREATE INDEX CONCURRENTLY.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ServerAdmin;
+use crate::{error::Result, types::TenantId};
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a lock guards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockKey {
+    /// One tenant's database and role.
+    Tenant(TenantId),
+    /// The building of the template database of this name.
+    Template(String),
+    /// The server's shared roles.
+    Roles,
+}
+
+impl LockKey {
+    /// The first 64 bits of SHA-256 over `freehold:<kind>:<name>`. Two keys that collided would only wait for
+    /// each other.
+    fn number(&self) -> i64 {
+        let text = match self {
+            Self::Tenant(id) => format!("freehold:tenant:{id}"),
+            Self::Template(name) => format!("freehold:template:{name}"),
+            Self::Roles => "freehold:roles:".to_owned(),
+        };
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
+    }
+}
+
+impl ServerAdmin {
+    /// Takes the tenant's lock for as long as this session lives, or answers `false` after `wait`.
+    pub async fn lock_tenant(&self, tenant: TenantId, wait: Duration) -> Result<bool> {
+        self.lock(&LockKey::Tenant(tenant), wait).await
+    }
+
+    /// Takes a lock until [`unlock`](Self::unlock) or the end of this session, or answers `false` after `wait`.
+    pub async fn lock(&self, key: &LockKey, wait: Duration) -> Result<bool> {
+        let deadline = Instant::now() + wait;
+        loop {
+            if self.query_one("SELECT pg_try_advisory_lock($1)", &[&key.number()]).await?.try_get(0)? {
+                return Ok(true);
+            }
+            if Instant::now() + PAUSE > deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends this role's idle sessions whose `application_name` holds `name`: those of a replica that was stopped
+    /// and would otherwise keep its locks for as long as its machine keeps the connection. A session that is
+    /// executing something is left to finish. Answers how many were ended.
+    pub async fn end_idle_sessions(&self, name: &str) -> Result<i64> {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE usename = current_user AND pid <> pg_backend_pid() AND state = 'idle'
+              AND position($1 IN application_name) > 0";
+        Ok(self.query_one(sql, &[&name]).await?.try_get(0)?)
+    }
+
+    /// Gives a lock back.
+    pub async fn unlock(&self, key: &LockKey) -> Result<()> {
+        self.execute("SELECT pg_advisory_unlock($1)", &[&key.number()]).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_stable_and_apart() {
+        // Replicas of different releases must agree: this number may never change.
+        assert_eq!(LockKey::Roles.number(), 8_533_114_485_873_483_253);
+        let id: TenantId = "ten_0190b6a4c1e87d3f8a2b5c6d7e8f9012".parse().unwrap();
+        assert_ne!(LockKey::Tenant(id).number(), LockKey::Template(id.to_string()).number());
+        assert_ne!(LockKey::Roles.number(), LockKey::Template(String::new()).number());
+    }
+}

@@ -1,0 +1,36 @@
+//! The administration of one PostgreSQL server with its administrative credential: roles, databases, grants.
+//!
+//! The credential has CREATEDB and CREATEROLE and is never a superuser's; it is used here alone. The data path
+//! ([`Connector`] with a tenant's own [`Credentials`]) shares nothing with it but how a connection is made.
+//!
+//! Every change observes the world first and can be repeated: what is already as it should be is adopted.
+//! A [`ServerAdmin`] is one dedicated session, so its advisory locks guard exactly the statements that run on
+//! it, and die with it. A database is made closed, taken from PUBLIC, granted to its tenant and opened last.
+//!
+//! This module must never see a slug, write a plain password into SQL, or drop a database that does not belong
+//! to [`OWNER_ROLE`].
+
+mod address;
+mod admin;
+mod connect;
+mod databases;
+mod errors;
+mod identifier;
+mod inspect;
+mod lock;
+mod preflight;
+mod roles;
+mod scram;
+
+pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
+pub use admin::{ServerAdmin, ServerVersion};
+pub use connect::{CONNECT_TIMEOUT, Connection, Connector};
+pub use errors::{constraint, is_sqlstate};
+pub use identifier::{quote_ident, quote_literal};
+pub use inspect::{DatabaseInfo, RoleInfo};
+pub use lock::LockKey;
+pub use roles::{OWNER_ROLE, TENANT_ROLE};
+pub use scram::verifier;
+
+/// The comment by which Freehold knows its own databases and roles. What lacks it is somebody else's.
+pub const MARK: &str = "managed by freehold";

@@ -1,0 +1,171 @@
+//! Roles: two that a server's tenant databases share, and one login a tenant.
+//!
+//! `freehold_owner` owns every object and runs migrations; `freehold_tenant` holds the rights on rows through
+//! default privileges, so that a clone of the template needs no granting; a tenant's login is a member of the
+//! latter and of nothing else. A role is never given SUPERUSER, CREATEDB, CREATEROLE, REPLICATION or BYPASSRLS,
+//! and one that has SUPERUSER, REPLICATION or BYPASSRLS (which only a superuser can take away) is not adopted.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_postgres::error::SqlState;
+
+use super::{Credentials, LockKey, MARK, ServerAdmin, is_sqlstate, quote_ident, quote_literal, verifier};
+use crate::{
+    error::{Error, Result},
+    types::{DbName, Random},
+};
+
+/// Owns all objects in tenant databases and runs their migrations. Cannot log in. It inherits, because the
+/// schema `public` belongs to `pg_database_owner`, of which a database's owner is a silent member.
+pub const OWNER_ROLE: &str = "freehold_owner";
+/// Holds the tenants' rights on rows. Cannot log in.
+pub const TENANT_ROLE: &str = "freehold_tenant";
+
+/// A tenant's sessions on its server, all replicas together: the backstop behind the pools' own budget.
+const CONNECTION_LIMIT: u16 = 100;
+/// Waits on the data path (docs: the table of waits).
+const TENANT_SETTINGS: [(&str, &str); 4] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("search_path", "public"),
+];
+/// Long enough for another replica to make two roles.
+const ROLES_WAIT: Duration = Duration::from_secs(10);
+/// What every server has and Freehold has no use for being open.
+const SHARED_DATABASES: [&str; 2] = ["postgres", "template1"];
+
+impl ServerAdmin {
+    /// Makes the shared roles, this session's membership in the owner, and closes `postgres` and `template1` to
+    /// PUBLIC. Answers with those of the two that stay open because only their owner could close them.
+    pub async fn ensure_roles(&self) -> Result<Vec<String>> {
+        if !self.lock(&LockKey::Roles, ROLES_WAIT).await? {
+            return Err(super::errors::unavailable(anyhow::anyhow!("another session holds the lock on the roles")));
+        }
+        let made = self.ensure_shared_roles().await;
+        self.unlock(&LockKey::Roles).await?;
+        made?;
+        self.close_shared_databases().await
+    }
+
+    /// Makes or adopts the tenant's login and sets its password, limits and membership.
+    ///
+    /// # Errors
+    /// `role_unsafe` when a role of that name has rights that Freehold cannot take away.
+    pub async fn ensure_tenant_role(&self, name: DbName, password: &SecretString) -> Result<()> {
+        let name = name.to_string();
+        let secret = quote_literal(&verifier(password))?;
+        let attributes = format!("LOGIN INHERIT CONNECTION LIMIT {CONNECTION_LIMIT} PASSWORD {secret}");
+        self.ensure_role(&name, &attributes).await?;
+        self.batch_execute(&tenant_role_ddl(&name, self.version().has_membership_options())?).await?;
+        Ok(())
+    }
+
+    /// Makes or adopts a login that can become the owner and nothing else, with a new password: migrations run in
+    /// its session, so that one which resets its role is left with nothing. The caller holds a lock on `name`.
+    pub async fn ensure_builder(&self, name: &str) -> Result<Credentials> {
+        let password = SecretString::from(Random.token());
+        let secret = quote_literal(&verifier(&password))?;
+        self.ensure_role(name, &format!("LOGIN INHERIT CONNECTION LIMIT 2 PASSWORD {secret}")).await?;
+        let options = if self.version().has_membership_options() { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+        let grant = format!("GRANT {} TO {}{options}", quote_ident(OWNER_ROLE)?, quote_ident(name)?);
+        self.batch_execute(&format!("{}; {grant}", comment_ddl(name)?)).await?;
+        Ok(Credentials { role: name.to_owned(), password })
+    }
+
+    /// Drops the login again. Fails when something belongs to it: then a migration did not stay the owner.
+    pub async fn drop_builder(&self, name: &str) -> Result<()> {
+        Ok(self.batch_execute(&format!("DROP ROLE IF EXISTS {}", quote_ident(name)?)).await?)
+    }
+
+    async fn ensure_shared_roles(&self) -> Result<()> {
+        for name in [OWNER_ROLE, TENANT_ROLE] {
+            self.ensure_role(name, "NOLOGIN INHERIT").await?;
+            self.batch_execute(&comment_ddl(name)?).await?;
+        }
+        let owner = quote_ident(OWNER_ROLE)?;
+        let options = if self.version().has_membership_options() { " WITH INHERIT TRUE, SET TRUE" } else { "" };
+        self.batch_execute(&format!("GRANT {owner} TO CURRENT_USER{options}")).await?;
+        Ok(())
+    }
+
+    /// Makes the role, or gives the one that is there the same attributes.
+    async fn ensure_role(&self, name: &str, attributes: &str) -> Result<()> {
+        let role = quote_ident(name)?;
+        if !self.adoptable(name).await? {
+            let create = format!(
+                "CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {attributes}"
+            );
+            match self.batch_execute(&create).await {
+                Err(error) if is_taken(&error) => {}
+                made => return Ok(made?),
+            }
+        }
+        self.batch_execute(&format!("ALTER ROLE {role} NOCREATEDB NOCREATEROLE {attributes}")).await?;
+        Ok(())
+    }
+
+    /// Whether the role is there, and harmless.
+    async fn adoptable(&self, name: &str) -> Result<bool> {
+        let sql = "SELECT rolsuper OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = $1";
+        match self.query_opt(sql, &[&name]).await? {
+            None => Ok(false),
+            Some(row) if row.try_get::<_, bool>(0)? => Err(Error::conflict(
+                "role_unsafe",
+                format!("the role {name} is there already and has rights that only a superuser can take away"),
+            )),
+            Some(_) => Ok(true),
+        }
+    }
+
+    async fn close_shared_databases(&self) -> Result<Vec<String>> {
+        // A REVOKE by somebody else than the owner only warns: ask who owns, and look at what became of it.
+        let sql = "SELECT datname::text FROM pg_database WHERE datname = ANY($1) AND pg_has_role(datdba, 'USAGE')";
+        for row in self.query(sql, &[&SHARED_DATABASES.as_slice()]).await? {
+            let name = quote_ident(row.try_get(0)?)?;
+            self.batch_execute(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await?;
+        }
+        let open = |info: &super::DatabaseInfo| {
+            SHARED_DATABASES.contains(&info.name.as_str()) && (info.public_connect || info.public_temp)
+        };
+        Ok(self.list_databases().await?.into_iter().filter(open).map(|info| info.name).collect())
+    }
+}
+
+/// Somebody else made it between the look and the statement (the index answers when both were under way).
+pub(super) fn is_taken(error: &tokio_postgres::Error) -> bool {
+    [SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]
+        .iter()
+        .any(|state| is_sqlstate(error, state))
+}
+
+fn comment_ddl(role: &str) -> Result<String> {
+    Ok(format!("COMMENT ON ROLE {} IS {}", quote_ident(role)?, quote_literal(MARK)?))
+}
+
+fn tenant_role_ddl(name: &str, membership_options: bool) -> Result<String> {
+    let role = quote_ident(name)?;
+    // A tenant uses the rights on rows and never becomes the role that holds them.
+    let options = if membership_options { " WITH INHERIT TRUE, SET FALSE" } else { "" };
+    let mut ddl = vec![format!("GRANT {} TO {role}{options}", quote_ident(TENANT_ROLE)?)];
+    for (setting, value) in TENANT_SETTINGS {
+        ddl.push(format!("ALTER ROLE {role} SET {} = {}", quote_ident(setting)?, quote_literal(value)?));
+    }
+    ddl.push(comment_ddl(name)?);
+    Ok(ddl.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_role_gets_its_membership_limits_and_mark() {
+        let ddl = tenant_role_ddl("tenant_a", true).unwrap();
+        assert!(ddl.starts_with("GRANT \"freehold_tenant\" TO \"tenant_a\" WITH INHERIT TRUE, SET FALSE; "));
+        assert!(ddl.contains("ALTER ROLE \"tenant_a\" SET \"statement_timeout\" = '10s'"));
+        assert!(ddl.ends_with("COMMENT ON ROLE \"tenant_a\" IS 'managed by freehold'"));
+        assert!(!tenant_role_ddl("tenant_a", false).unwrap().contains(" WITH "));
+    }
+}
