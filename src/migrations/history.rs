@@ -1,0 +1,111 @@
+//! What a database says was applied to it, and whether that agrees with a set.
+//!
+//! refinery keeps the history and compares checksums, but panics on a row that was edited by hand and skips a gap
+//! without a word: so the rows are read and judged here before it is let at them.
+
+use chrono::DateTime;
+use refinery_core::Migration;
+use tokio_postgres::{Client, Row};
+
+use crate::error::{Error, Result};
+
+/// Where refinery keeps the history: `version, name, applied_on, checksum`.
+pub const HISTORY_TABLE: &str = "refinery_schema_history";
+
+/// The versions that a database has, without gaps and equal to the set as far as the two overlap.
+pub(super) struct History {
+    /// 0 when nothing was applied.
+    pub(super) version: i32,
+}
+
+impl History {
+    /// Reads the history and compares it with `migrations` (ordered, from version 1). A database that is ahead
+    /// of the set is fine: an older program meets it during every rolling update.
+    pub(super) async fn read(client: &Client, migrations: &[Migration]) -> Result<Self> {
+        let there: bool =
+            client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY_TABLE]).await?.try_get(0)?;
+        if !there {
+            return Ok(Self { version: 0 });
+        }
+        let sql = format!("SELECT version, name, applied_on, checksum FROM {HISTORY_TABLE} ORDER BY version");
+        let mut version = 0;
+        for row in client.query(&sql, &[]).await? {
+            version += 1;
+            Applied::from_row(&row)?.check(version, migrations)?;
+        }
+        Ok(Self { version })
+    }
+}
+
+struct Applied {
+    version: i32,
+    name: String,
+    time: String,
+    checksum: String,
+}
+
+impl Applied {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            version: row.try_get("version")?,
+            name: row.try_get("name")?,
+            time: row.try_get("applied_on")?,
+            checksum: row.try_get("checksum")?,
+        })
+    }
+
+    fn check(&self, expected: i32, migrations: &[Migration]) -> Result<()> {
+        let wrong = |what: &str| Err(Error::defect(format!("the schema history says V{}: {what}", self.version)));
+        if self.version != expected {
+            return wrong("versions before it are missing");
+        }
+        if DateTime::parse_from_rfc3339(&self.time).is_err() || self.checksum.parse::<u64>().is_err() {
+            return wrong("the row was edited by hand");
+        }
+        match migrations.iter().find(|migration| migration.version() == self.version) {
+            Some(known) if known.name() != self.name => wrong("another migration was applied under this version"),
+            Some(known) if known.checksum().to_string() != self.checksum => {
+                wrong("the migration was changed after it was applied")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Vec<Migration> {
+        vec![Migration::unapplied("V1__a", "SELECT 1").unwrap()]
+    }
+
+    fn applied(version: i32) -> Applied {
+        Applied {
+            version,
+            name: "a".into(),
+            time: "2026-01-01T00:00:00Z".into(),
+            checksum: known()[0].checksum().to_string(),
+        }
+    }
+
+    #[test]
+    fn the_same_migration_and_a_newer_one_are_fine() {
+        assert!(applied(1).check(1, &known()).is_ok());
+        assert!(applied(2).check(2, &known()).is_ok());
+    }
+
+    #[test]
+    fn every_disagreement_is_told() {
+        for wrong in [
+            Applied { version: 3, ..applied(3) },
+            Applied { name: "b".into(), ..applied(1) },
+            Applied { checksum: "1".into(), ..applied(1) },
+            Applied { checksum: "x".into(), ..applied(1) },
+            Applied { time: "yesterday".into(), ..applied(1) },
+        ] {
+            let expected = wrong.version.min(2);
+            assert!(wrong.check(expected, &known()).is_err(), "{} {}", wrong.version, wrong.name);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+-- People and how they prove who they are, in the tenant's own database. The platform tenant holds the
+-- operators in the same tables, so identity is written once.
+
+CREATE TABLE roles (
+    name        text PRIMARY KEY CHECK (name ~ '^[a-z][a-z0-9_-]{1,62}$'),
+    -- What the role may do, as resource:action. Built-in roles take theirs from the program.
+    permissions text[] NOT NULL DEFAULT '{}',
+    built_in    boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO roles (name, built_in) VALUES ('owner', true), ('admin', true), ('member', true), ('viewer', true);
+
+CREATE TABLE users (
+    id                uuid PRIMARY KEY,
+    email             text NOT NULL CONSTRAINT users_email_key UNIQUE CHECK (email = lower(email)),
+    name              text NOT NULL,
+    role              text NOT NULL CONSTRAINT users_role_fkey REFERENCES roles (name),
+    active            boolean NOT NULL DEFAULT true,
+    email_verified_at timestamptz,
+    version           bigint NOT NULL DEFAULT 1,
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now()
+);
+
+-- Kept apart from users, so that a query for people cannot fetch a hash by accident.
+CREATE TABLE credentials (
+    user_id       uuid PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
+    changed_at    timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE sessions (
+    id              uuid PRIMARY KEY,
+    user_id         uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- Each refresh token is derived from the one before it with this key: a parallel use can be given the
+    -- same successor although only hashes of tokens are stored.
+    rotation_key    bytea NOT NULL CHECK (length(rotation_key) = 32),
+    ip              inet,
+    user_agent      text CHECK (length(user_agent) <= 512),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    last_used_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at      timestamptz NOT NULL,
+    revoked_at      timestamptz,
+    revoked_because text,
+    CHECK ((revoked_at IS NULL) = (revoked_because IS NULL))
+);
+CREATE INDEX sessions_user_id_idx ON sessions (user_id) WHERE revoked_at IS NULL;
+
+CREATE TABLE refresh_tokens (
+    token_hash  bytea PRIMARY KEY CHECK (length(token_hash) = 32),
+    session_id  uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    issued_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    used_at     timestamptz
+);
+CREATE INDEX refresh_tokens_session_id_idx ON refresh_tokens (session_id);
+
+CREATE TABLE invitations (
+    id          uuid PRIMARY KEY,
+    email       text NOT NULL CHECK (email = lower(email)),
+    role        text NOT NULL REFERENCES roles (name),
+    token_hash  bytea NOT NULL CONSTRAINT invitations_token_hash_key UNIQUE CHECK (length(token_hash) = 32),
+    invited_by  text NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    accepted_at timestamptz,
+    revoked_at  timestamptz
+);
+
+CREATE TABLE api_keys (
+    id                uuid PRIMARY KEY,
+    name              text NOT NULL,
+    secret_hash       bytea NOT NULL CHECK (length(secret_hash) = 32),
+    user_id           uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    scopes            text[] NOT NULL,
+    allowed_addresses cidr[],
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    expires_at        timestamptz,
+    last_used_at      timestamptz,
+    revoked_at        timestamptz
+);
+
+CREATE TABLE audit_events (
+    id         uuid PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT now(),
+    actor      text NOT NULL,
+    action     text NOT NULL,
+    target     text,
+    ip         inet,
+    user_agent text,
+    request_id text,
+    details    jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX audit_events_at_idx ON audit_events (at DESC, id DESC);
+
+CREATE TABLE settings (
+    name       text PRIMARY KEY,
+    value      jsonb NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO settings (name, value) VALUES ('registration', '"invitation"'), ('require_verified_email', 'true');
+
+-- Answers to POSTs that create, so that a repeated request gets the first one's answer.
+CREATE TABLE idempotency_keys (
+    principal    text NOT NULL,
+    route        text NOT NULL,
+    key          text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    request_hash bytea NOT NULL CHECK (length(request_hash) = 32),
+    resource_id  uuid NOT NULL,
+    response     jsonb,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (principal, route, key)
+);
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
