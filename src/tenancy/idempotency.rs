@@ -1,0 +1,124 @@
+//! Table `idempotency_keys` of a tenant: what a repeated POST is answered from.
+//!
+//! The key is claimed first, in the transaction that makes the resource, and the answer is kept in it too: either
+//! both are there or neither is. A parallel request with the same key waits on the claimed row until the first
+//! one has ended; the tenant role's `lock_timeout` bounds that wait. Never keep an answer that holds a secret.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_postgres::{Row, error::SqlState};
+use uuid::Uuid;
+
+use super::{Statements, TenantConn, TenantTxn};
+use crate::{
+    error::{Error, Result},
+    servers::is_sqlstate,
+};
+
+const CLAIM: &str = "INSERT INTO idempotency_keys (principal, route, key, request_hash, resource_id)
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+
+const FIND: &str = "SELECT request_hash, response::text AS response FROM idempotency_keys
+    WHERE principal = $1 AND route = $2 AND key = $3";
+
+const KEEP: &str = "UPDATE idempotency_keys SET response = $4::text::jsonb
+    WHERE principal = $1 AND route = $2 AND key = $3";
+
+/// Keys are kept for a day. Each new one takes a few old ones with it: no tenant is visited only to clean up.
+const PURGE: &str = "DELETE FROM idempotency_keys WHERE (principal, route, key) IN (
+    SELECT principal, route, key FROM idempotency_keys WHERE created_at < now() - interval '1 day'
+    ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)";
+
+/// A request that may be sent again: keys of one principal or route say nothing about another's.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    principal: String,
+    route: &'static str,
+    key: &'a str,
+    request_hash: Vec<u8>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The attempt that `principal` (`usr_…`, `key_…`) names `key`, on the route with this template. `request` is
+    /// all that was asked, path parameters included. Only its digest is stored; it must hold no secret, since a
+    /// digest without a key can be guessed from.
+    pub fn new(principal: String, route: &'static str, key: &'a str, request: &impl Serialize) -> Result<Self> {
+        let canonical = serde_json::to_vec(request).map_err(Error::internal)?;
+        Ok(Self { principal, route, key, request_hash: digest(&SHA256, &canonical).as_ref().to_vec() })
+    }
+}
+
+/// Makes the resource with this id and commits, or gives the answer that an earlier request with the same key got.
+/// Without an attempt it is made every time.
+///
+/// # Errors
+/// Those of `make`; `idempotency_key_reused` (422); `idempotency_in_progress` (409) while another request with the
+/// key is at work.
+pub async fn once<T>(
+    conn: &mut TenantConn,
+    attempt: Option<&Attempt<'_>>,
+    resource: Uuid,
+    make: impl AsyncFnOnce(&TenantTxn<'_>) -> Result<T>,
+) -> Result<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let txn = conn.begin().await?;
+    if let Some(attempt) = attempt
+        && let Some(earlier) = claim_in_txn(&txn, attempt, resource).await?
+    {
+        return Ok(earlier);
+    }
+    let answer = make(&txn).await?;
+    if let Some(attempt) = attempt {
+        keep_in_txn(&txn, attempt, &answer).await?;
+    }
+    txn.commit().await?;
+    Ok(answer)
+}
+
+/// Claims the key, or finds the answer that it stands for.
+async fn claim_in_txn<T>(txn: &TenantTxn<'_>, attempt: &Attempt<'_>, resource: Uuid) -> Result<Option<T>>
+where
+    T: DeserializeOwned,
+{
+    let Attempt { principal, route, key, request_hash } = attempt;
+    let claimed = txn.run(CLAIM, &[principal, route, key, request_hash, &resource]).await.map_err(waited_in_vain)?;
+    if claimed == 1 {
+        txn.run(PURGE, &[]).await?;
+        return Ok(None);
+    }
+    // A row that stood in the way and is gone has just been purged: the client's next try makes the resource.
+    let row = txn.row(FIND, &[principal, route, key]).await?.ok_or_else(in_progress)?;
+    answer_in(&row, request_hash).map(Some)
+}
+
+fn answer_in<T: DeserializeOwned>(row: &Row, request_hash: &[u8]) -> Result<T> {
+    if row.try_get::<_, &[u8]>("request_hash")? != request_hash {
+        let detail = "this Idempotency-Key was used with another request".to_owned();
+        return Err(Error::Unprocessable { code: "idempotency_key_reused", detail });
+    }
+    serde_json::from_str(row.try_get("response")?).map_err(Error::internal)
+}
+
+async fn keep_in_txn<T: Serialize>(txn: &TenantTxn<'_>, attempt: &Attempt<'_>, answer: &T) -> Result<()> {
+    let answer = serde_json::to_string(answer).map_err(Error::internal)?;
+    match txn.run(KEEP, &[&attempt.principal, &attempt.route, &attempt.key, &answer]).await? {
+        1 => Ok(()),
+        _ => Err(Error::defect("a claimed idempotency key is gone before its transaction ends")),
+    }
+}
+
+fn waited_in_vain(error: tokio_postgres::Error) -> Error {
+    if is_sqlstate(&error, &SqlState::LOCK_NOT_AVAILABLE) { in_progress() } else { error.into() }
+}
+
+fn in_progress() -> Error {
+    Error::Conflict {
+        code: "idempotency_in_progress",
+        detail: "another request with this Idempotency-Key is still at work".to_owned(),
+        retry_after: Some(Duration::from_secs(1)),
+    }
+}

@@ -1,0 +1,105 @@
+//! From a request to its tenant's database: who is meant, may it be served, and the one door to its data.
+//!
+//! [`resolve`] reads a tenant's name from a request, the [`Registry`] knows every tenant in memory, [`gate()`]
+//! refuses those that cannot be served, and [`Tenancy::connect`] hands out a [`TenantConn`]: the only way to a
+//! tenant's data, which cannot be made outside this module and belongs to one tenant. Nothing here ever holds
+//! an administrative credential: pools log in as the tenant's own role.
+
+mod conn;
+mod gate;
+pub mod idempotency;
+mod pools;
+mod registry;
+pub mod resolve;
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use conn::{Param, Statements, TenantConn, TenantTxn};
+pub use gate::gate;
+pub use pools::PoolSettings;
+pub use registry::Registry;
+
+use crate::{
+    control::{ControlDb, listener::Signals, sealing::KeyRing, tenants::Tenant},
+    error::Result,
+    servers::Connector,
+    types::{Slug, TenantId},
+};
+
+/// Every tenant, and the doors to their data. Clones share both.
+#[derive(Clone)]
+pub struct Tenancy {
+    registry: Arc<Registry>,
+    pools: Arc<pools::Pools>,
+}
+
+impl Tenancy {
+    /// Knows nothing yet: [`Tenancy::spawn`] fills it and keeps it true.
+    #[must_use]
+    pub fn new(db: ControlDb, keys: Arc<KeyRing>, connector: Connector, settings: PoolSettings) -> Self {
+        let registry = Arc::new(Registry::new(db.clone()));
+        Self { registry, pools: Arc::new(pools::Pools::new(db, keys, connector, settings)) }
+    }
+
+    /// Starts what keeps the registry true and closes idle connections, until `cancel`.
+    pub fn spawn(&self, signals: &Signals, tasks: &TaskTracker, cancel: &CancellationToken) {
+        tasks.spawn(self.registry.clone().follow(signals.subscribe(), cancel.clone()));
+        tasks.spawn(self.pools.clone().reap(cancel.clone()));
+    }
+
+    /// The customer's tenant of this slug. The platform tenant is not among them.
+    ///
+    /// # Errors
+    /// `tenant_not_found`; `registry_unavailable` while that cannot be known.
+    pub async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
+        self.registry.by_slug(slug).await
+    }
+
+    /// The tenant with this id, the platform tenant included.
+    pub async fn by_id(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
+        self.registry.by_id(id).await
+    }
+
+    /// The platform tenant.
+    ///
+    /// # Errors
+    /// `not_bootstrapped` until `freehold bootstrap` has made it.
+    pub async fn platform(&self) -> Result<Arc<Tenant>> {
+        self.registry.platform().await
+    }
+
+    /// Whether the registry has been filled and is fresh enough to serve from.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.registry.is_fresh()
+    }
+
+    /// A connection to the tenant's database, logged in as its own role. Does not judge its state: see [`gate()`].
+    ///
+    /// # Errors
+    /// `tenant_database_unavailable` when there is none within the bounds of promises.md §2.
+    pub async fn connect(&self, tenant: TenantId) -> Result<TenantConn> {
+        self.pools.checkout(tenant).await
+    }
+
+    /// Writes how many tenants, pools and connections there are to the metrics.
+    pub fn record_gauges(&self) {
+        self.registry.record_gauges();
+        self.pools.record_gauges();
+    }
+}
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("freehold_tenants_known", "tenants in this replica's registry");
+    describe_gauge!("freehold_pools", "tenants that this replica holds a pool for");
+    describe_gauge!("freehold_pool_connections", "connections to tenants' databases");
+    describe_gauge!("freehold_pool_connections_idle", "connections to tenants' databases that nobody is using");
+    describe_gauge!("freehold_pool_waiting", "requests that wait for a connection to their tenant's database");
+    describe_counter!("freehold_pool_checkout_timeouts_total", "requests that waited for a connection in vain");
+    let wait = "freehold_pool_checkout_duration_seconds";
+    describe_histogram!(wait, Unit::Seconds, "how long requests waited for a connection, a new one's making included");
+}

@@ -1,0 +1,243 @@
+//! Every tenant, in memory: a request is resolved without asking the control database.
+//!
+//! Filled once, then kept true by signals: each names a tenant whose row is read again. Behind that, changes
+//! are read by their revision every few seconds, and everything anew after a lost connection. A tenant that is
+//! not in memory may have been made a moment ago by another replica: the control database is asked, and a "no"
+//! is remembered for a second. Without contact to the control database known tenants are served for
+//! [`STALENESS`], then refused; unknown ones are refused at once, for nobody can know.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use moka::sync::Cache;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    control::{
+        ControlDb,
+        listener::{Signal, Subscription},
+        tenants::{self, Tenant},
+    },
+    error::{Error, Result},
+    types::{Slug, TenantId},
+};
+
+/// How long knowledge outlives the contact to the control database (promises.md §2).
+const STALENESS: Duration = Duration::from_mins(15);
+/// Between two looks for changes that no signal told of.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the control database may take to answer, all tenants read included.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Between attempts to fill an empty registry.
+const FILL_PAUSE: Duration = Duration::from_millis(250);
+/// Revisions are drawn before their transactions commit, so a lower one can appear after a higher one was
+/// read: each look goes back this far.
+const REVISION_OVERLAP: i64 = 1_000;
+/// How long and how many unknown slugs are remembered.
+const UNKNOWN_TTL: Duration = Duration::from_secs(1);
+const UNKNOWN_CAPACITY: u64 = 10_000;
+
+/// Every tenant, in memory.
+pub struct Registry {
+    db: ControlDb,
+    known: RwLock<Known>,
+    unknown: Cache<Slug, ()>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_id: HashMap<TenantId, Arc<Tenant>>,
+    by_slug: HashMap<Slug, TenantId>,
+    platform: Option<TenantId>,
+    revision: i64,
+    /// When the control database last answered; `None` until the registry is filled.
+    contact: Option<Instant>,
+}
+
+impl Known {
+    fn put(&mut self, tenant: Tenant) {
+        self.revision = self.revision.max(tenant.revision);
+        if self.by_id.get(&tenant.id).is_some_and(|held| held.revision >= tenant.revision) {
+            return;
+        }
+        if tenant.is_platform {
+            self.platform = Some(tenant.id);
+        }
+        if let Some(held) = self.by_id.get(&tenant.id).filter(|held| held.slug != tenant.slug) {
+            self.by_slug.remove(&held.slug);
+        }
+        self.by_slug.insert(tenant.slug.clone(), tenant.id);
+        self.by_id.insert(tenant.id, Arc::new(tenant));
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.contact.is_some_and(|contact| contact.elapsed() < STALENESS)
+    }
+}
+
+impl Registry {
+    pub(super) fn new(db: ControlDb) -> Self {
+        let unknown = Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_TTL).build();
+        Self { db, known: RwLock::default(), unknown }
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.read(Known::is_fresh)
+    }
+
+    pub(super) fn record_gauges(&self) {
+        let count = self.read(|known| u32::try_from(known.by_id.len()).unwrap_or(u32::MAX));
+        metrics::gauge!("freehold_tenants_known").set(f64::from(count));
+    }
+
+    pub(super) async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
+        let held = self.read(|known| {
+            let tenant = known.by_slug.get(slug).and_then(|id| known.by_id.get(id)).cloned();
+            tenant.filter(|_| known.is_fresh())
+        });
+        let found = match held {
+            Some(tenant) => Some(tenant),
+            None => self.ask(slug).await?,
+        };
+        let found = found.filter(|tenant| !tenant.is_platform);
+        found.ok_or_else(|| Error::NotFound { code: "tenant_not_found", detail: "there is no such tenant".to_owned() })
+    }
+
+    pub(super) async fn by_id(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
+        if let Some(tenant) = self.read(|known| known.by_id.get(&id).cloned().filter(|_| known.is_fresh())) {
+            return Ok(Some(tenant));
+        }
+        self.refresh(id).await.map_err(unavailable)
+    }
+
+    pub(super) async fn platform(&self) -> Result<Arc<Tenant>> {
+        let held = self.read(|known| {
+            let tenant = known.platform.and_then(|id| known.by_id.get(&id)).cloned();
+            tenant.filter(|_| known.is_fresh())
+        });
+        if let Some(tenant) = held {
+            return Ok(tenant);
+        }
+        let mut connection = self.db.acquire().await.map_err(unavailable)?;
+        let found = tenants::platform(&mut connection).await.map_err(unavailable)?;
+        let detail = "Freehold has no operators yet; run `freehold bootstrap`";
+        found.map(|tenant| self.hold(tenant)).ok_or_else(|| Error::unavailable("not_bootstrapped", detail, None))
+    }
+
+    /// Keeps the registry true until `cancel`.
+    pub(super) async fn follow(self: Arc<Self>, mut signals: Subscription, cancel: CancellationToken) {
+        let following = async {
+            while let Err(error) = bounded(self.fill()).await {
+                tracing::warn!(error = error.chain(), "the tenant registry cannot be filled yet");
+                tokio::time::sleep(FILL_PAUSE).await;
+            }
+            let mut ticks = tokio::time::interval(SYNC_INTERVAL);
+            loop {
+                let outcome = tokio::select! {
+                    signal = signals.next() => bounded(self.heed(signal)).await,
+                    _ = ticks.tick() => bounded(self.synchronise()).await,
+                };
+                if let Err(error) = outcome {
+                    tracing::warn!(error = error.chain(), "the tenant registry could not follow a change");
+                }
+            }
+        };
+        cancel.run_until_cancelled(Box::pin(following)).await;
+    }
+
+    async fn heed(&self, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Tenant(id) => self.refresh(id).await.map(drop),
+            Signal::Lost => self.fill().await,
+            Signal::OperationQueued | Signal::OperationFinished(_) => Ok(()),
+        }
+    }
+
+    async fn fill(&self) -> Result<()> {
+        let count = self.read_changes(0).await?;
+        tracing::debug!(tenants = count, "the tenant registry is filled");
+        Ok(())
+    }
+
+    async fn synchronise(&self) -> Result<()> {
+        let since = self.read(|known| known.revision - REVISION_OVERLAP);
+        self.read_changes(since).await.map(drop)
+    }
+
+    async fn read_changes(&self, since: i64) -> Result<usize> {
+        let mut connection = self.db.acquire().await?;
+        let changed = tenants::changed_since(&mut connection, since).await?;
+        let count = changed.len();
+        self.write(|known| {
+            for tenant in changed {
+                known.put(tenant);
+            }
+            known.contact = Some(Instant::now());
+        });
+        Ok(count)
+    }
+
+    async fn refresh(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
+        let mut connection = self.db.acquire().await?;
+        let found = tenants::get(&mut connection, id).await?;
+        Ok(found.map(|tenant| self.hold(tenant)))
+    }
+
+    /// Asks the control database for a tenant that is not in memory.
+    async fn ask(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
+        if !self.is_fresh() {
+            return Err(not_known());
+        }
+        if self.unknown.contains_key(slug) {
+            return Ok(None);
+        }
+        let mut connection = self.db.acquire().await.map_err(unavailable)?;
+        let found = tenants::by_slug(&mut connection, slug).await.map_err(unavailable)?;
+        if found.is_none() {
+            self.unknown.insert(slug.clone(), ());
+        }
+        Ok(found.map(|tenant| self.hold(tenant)))
+    }
+
+    fn hold(&self, tenant: Tenant) -> Arc<Tenant> {
+        let id = tenant.id;
+        let fallback = Arc::new(tenant.clone());
+        self.write(|known| known.put(tenant));
+        self.read(|known| known.by_id.get(&id).cloned()).unwrap_or(fallback)
+    }
+
+    // A panic while the lock was held cannot leave it half-changed in a way that matters: `put` is the only
+    // change, and reading a row again mends it.
+    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Known)) {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// One connection that has gone silent must not keep the registry from trying another.
+async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || Error::unavailable("control_database_unavailable", "the control database is silent", None);
+    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// The control database is away: whether this tenant exists cannot be known.
+fn unavailable(error: Error) -> Error {
+    match error {
+        Error::Unavailable { source, .. } => Error::unavailable(NOT_KNOWN.0, NOT_KNOWN.1, source),
+        other => other,
+    }
+}
+
+/// Nothing is known yet, or nothing for certain any more.
+fn not_known() -> Error {
+    Error::unavailable(NOT_KNOWN.0, NOT_KNOWN.1, None)
+}
+
+const NOT_KNOWN: (&str, &str) =
+    ("registry_unavailable", "tenants cannot be looked up at the moment; try again shortly");
