@@ -1,0 +1,170 @@
+//! Which passwords are good enough: NIST SP 800-63B-4, §3.1.1.
+//!
+//! Long ones, by any characters; never cut, never asked to mix kinds of characters. A password is its bytes as
+//! they were sent: it is not normalised, so that a change of Unicode can lock nobody out. What is refused is what
+//! an attacker tries first: repetitions, walks over the alphabet or the keyboard, and well-known words or the
+//! names that belong to the account with a little decoration.
+
+use crate::error::FieldError;
+
+/// For a password that is the only factor. In characters (Unicode code points).
+const MIN_CHARS: usize = 15;
+/// In bytes. More than anybody types; a bound on what is hashed.
+const MAX_BYTES: usize = 1_024;
+/// So many characters must be left of a password without the words that everybody guesses.
+const MIN_OWN_CHARS: usize = 8;
+/// Words of fewer characters occur by chance.
+const MIN_WORD_CHARS: usize = 4;
+
+/// What leaked passwords are made of, in lower case.
+const COMMON: &[&str] = &[
+    "access",
+    "administrator",
+    "admin",
+    "baseball",
+    "changeme",
+    "default",
+    "dragon",
+    "football",
+    "freehold",
+    "iloveyou",
+    "letmein",
+    "login",
+    "master",
+    "michael",
+    "monkey",
+    "passphrase",
+    "passw0rd",
+    "password",
+    "p@ssw0rd",
+    "p@ssword",
+    "princess",
+    "qwerty",
+    "qwertz",
+    "azerty",
+    "secret",
+    "shadow",
+    "starwars",
+    "sunshine",
+    "superman",
+    "temporary",
+    "test",
+    "trustno1",
+    "user",
+    "welcome",
+];
+
+/// What fingers do: rows and columns of keyboards, the alphabet and the digits, each long enough to be cut from.
+const WALKS: &[&str] = &[
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+    "0123456789012345678901234567890123456789",
+    "qwertyuiopasdfghjklzxcvbnmqwertyuiop",
+    "qwertzuiopasdfghjklyxcvbnmqwertzuiop",
+    "azertyuiopqsdfghjklmwxcvbnazertyuiop",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+    "1q2w3e4r5t6y7u8i9o0p1q2w3e4r5t6y7u8i9o0p",
+    "a1b2c3d4e5f6g7h8i9j0",
+];
+
+/// Judges a new password. `about` are words that belong to the account: the product's, the tenant's, the local
+/// part of the e-mail address.
+///
+/// # Errors
+/// On the field `password`: `password_too_short`, `password_too_long`, `password_too_common`.
+pub fn check_password_policy(password: &str, about: &[&str]) -> Result<(), FieldError> {
+    let refuse = |code, message: &str| Err(FieldError::new("password", code, message));
+    if password.len() > MAX_BYTES {
+        return refuse("password_too_long", "must be at most 1024 bytes long");
+    }
+    if password.chars().count() < MIN_CHARS {
+        return refuse("password_too_short", "must be at least 15 characters long; several words are easy to keep");
+    }
+    let folded: Vec<char> = password.to_lowercase().chars().collect();
+    if is_repetition(&folded) || is_walk(&folded) || !has_own_part(&folded, about) {
+        return refuse("password_too_common", "is among the first that are guessed; choose another");
+    }
+    Ok(())
+}
+
+/// The whole is some shorter text again and again: `aaaa…`, `abcabc…`, `passwordpassword`.
+fn is_repetition(text: &[char]) -> bool {
+    (1..=text.len() / 2).any(|period| text[period..].iter().zip(text).all(|(later, earlier)| later == earlier))
+}
+
+/// The letters and digits are a walk, forwards or backwards.
+fn is_walk(text: &[char]) -> bool {
+    let steps: String = text.iter().filter(|c| c.is_alphanumeric()).collect();
+    let back: String = steps.chars().rev().collect();
+    !steps.is_empty() && WALKS.iter().any(|walk| walk.contains(&steps) || walk.contains(&back))
+}
+
+/// Enough is left when well-known words and the account's own words are gone, and it is no mere decoration.
+fn has_own_part(text: &[char], about: &[&str]) -> bool {
+    let mut rest: String = text.iter().collect();
+    let own = about.iter().map(|word| word.to_lowercase());
+    let mut words: Vec<String> = own.chain(COMMON.iter().map(|word| (*word).to_owned())).collect();
+    words.retain(|word| word.chars().count() >= MIN_WORD_CHARS);
+    // The longest first, so that a word inside another does not leave half of it.
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let has_word = words.iter().fold(false, |found, word| {
+        let without = rest.replace(word.as_str(), " ");
+        let here = without != rest;
+        rest = without;
+        found || here
+    });
+    let left: Vec<char> = rest.chars().filter(|c| !c.is_whitespace()).collect();
+    if !has_word {
+        return true;
+    }
+    left.len() >= MIN_OWN_CHARS && !is_repetition(&left) && !is_walk(&left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(password: &str) -> Option<String> {
+        check_password_policy(password, &["acme", "ada.lovelace"]).err().map(|error| error.code.into_owned())
+    }
+
+    #[test]
+    fn length_is_counted_in_characters_and_bounded_in_bytes() {
+        assert_eq!(judge("fourteen chars").as_deref(), Some("password_too_short"));
+        assert_eq!(judge("fifteen chars !").as_deref(), None);
+        assert_eq!(judge("ωκεανός βαθύς ξ").as_deref(), None, "fifteen characters, more bytes");
+        let long: String = ('!'..='~').cycle().step_by(7).take(1_024).collect();
+        assert_eq!(judge(&format!("{}x", &long)).as_deref(), Some("password_too_long"));
+        let words = "nine green kettles sing slowly ".repeat(3) + "under a bridge";
+        assert_eq!(judge(&words).as_deref(), None);
+    }
+
+    #[test]
+    fn what_is_guessed_first_is_refused() {
+        for bad in [
+            "aaaaaaaaaaaaaaa",
+            "abcabcabcabcabc",
+            "passwordpassword",
+            "123456789012345",
+            "987654321098765",
+            "abcdefghijklmnop",
+            "qwertyuiopasdfgh",
+            "1q2w3e4r5t6y7u8i",
+            "Password1234567",
+            "Password12345678!",
+            "password-password-1",
+            "Welcome-Welcome-2024",
+            "acme-admin-2024!",
+            "ada.lovelace-1815",
+            "FreeholdFreehold1!",
+        ] {
+            assert_eq!(judge(bad).as_deref(), Some("password_too_common"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_known_word_inside_a_password_of_ones_own_is_fine() {
+        for good in ["the password of my grandmother", "acme kettles sing slowly", "7h!s-one-is-mine-9Xq"] {
+            assert_eq!(judge(good).as_deref(), None, "{good}");
+        }
+    }
+}
