@@ -1,0 +1,100 @@
+//! The first operator: the platform server, the platform tenant and an API key, once.
+//!
+//! The platform tenant is provisioned as any other, by the engine, in the process that runs `bootstrap`. A
+//! bootstrap that was interrupted is taken up where it stopped; one that is done is refused.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Context, engine, provision, publish, register_server, wait};
+use crate::{
+    control::{audit::Origin, operations, servers, tenants},
+    error::{Error, Result},
+    types::{DisplayName, Email, OperationId, ServerId, Slug},
+};
+
+/// How long the platform tenant may take to be made.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// The plan of the platform tenant: operators are not limited.
+const PLAN: &str = "bench";
+/// The platform server's sessions in the platform tenant's database.
+const CONNECTION_BUDGET: i32 = 40;
+
+/// The first operator.
+#[derive(Debug)]
+pub struct Request {
+    /// The administrative access to the server that shall hold the platform tenant.
+    pub server_url: SecretString,
+    /// The first operator's address.
+    pub email: Email,
+    /// Their name.
+    pub name: Option<DisplayName>,
+    /// Their password.
+    pub password: SecretString,
+}
+
+/// Makes the platform tenant and its first operator; answers with their API key, which is told this once.
+///
+/// # Errors
+/// `already_bootstrapped` (409), and what registering a server and provisioning a tenant can say.
+pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
+    let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
+    let email = request.email.clone();
+    publish::publish_embedded(ctx).await?;
+    let platform = tenants::platform(&mut *ctx.db.acquire().await?).await?;
+    let (tenant, operation) = if let Some(tenant) = platform {
+        let found = operations::provisioning_of(&mut *ctx.db.acquire().await?, tenant.id).await?;
+        (tenant.id, found.ok_or_else(|| Error::defect("the platform tenant was never provisioned"))?)
+    } else {
+        let started = start(ctx, request, &origin).await?;
+        (started.tenant.id, started.operation)
+    };
+    finish(ctx, operation).await?;
+    let key = ctx.identity.create_first_api_key(tenant, &email).await?;
+    key.ok_or_else(|| Error::conflict("already_bootstrapped", "there is an operator with an API key already"))
+}
+
+async fn start(ctx: &Context, request: Request, origin: &Origin) -> Result<provision::Started> {
+    let server = platform_server(ctx, request.server_url, origin).await?;
+    let request = provision::Request {
+        slug: Slug::platform(),
+        name: "Platform".parse().map_err(Error::internal)?,
+        plan: PLAN.to_owned(),
+        placement: provision::Placement::Platform(server),
+        admin: Some(provision::Admin { email: request.email, name: request.name, password: Some(request.password) }),
+    };
+    provision::start(ctx, request, origin, None).await
+}
+
+async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin) -> Result<ServerId> {
+    let known = servers::list(&mut *ctx.db.acquire().await?).await?;
+    if let Some(server) = known.iter().find(|server| server.is_platform) {
+        return Ok(server.id);
+    }
+    let request = register_server::Request {
+        name: "platform".to_owned(),
+        admin_url,
+        region: None,
+        labels: serde_json::json!({}),
+        connection_budget: CONNECTION_BUDGET,
+        is_platform: true,
+    };
+    Ok(register_server::register(ctx, &request, origin, None).await?.server.id)
+}
+
+/// Runs the engine until the operation has ended.
+async fn finish(ctx: &Context, operation: OperationId) -> Result<()> {
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    engine::spawn(ctx, 1, &tasks, &stop);
+    let outcome = wait::finished(ctx, operation, PATIENCE).await;
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    let operation = outcome?;
+    if operation.state == "succeeded" {
+        return Ok(());
+    }
+    Err(Error::defect(format!("the platform tenant is not ready: {}", operation.error.unwrap_or(operation.state))))
+}

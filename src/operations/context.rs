@@ -1,0 +1,86 @@
+//! What operations work with.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    control::{
+        ControlDb,
+        listener::Signals,
+        sealing::KeyRing,
+        secrets::{self, Purpose},
+        servers::Server,
+    },
+    error::{Error, Result},
+    identity::Identity,
+    servers::{Connector, Credentials, ServerAddress, ServerAdmin},
+    tenancy::Tenancy,
+    types::{Clock, Random},
+};
+
+/// What operations work with. Clones share everything.
+#[derive(Clone)]
+pub struct Context {
+    /// The control database.
+    pub db: ControlDb,
+    /// Opens and makes sealed secrets.
+    pub keys: Arc<KeyRing>,
+    /// Makes connections to servers.
+    pub connector: Connector,
+    /// The doors to tenants' data.
+    pub tenancy: Tenancy,
+    /// Users, keys and sessions of tenants.
+    pub identity: Identity,
+    /// What other replicas tell.
+    pub signals: Signals,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// This replica's name.
+    pub replica: String,
+    /// How long an invitation can be accepted.
+    pub invitation: Duration,
+    /// Whether a server may be registered that is reached without TLS; never in production.
+    pub plaintext: bool,
+}
+
+/// How a server is reached for its administration.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) address: ServerAddress,
+    pub(super) maintenance_db: String,
+    pub(super) credentials: Credentials,
+}
+
+impl Context {
+    /// How `server` is reached, with its administrative password opened.
+    pub(super) async fn access(&self, server: &Server) -> Result<Access> {
+        let mut connection = self.db.acquire().await?;
+        let password =
+            secrets::require(&mut connection, &self.keys, server.id.uuid(), Purpose::ServerAdminPassword).await?;
+        Ok(Access {
+            address: ServerAddress {
+                host: server.host.clone(),
+                port: server.port,
+                tls: server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?,
+            },
+            maintenance_db: server.maintenance_db.clone(),
+            credentials: Credentials { role: server.admin_role.clone(), password },
+        })
+    }
+
+    /// A dedicated administrative session. `purpose` ends its `application_name`, by which PostgreSQL's own log
+    /// tells who did what: `freehold:<replica>:<purpose>`.
+    pub(super) async fn administer(&self, access: &Access, purpose: &str) -> Result<ServerAdmin> {
+        let name = self.session_name(purpose);
+        ServerAdmin::connect(&self.connector, &access.address, &access.maintenance_db, &access.credentials, &name).await
+    }
+
+    /// How a session introduces itself to PostgreSQL.
+    pub(super) fn session_name(&self, purpose: &str) -> String {
+        // PostgreSQL cuts names at 63 bytes: the end matters more than the replica's name.
+        let room = 63_usize.saturating_sub("freehold::".len() + purpose.len());
+        let replica: String = self.replica.chars().take(room).collect();
+        format!("freehold:{replica}:{purpose}")
+    }
+}

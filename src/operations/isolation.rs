@@ -1,0 +1,69 @@
+//! `freehold verify isolation` over the fleet: a page of tenants at a time, so that a check of any size stays
+//! within a request's bounds and shows its progress.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Context,
+    verify_isolation::{self, Report, Subject},
+};
+use crate::{
+    control::{
+        secrets::{self, Purpose},
+        servers,
+        tenants::{self, Tenant, TenantState},
+    },
+    error::Result,
+    servers::Credentials,
+    types::TenantId,
+};
+
+/// How many tenants one call tries: each costs a session a target.
+pub const PAGE: usize = 10;
+
+/// What was tried with one page of tenants.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Checked {
+    /// What was tried and what of it was possible.
+    #[serde(flatten)]
+    pub report: Report,
+    /// How many tenants were tried.
+    pub tenants: usize,
+    /// The last tenant tried, when there are more.
+    pub next: Option<TenantId>,
+}
+
+/// Tries the next [`PAGE`] tenants after `after`, by id; the platform tenant is one of them.
+pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
+    let mut open = tenants::changed_since(&mut *ctx.db.acquire().await?, -1).await?;
+    let reachable = |tenant: &Tenant| matches!(tenant.state, TenantState::Active | TenantState::Suspended);
+    open.retain(|tenant| reachable(tenant) && after.is_none_or(|after| tenant.id > after));
+    open.sort_by_key(|tenant| tenant.id);
+    let more = open.len() > PAGE;
+    open.truncate(PAGE);
+    let next = open.last().map(|tenant| tenant.id).filter(|_| more);
+    let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
+    let mut report = Report::default();
+    for server in &servers {
+        let residents: Vec<_> = open.iter().filter(|tenant| tenant.server_id == server.id).collect();
+        if !residents.is_empty() {
+            report = report.merge(check_server(ctx, server, &residents).await?);
+        }
+    }
+    Ok(Checked { report, tenants: open.len(), next })
+}
+
+async fn check_server(ctx: &Context, server: &servers::Server, residents: &[&Tenant]) -> Result<Report> {
+    let mut subjects = Vec::with_capacity(residents.len());
+    for tenant in residents {
+        let mut connection = ctx.db.acquire().await?;
+        let purpose = Purpose::TenantDatabasePassword;
+        let password = secrets::require(&mut connection, &ctx.keys, tenant.id.uuid(), purpose).await?;
+        let role = tenant.id.db_name().to_string();
+        subjects.push(Subject { tenant: tenant.id, credentials: Credentials { role, password } });
+    }
+    let access = ctx.access(server).await?;
+    let admin = ctx.administer(&access, "verify-isolation").await?;
+    verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await
+}
