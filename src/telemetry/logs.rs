@@ -1,0 +1,119 @@
+//! Logs: one event a line to standard error, as JSON for machines or coloured text for people.
+//!
+//! Fields of a request (`request.id`, `tenant.id`, …) come from its span, which the HTTP layer opens. Panics
+//! of every task pass through here too, so that no output breaks the format.
+
+use std::{
+    io::{self, IsTerminal},
+    panic,
+};
+
+use anyhow::Context as _;
+use sentry::integrations::tracing::{BreadcrumbLayer, ErrorLayer};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{self, MakeWriter},
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people at a terminal.
+    Pretty,
+}
+
+/// The target of panics. Sentry's own hook has reported these already, with a better stack trace.
+pub const PANIC_TARGET: &str = "freehold::panic";
+
+/// Installs the subscriber and the panic hook of this process.
+pub(super) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let colours = io::stderr().is_terminal();
+    subscriber(filter, format, colours, io::stderr)?.try_init().context("logging has begun already")?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// One filter for the lines and for Sentry: with a filter each, the lines lose events that only Sentry's lets pass.
+fn subscriber<W>(filter: &str, format: LogFormat, colours: bool, writer: W) -> anyhow::Result<impl SubscriberInitExt>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(filter).context("the log filter cannot be understood")?;
+    let lines = match format {
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer).boxed(),
+        LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(colours).with_writer(writer).boxed(),
+    };
+    Ok(tracing_subscriber::registry().with(lines).with(Reports::default()).with(filter))
+}
+
+/// What Sentry is told. Without a client both do nothing.
+#[derive(Default)]
+struct Reports {
+    errors: ErrorLayer,
+    breadcrumbs: BreadcrumbLayer,
+}
+
+impl<S> Layer<S> for Reports
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    /// An error is by definition a defect of ours; what led to it goes along.
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        match *event.metadata().level() {
+            Level::ERROR if event.metadata().target() != PANIC_TARGET => self.errors.on_event(event, context),
+            Level::WARN | Level::INFO => self.breadcrumbs.on_event(event, context),
+            _ => {}
+        }
+    }
+}
+
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("a panic without words");
+    tracing::error!(target: PANIC_TARGET, { panic.location = location, panic.message = message }, "a task panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_level_that_the_filter_lets_pass_is_written() {
+        for format in [LogFormat::Json, LogFormat::Pretty] {
+            for (filter, expected) in [("error", 1), ("warn", 2), ("info", 3), ("info,freehold=debug", 4)] {
+                let sink = Sink::default();
+                let writer = sink.clone();
+                let _guard = subscriber(filter, format, false, move || writer.clone()).unwrap().set_default();
+                tracing::error!(target: "freehold::test", "marker");
+                tracing::warn!(target: "freehold::test", "marker");
+                tracing::info!(target: "freehold::test", "marker");
+                tracing::debug!(target: "freehold::test", "marker");
+                let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+                assert_eq!(written.matches("marker").count(), expected, "{filter}: {written}");
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Metrics: one Prometheus recorder a process, rendered by the admin listener's `/metrics`.
+//!
+//! A module that measures declares its own names beside the code that records them, and `app` calls its
+//! `describe` after [`Metrics::install`]. Names follow Prometheus (`freehold_…_total`, `…_seconds`). Label
+//! values come from small closed sets: routes are templates, never raw paths; no slug, name or address ever.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+use tokio_util::sync::CancellationToken;
+
+/// Upper bounds, in seconds, of every histogram: from a cached read to the longest request.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0];
+
+/// How often samples are folded into buckets. Without this the exporter keeps every sample until a scrape.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+const REQUESTS: &str = "freehold_http_requests_total";
+const REQUEST_DURATION: &str = "freehold_http_request_duration_seconds";
+const IN_FLIGHT: &str = "freehold_http_requests_in_flight";
+
+/// The recorder of this process. Clones share it.
+#[derive(Clone)]
+pub struct Metrics {
+    recorder: PrometheusHandle,
+    process: Arc<Collector>,
+}
+
+impl Metrics {
+    /// Makes the recorder that every `metrics` macro of this process writes to.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn install() -> anyhow::Result<Self> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(SECONDS)
+            .and_then(PrometheusBuilder::install_recorder)
+            .context("installing the metrics recorder")?;
+        let process = Arc::new(Collector::default());
+        process.describe();
+        describe();
+        Ok(Self { recorder, process })
+    }
+
+    /// A recorder that nobody writes to, for tests that run side by side in one process.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder().handle();
+        Self { recorder, process: Arc::new(Collector::default()) }
+    }
+
+    /// Keeps memory bounded between scrapes, until `stop`.
+    pub async fn upkeep(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.recorder.run_upkeep();
+        }
+    }
+
+    /// Everything known now, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.process.collect();
+        self.recorder.render()
+    }
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests answered, by listener, method, route template and status.");
+    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to its answer's head.");
+    describe_gauge!(IN_FLIGHT, "Requests that are being worked on.");
+}
+
+/// A request that is being worked on: counted from its making until it is dropped, hang-ups included.
+pub struct InFlight(metrics::Gauge);
+
+impl InFlight {
+    /// One more request on `listener`.
+    #[must_use]
+    pub fn begin(listener: &'static str) -> Self {
+        let gauge = gauge!(IN_FLIGHT, "listener" => listener);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// What one answered request counts under.
+#[derive(Debug)]
+pub struct Answered<'a> {
+    /// `public` or `admin`.
+    pub listener: &'static str,
+    /// The method, from the closed set of those that routes use.
+    pub method: &'static str,
+    /// The route's template.
+    pub route: &'a str,
+    /// The answer's status.
+    pub status: u16,
+    /// Time from the request's head to the answer's.
+    pub elapsed: Duration,
+}
+
+impl Answered<'_> {
+    /// Counts it.
+    pub fn record(&self) {
+        let route = self.route.to_owned();
+        histogram!(
+            REQUEST_DURATION, "listener" => self.listener, "method" => self.method, "route" => route.clone()
+        )
+        .record(self.elapsed.as_secs_f64());
+        counter!(
+            REQUESTS,
+            "listener" => self.listener, "method" => self.method, "route" => route, "status" => self.status.to_string()
+        )
+        .increment(1);
+    }
+}
