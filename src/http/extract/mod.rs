@@ -1,0 +1,22 @@
+//! What handlers take: parsed bodies, queries, paths and headers. A handler that runs has valid input.
+//!
+//! Every refusal is a [`Problem`](super::problem::Problem) with a stable code. Wrong fields are named by their
+//! path (`admin.email`); the rejected value itself is never repeated, since it may be a password.
+
+mod caller;
+mod field;
+mod headers;
+mod json;
+mod list;
+mod path;
+mod query;
+mod tenant;
+
+pub use caller::{Member, Operator, Right, SignedIn, right};
+pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
+pub use json::Json;
+pub use list::{List, Listing, NoFilter, Page};
+pub use path::Path;
+pub use query::Query;
+pub(super) use tenant::TenantName;
+pub use tenant::{From, Tenant};

@@ -1,0 +1,115 @@
+//! HTTP: two listeners, one set of rules for requests and answers.
+//!
+//! [`router`] shows all routes, [`middleware`] all that happens around them, [`problem`] makes every error
+//! answer, [`listener`] owns the sockets. Handlers parse, make one call into the layers below, and map its
+//! result: no SQL and no decision about a tenant is made here.
+
+mod auth;
+pub mod extract;
+mod health;
+pub mod listener;
+mod metrics;
+mod middleware;
+mod observe;
+mod openapi;
+mod platform;
+pub mod problem;
+pub mod proxies;
+pub mod readiness;
+pub mod request_id;
+pub mod router;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{extract::FromRef, http::HeaderValue};
+use proxies::TrustedProxies;
+pub use readiness::Readiness;
+use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    identity::Identity,
+    operations,
+    telemetry::metrics::Metrics,
+    tenancy::{Tenancy, resolve::Rules},
+    types::Slug,
+};
+
+/// Which of the two sockets a router serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Tenants and their users.
+    Public,
+    /// Operators, scrapers and probes, on a private network.
+    Admin,
+}
+
+impl Listener {
+    /// As metrics and logs name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// How requests are bounded and answered, on both listeners.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether browsers are told to use HTTPS only.
+    pub production: bool,
+    /// Origins whose pages may call the API; none = no page of another origin may.
+    pub cors_origins: Vec<HeaderValue>,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+    /// How long a body may take to arrive. Shorter than a whole request, so that a slow sender is told so (408).
+    pub body_timeout: Duration,
+    /// How long a whole request may take, until its answer's head.
+    pub request_timeout: Duration,
+    /// Whose word about a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// What `/metrics` asks for; none = nothing.
+    pub metrics_token: Option<SecretString>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            production: true,
+            cors_origins: Vec::new(),
+            body_limit: 1024 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(15),
+            trusted_proxies: TrustedProxies::default(),
+            metrics_token: None,
+        }
+    }
+}
+
+/// What handlers may ask for. Clones share everything.
+#[derive(Clone, FromRef)]
+pub struct AppState {
+    /// Whether this replica can serve.
+    pub readiness: Readiness,
+    /// The recorder that `/metrics` renders.
+    pub metrics: Metrics,
+    /// How requests are bounded and answered.
+    pub settings: Arc<Settings>,
+    /// Connections, and changes that run on when their client hangs up. Shared by both listeners, so that they
+    /// drain together.
+    pub tasks: TaskTracker,
+    /// Every tenant, and the doors to their data.
+    pub tenancy: Tenancy,
+    /// Who is who.
+    pub identity: Identity,
+    /// What operations work with.
+    pub operations: operations::Context,
+    /// How requests name tenants.
+    pub rules: Arc<Rules>,
+    /// How a tenant's public address is made.
+    pub public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
+}

@@ -1,0 +1,193 @@
+//! The OpenAPI 3.1 document of a listener, made from its handlers, and Swagger UI over it.
+//!
+//! Handlers describe what is theirs; what holds for all of them (the bearer scheme, the problem answers) is
+//! added here, once. The page and its scripts come from this binary: no other host is contacted.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{Method, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Content, Info, License, OpenApi, Ref, RefOr, ResponseBuilder, Server,
+        path::{Operation, ParameterIn, PathItem},
+        schema::Components,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::Config;
+
+use super::{
+    Listener,
+    extract::{Json, Path},
+    problem::{MEDIA_TYPE, Problem},
+};
+use crate::error::{Error, FieldError, Result};
+
+/// Swagger UI runs its own scripts and shows icons from data URLs. It also puts one inline style on its logo, which
+/// it does not need: that stays refused, and the browser notes it.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Whether a problem may come of an operation.
+type Applies = fn(&Operation) -> bool;
+
+/// The problems that any operation may answer with, where they apply.
+const PROBLEMS: &[(&str, &str, Applies)] = &[
+    ("400", "The request cannot be understood", |_| true),
+    ("401", "Nobody known is asking", needs_identity),
+    ("403", "The one who asks may not", needs_identity),
+    ("404", "There is no such thing, or none that the asker may know of", has_parameters),
+    ("413", "The body is too large", has_body),
+    ("415", "The body is not application/json", has_body),
+    ("422", "A field or parameter is wrong, or unknown", takes_input),
+    ("429", "Too many requests", needs_identity),
+    ("500", "A defect, which has been reported", |_| true),
+    ("503", "Something that is needed is away; come back after Retry-After", |_| true),
+];
+
+/// The routes with their document at `/openapi.json` and its page at `/docs`.
+pub(super) fn with_docs<S>(listener: Listener, routes: OpenApiRouter<S>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let (routes, mut document) = routes.split_for_parts();
+    complete(listener, &mut document);
+    let parameters = Arc::new(Parameters::of(&document));
+    let routes = routes.route_layer(from_fn_with_state(parameters, refuse_unknown_parameters));
+    let document = Arc::new(document);
+    // Without the validator, whose badge would be fetched from another host.
+    let config = Arc::new(Config::new(["/openapi.json"]).validator_url("none"));
+    let page = Arc::clone(&config);
+    routes
+        .route("/openapi.json", get(async move || Json(document)))
+        .route("/docs", get(async || Redirect::permanent("/docs/")))
+        .route("/docs/", get(async move || asset("index.html", page)))
+        .route("/docs/{*file}", get(async move |Path(file): Path<String>| asset(&file, config)))
+}
+
+/// The names of the query parameters of every documented operation, by its route's template and method.
+struct Parameters(HashMap<(String, Method), Vec<String>>);
+
+impl Parameters {
+    fn of(document: &OpenApi) -> Self {
+        let mut known = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            let methods = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PATCH, &item.patch),
+                (Method::PUT, &item.put),
+                (Method::DELETE, &item.delete),
+            ];
+            for (method, operation) in methods {
+                let Some(operation) = operation else { continue };
+                let all = operation.parameters.iter().flatten();
+                let names = all.filter_map(|one| match one {
+                    RefOr::T(one) if matches!(one.parameter_in, ParameterIn::Query) => Some(one.name.clone()),
+                    _ => None,
+                });
+                known.insert((path.clone(), method), names.collect());
+            }
+        }
+        Self(known)
+    }
+
+    /// The first parameter of `query` that the operation does not know.
+    fn unknown(&self, route: &str, method: &Method, query: &str) -> Option<String> {
+        let known = self.0.get(&(route.to_owned(), method.clone()))?;
+        let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+        names.find(|name| !known.iter().any(|one| one == name)).map(std::borrow::Cow::into_owned)
+    }
+}
+
+/// A parameter that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The
+/// document is what an operation knows, so handlers need not take a query only to refuse it.
+async fn refuse_unknown_parameters(
+    State(parameters): State<Arc<Parameters>>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    match parameters.unknown(route, request.method(), query).filter(|_| !query.is_empty()) {
+        Some(name) => {
+            let unknown = FieldError::new(name, "unknown_field", "is not a parameter of this route");
+            Problem::from(Error::from(unknown)).into_response()
+        }
+        None => next.run(request).await,
+    }
+}
+
+/// A file of Swagger UI.
+fn asset(name: &str, config: Arc<Config<'static>>) -> Result<Response> {
+    let file = utoipa_swagger_ui::serve(name, config).map_err(|error| Error::defect(error.to_string()))?;
+    let file = file.ok_or_else(|| Error::not_found("file"))?;
+    let encoding = file.gzpipped.then_some([(header::CONTENT_ENCODING, "gzip")]);
+    let headers = [(header::CONTENT_TYPE, file.content_type.as_str()), (header::CONTENT_SECURITY_POLICY, DOCS_POLICY)];
+    Ok((headers, encoding, file.bytes.into_owned()).into_response())
+}
+
+fn complete(listener: Listener, document: &mut OpenApi) {
+    let title = match listener {
+        Listener::Public => "Freehold tenant API",
+        Listener::Admin => "Freehold platform API",
+    };
+    document.info = Info::new(title, env!("CARGO_PKG_VERSION"));
+    document.info.license = Some(License::new("Apache-2.0"));
+    document.servers = Some(vec![Server::new("/")]);
+    document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+    complete_components(document.components.get_or_insert_default());
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let applicable: Vec<_> = PROBLEMS.iter().filter(|(_, _, applies)| applies(operation)).collect();
+        for (status, ..) in applicable {
+            let shared = RefOr::Ref(Ref::from_response_name(format!("Problem{status}")));
+            operation.responses.responses.entry((*status).to_owned()).or_insert(shared);
+        }
+    }
+}
+
+fn complete_components(components: &mut Components) {
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    components.security_schemes.insert("bearer".to_owned(), bearer.into());
+    for (status, description, _) in PROBLEMS {
+        components.responses.insert(format!("Problem{status}"), problem(description).into());
+    }
+}
+
+fn problem(description: &str) -> utoipa::openapi::Response {
+    let schema = Ref::from_schema_name(Problem::name());
+    ResponseBuilder::new().description(description).content(MEDIA_TYPE, Content::new(Some(schema))).build()
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+}
+
+/// Anonymous operations say `security(())`.
+fn needs_identity(operation: &Operation) -> bool {
+    operation.security.is_none()
+}
+
+fn has_parameters(operation: &Operation) -> bool {
+    operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty())
+}
+
+fn has_body(operation: &Operation) -> bool {
+    operation.request_body.is_some()
+}
+
+fn takes_input(operation: &Operation) -> bool {
+    has_body(operation) || has_parameters(operation)
+}

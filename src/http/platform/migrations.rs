@@ -1,0 +1,114 @@
+//! `/platform/v1/migrations`: the published tenant migrations.
+
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    control::migration_files,
+    error::{Error, FieldError, Result},
+    http::{
+        AppState,
+        extract::{Json, Listing, Operator, right},
+        problem::Problem,
+    },
+    migrations::{MigrationFile, MigrationSet},
+    operations::publish,
+};
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list, publish_set))
+}
+
+/// A published migration.
+#[derive(Debug, Serialize, ToSchema)]
+struct View {
+    /// Its version.
+    version: i32,
+    /// Its file's name.
+    #[schema(example = "V1__identity.sql")]
+    name: String,
+    /// When it was published.
+    published_at: DateTime<Utc>,
+    /// By whom.
+    published_by: String,
+}
+
+/// A migration set: all files, the published ones included and unchanged.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewSet {
+    /// The files, in any order.
+    files: Vec<NewFile>,
+}
+
+/// A file of a set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewFile {
+    /// `V<version>__<name>.sql`.
+    #[schema(example = "V3__add_labels.sql")]
+    name: String,
+    /// The whole text.
+    sql: String,
+}
+
+/// What a publication changed.
+#[derive(Debug, Serialize, ToSchema)]
+struct Published {
+    /// The newest version now.
+    version: i32,
+    /// How many files were added.
+    added: usize,
+}
+
+/// All published migrations, in order.
+#[utoipa::path(get, path = "/platform/v1/migrations", tag = "migrations", operation_id = "list_migrations", responses(
+    (status = 200, description = "All published migrations", body = Listing<View>),
+))]
+async fn list(
+    _: Operator<right::MigrationsRead>,
+    State(state): State<AppState>,
+) -> Result<Json<Listing<View>>, Problem> {
+    let files = migration_files::list(&mut *state.operations.db.acquire().await?).await?;
+    let view = |file: migration_files::Published| View {
+        version: file.version,
+        name: format!("V{}__{}.sql", file.version, file.name),
+        published_at: file.published_at,
+        published_by: file.published_by,
+    };
+    Ok(Json(Listing::all(files.into_iter().map(view).collect())))
+}
+
+/// Publishes a migration set that extends the newest one.
+///
+/// The set is applied to a scratch database first; one that does not apply is refused with PostgreSQL's own
+/// message. New tenants are made from it; tenants that exist stay on their version until a rollout.
+#[utoipa::path(post, path = "/platform/v1/migrations", tag = "migrations", operation_id = "publish_migrations",
+    request_body = NewSet, responses(
+    (status = 200, description = "The set is published", body = Published),
+    (status = 409, description = "A published file is missing or changed", body = Problem),
+))]
+async fn publish_set(
+    caller: Operator<right::MigrationsWrite>,
+    State(state): State<AppState>,
+    Json(body): Json<NewSet>,
+) -> Result<Json<Published>, Problem> {
+    let set = MigrationSet::new(parse(body.files)?)?;
+    let publish::Published { version, added } = publish::publish(&state.operations, &set, &caller.origin()).await?;
+    Ok(Json(Published { version, added }))
+}
+
+fn parse(files: Vec<NewFile>) -> Result<Vec<MigrationFile>> {
+    let mut errors = Vec::new();
+    let mut parsed = Vec::with_capacity(files.len());
+    for (index, file) in files.into_iter().enumerate() {
+        match MigrationFile::parse(&file.name, file.sql) {
+            Ok(file) => parsed.push(file),
+            Err(invalid) => errors.push(FieldError::invalid(format!("files[{index}].name"), invalid)),
+        }
+    }
+    if errors.is_empty() { Ok(parsed) } else { Err(Error::Validation(errors)) }
+}

@@ -1,0 +1,25 @@
+//! The operators' API, on the admin listener: one file a resource.
+
+mod audit_events;
+mod checks;
+mod migrations;
+mod operations;
+mod plans;
+mod servers;
+mod tenants;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::AppState;
+
+/// All routes under `/platform/v1`. Each asks for a right of the platform tenant.
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(tenants::routes())
+        .merge(operations::routes())
+        .merge(servers::routes())
+        .merge(plans::routes())
+        .merge(migrations::routes())
+        .merge(audit_events::routes())
+        .merge(checks::routes())
+}

@@ -1,0 +1,200 @@
+//! `POST /platform/v1/tenants`.
+
+use std::str::FromStr;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::View;
+use crate::{
+    control::{
+        idempotency, servers,
+        tenants::{self, TenantState},
+    },
+    error::{Error, FieldError, Result},
+    http::{
+        AppState,
+        extract::{IdempotencyKey, Json, Operator, PreferWait, right},
+        problem::Problem,
+    },
+    operations::{
+        provision::{self, Admin, Placement, Started},
+        wait,
+    },
+    types::{Invalid, OperationId},
+};
+
+const ROUTE: &str = "POST /platform/v1/tenants";
+/// The plan of a tenant for which none was chosen.
+const DEFAULT_PLAN: &str = "default";
+
+/// A tenant to be made. Texts are parsed together, so that everything wrong is told at once.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTenant {
+    /// Its public name: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
+    #[schema(example = "acme")]
+    slug: String,
+    /// Its name for people.
+    #[schema(example = "Acme Corporation")]
+    name: String,
+    /// The name of its plan; `default` unless said otherwise.
+    plan: Option<String>,
+    /// The name of the server that shall hold it; the emptiest unless said otherwise.
+    server: Option<String>,
+    /// Where the server shall stand.
+    region: Option<String>,
+    /// Its first administrator; without one nobody can sign in until somebody is invited.
+    admin: Option<NewAdmin>,
+}
+
+/// The first administrator of a tenant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAdmin {
+    /// Their address.
+    #[schema(example = "ada@example.com")]
+    email: String,
+    /// Their name.
+    name: Option<String>,
+    /// With a password they can sign in at once; without one they are invited.
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<SecretString>,
+}
+
+/// A tenant that is, or will be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Created {
+    /// The tenant.
+    #[serde(flatten)]
+    tenant: View,
+    /// The operation that makes it.
+    operation_id: OperationId,
+    /// How the first administrator joins; null when a password was given. Told in this answer only.
+    admin_invitation: Option<InvitationView>,
+}
+
+/// An invitation.
+#[derive(Debug, Serialize, ToSchema)]
+struct InvitationView {
+    /// The secret that accepts it.
+    token: String,
+    /// Where it is accepted.
+    url: String,
+    /// Until when.
+    expires_at: DateTime<Utc>,
+}
+
+/// Makes a tenant with a database of its own.
+///
+/// The tenant is recorded at once and made in the background; `Prefer: wait=N` waits up to N seconds for it. A
+/// repeated request with the same `Idempotency-Key` gets the same tenant.
+#[utoipa::path(post, path = "/platform/v1/tenants", tag = "tenants", operation_id = "create_tenant",
+    request_body = NewTenant,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The client's own name for this attempt"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: wait up to N seconds, 10 at most"),
+    ),
+    responses(
+        (status = 201, description = "The tenant serves", body = Created),
+        (status = 202, description = "The tenant is being made; see Location", body = Created),
+        (status = 409, description = "The slug is taken, or no server takes tenants", body = Problem),
+    ),
+)]
+pub(super) async fn create(
+    caller: Operator<right::TenantsWrite>,
+    State(state): State<AppState>,
+    key: Option<IdempotencyKey>,
+    PreferWait(at_most): PreferWait,
+    Json(body): Json<NewTenant>,
+) -> Result<Response, Problem> {
+    let principal = caller.principal.id_text();
+    let fingerprint = fingerprint(&body)?;
+    let idempotency = key.as_ref().map(|key| idempotency::Request {
+        principal: &principal,
+        route: ROUTE,
+        key: key.as_str(),
+        body: fingerprint.expose_secret().as_bytes(),
+    });
+    let request = parse(body)?;
+    let started = provision::start(&state.operations, request, &caller.origin(), idempotency.as_ref()).await?;
+    if !at_most.is_zero()
+        && let Err(error) = wait::finished(&state.operations, started.operation, at_most).await
+    {
+        // The tenant is recorded: the answer says so, whatever kept this request from seeing more.
+        tracing::warn!(error = error.chain(), "a request could not wait for its operation");
+    }
+    answer(&state, started).await
+}
+
+async fn answer(state: &AppState, started: Started) -> Result<Response, Problem> {
+    // A transaction, for its patience: the tenant is recorded, and the answer may hold its invitation.
+    let mut txn = state.operations.db.begin().await?;
+    let missing = || Error::defect("a tenant that was just made is gone");
+    let tenant = tenants::get(&mut txn, started.tenant.id).await?.ok_or_else(missing)?;
+    let servers = servers::list(&mut txn).await?;
+    txn.rollback().await.map_err(Error::from)?;
+    let (status, location) = if tenant.state == TenantState::Provisioning {
+        (StatusCode::ACCEPTED, format!("/platform/v1/operations/{}", started.operation))
+    } else {
+        (StatusCode::CREATED, format!("/platform/v1/tenants/{}", tenant.id))
+    };
+    let view = View::new(tenant, &servers, state);
+    let invitation = started.invitation.map(|invitation| InvitationView {
+        url: format!("{}/v1/auth/invitations/accept", view.url),
+        token: invitation.token().to_owned(),
+        expires_at: invitation.expires_at,
+    });
+    let created = Created { tenant: view, operation_id: started.operation, admin_invitation: invitation };
+    // The answer may hold an invitation.
+    Ok((status, [(header::LOCATION, location.as_str()), (header::CACHE_CONTROL, "no-store")], Json(created))
+        .into_response())
+}
+
+/// What makes two requests the same: every field, the password included. Only a keyed digest of it is stored.
+fn fingerprint(body: &NewTenant) -> Result<SecretString> {
+    let fields = (&body.slug, &body.name, &body.plan, &body.server, &body.region);
+    let secret = |admin: &NewAdmin| admin.password.as_ref().map(|password| password.expose_secret().to_owned());
+    let admin = body.admin.as_ref().map(|admin| (&admin.email, &admin.name, secret(admin)));
+    serde_json::to_string(&(fields, admin)).map(SecretString::from).map_err(Error::internal)
+}
+
+fn parse(body: NewTenant) -> Result<provision::Request> {
+    let mut errors = Vec::new();
+    let slug = noted(&mut errors, "slug", &body.slug);
+    let name = noted(&mut errors, "name", &body.name);
+    let admin = body.admin.map(|admin| parse_admin(&mut errors, admin));
+    match (slug, name, admin) {
+        (Some(slug), Some(name), admin @ (None | Some(Some(_)))) => Ok(provision::Request {
+            slug,
+            name,
+            plan: body.plan.unwrap_or_else(|| DEFAULT_PLAN.to_owned()),
+            placement: Placement::Customer { server: body.server, region: body.region },
+            admin: admin.flatten(),
+        }),
+        _ => Err(Error::Validation(errors)),
+    }
+}
+
+fn parse_admin(errors: &mut Vec<FieldError>, admin: NewAdmin) -> Option<Admin> {
+    let email = noted(errors, "admin.email", &admin.email);
+    let name = admin.name.map(|name| noted(errors, "admin.name", &name));
+    match (email, name) {
+        (Some(email), name @ (None | Some(Some(_)))) => {
+            Some(Admin { email, name: name.flatten(), password: admin.password })
+        }
+        _ => None,
+    }
+}
+
+/// The parsed value, or a note of what is wrong with the field.
+fn noted<T: FromStr<Err = Invalid>>(errors: &mut Vec<FieldError>, field: &str, text: &str) -> Option<T> {
+    text.parse().map_err(|invalid| errors.push(FieldError::invalid(field, invalid))).ok()
+}
