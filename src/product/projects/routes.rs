@@ -1,0 +1,126 @@
+//! `/v1/projects`.
+
+use axum::{extract::State, http::StatusCode};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{NewProject, Project, ProjectFilter, ProjectPatch, store};
+use crate::{
+    error::Result,
+    http::{
+        AppState,
+        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, Page, Path, right},
+        problem::Problem,
+    },
+    product::{answer::Created, stored::Versioned},
+    tenancy::{
+        Tenancy,
+        idempotency::{self, Attempt},
+    },
+    types::ProjectId,
+};
+
+const COLLECTION: &str = "/v1/projects";
+
+pub(in crate::product) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+}
+
+/// Lists projects.
+#[utoipa::path(get, path = COLLECTION, tag = "projects", operation_id = "list_projects",
+    params(Page, ProjectFilter),
+    responses((status = 200, description = "A page of projects", body = Listing<Project>)))]
+async fn list(
+    caller: Member<right::ProjectsRead>,
+    State(tenancy): State<Tenancy>,
+    List { page, filter }: List<ProjectFilter>,
+) -> Result<Json<Listing<Project>>> {
+    let conn = tenancy.connect(caller.tenant.id).await?;
+    store::list(&conn, &filter, &page).await.map(Json)
+}
+
+/// Makes a project.
+#[utoipa::path(post, path = COLLECTION, tag = "projects", operation_id = "create_project",
+    request_body = NewProject,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's own name for this attempt")),
+    responses(
+        (status = 201, description = "It is made", body = Project, headers(
+            ("Location" = String, description = "Where it can be read"),
+            ("ETag" = String, description = "Its version"),
+        )),
+        (status = 409, description = "A request with this key is still at work", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+async fn create(
+    caller: Member<right::ProjectsWrite>,
+    State(state): State<AppState>,
+    key: Option<IdempotencyKey>,
+    Json(new): Json<NewProject>,
+) -> Result<Created> {
+    let id = ProjectId::generate(&state.operations.clock, state.operations.random);
+    let attempt = |key| Attempt::new(caller.principal.id_text(), COLLECTION, key, &new);
+    let attempt = key.as_ref().map(IdempotencyKey::as_str).map(attempt).transpose()?;
+    let mut conn = state.tenancy.connect(caller.tenant.id).await?;
+    idempotency::once(&mut conn, attempt.as_ref(), id.uuid(), async |txn| {
+        let project = store::insert_in_txn(txn, id, &new, caller.principal.user()).await?;
+        Created::new(format!("{COLLECTION}/{id}"), &project)
+    })
+    .await
+}
+
+/// One project.
+#[utoipa::path(get, path = "/v1/projects/{id}", tag = "projects", operation_id = "get_project",
+    params(("id" = ProjectId, Path)),
+    responses((status = 200, description = "The project", body = Project, headers(("ETag" = String)))))]
+async fn get(
+    caller: Member<right::ProjectsRead>,
+    State(tenancy): State<Tenancy>,
+    Path(id): Path<ProjectId>,
+) -> Result<Versioned<Project>> {
+    let conn = tenancy.connect(caller.tenant.id).await?;
+    store::get(&conn, id).await
+}
+
+/// Changes a project.
+#[utoipa::path(patch, path = "/v1/projects/{id}", tag = "projects", operation_id = "update_project",
+    request_body = ProjectPatch,
+    params(
+        ("id" = ProjectId, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version to change"),
+    ),
+    responses(
+        (status = 200, description = "The project as it is now", body = Project, headers(("ETag" = String))),
+        (status = 412, description = "It is of another version", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+async fn update(
+    caller: Member<right::ProjectsWrite>,
+    State(tenancy): State<Tenancy>,
+    Path(id): Path<ProjectId>,
+    expected: Option<IfMatch>,
+    Json(patch): Json<ProjectPatch>,
+) -> Result<Versioned<Project>> {
+    let mut conn = tenancy.connect(caller.tenant.id).await?;
+    store::update(&mut conn, id, patch, expected.as_ref()).await
+}
+
+/// Deletes a project and its tasks.
+#[utoipa::path(delete, path = "/v1/projects/{id}", tag = "projects", operation_id = "delete_project",
+    params(
+        ("id" = ProjectId, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version to delete"),
+    ),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 412, description = "It is of another version", body = Problem,
+            content_type = "application/problem+json"),
+    ))]
+async fn delete(
+    caller: Member<right::ProjectsWrite>,
+    State(tenancy): State<Tenancy>,
+    Path(id): Path<ProjectId>,
+    expected: Option<IfMatch>,
+) -> Result<StatusCode> {
+    let mut conn = tenancy.connect(caller.tenant.id).await?;
+    store::delete(&mut conn, id, expected.as_ref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,171 @@
+//! Table `projects`.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{NewProject, Project, ProjectFilter, ProjectPatch, ProjectSort, ProjectStatus};
+use crate::{
+    error::{Error, Result},
+    http::extract::{IfMatch, Listing, Page},
+    product::{
+        listing::{self, Column, Order, order},
+        stored::{Stored, Versioned},
+        text::Search,
+    },
+    tenancy::{Statements, TenantConn, TenantTxn},
+    types::{ProjectId, UserId},
+};
+
+macro_rules! columns {
+    () => {
+        "id, name, description, status, created_by, version, created_at, updated_at"
+    };
+}
+
+macro_rules! filtered {
+    ($status:literal, $q:literal) => {
+        concat!(
+            " FROM projects WHERE (",
+            $status,
+            "::text IS NULL OR status = ",
+            $status,
+            ")",
+            " AND (",
+            $q,
+            "::text IS NULL OR name ILIKE ",
+            $q,
+            " OR description ILIKE ",
+            $q,
+            ")"
+        )
+    };
+}
+
+macro_rules! list {
+    () => {
+        concat!("SELECT ", columns!(), filtered!("$2", "$3"))
+    };
+}
+
+const COUNT: &str = concat!("SELECT count(*)", filtered!("$1", "$2"));
+
+const GET: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1");
+
+const LOCK: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1 FOR UPDATE");
+
+/// Others may lock it likewise, so tasks of one project are added side by side.
+const SHARE: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1 FOR SHARE");
+
+const INSERT: &str =
+    concat!("INSERT INTO projects (id, name, description, created_by) VALUES ($1, $2, $3, $4) RETURNING ", columns!());
+
+const UPDATE: &str = concat!(
+    "UPDATE projects SET name = $2, description = $3, status = $4, version = version + 1, updated_at = now()
+     WHERE id = $1 RETURNING ",
+    columns!()
+);
+
+const DELETE: &str = "DELETE FROM projects WHERE id = $1";
+
+impl Stored for Project {
+    const NAME: &'static str = "project";
+
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: ProjectId::from_uuid(row.try_get("id")?),
+            name: row.try_get::<_, &str>("name")?.parse().map_err(Error::internal)?,
+            description: row.try_get::<_, &str>("description")?.parse().map_err(Error::internal)?,
+            status: row.try_get("status")?,
+            created_by: row.try_get::<_, Option<Uuid>>("created_by")?.map(UserId::from_uuid),
+            created_at: row.try_get("created_at")?,
+            updated_at: row.try_get("updated_at")?,
+        })
+    }
+
+    fn id(&self) -> Uuid {
+        self.id.uuid()
+    }
+}
+
+impl ProjectSort {
+    const fn order(self) -> Order<Project> {
+        const BY_CREATION: Column<Project> = Column::Time(|project| project.created_at);
+        const BY_NAME: Column<Project> = Column::Text(|project| project.name.as_str());
+        const BY_CHANGE: Column<Project> = Column::Time(|project| project.updated_at);
+        match self {
+            Self::OldestFirst => order!(list!(), "created_at" ascending, after "$4, $5", BY_CREATION),
+            Self::NewestFirst => order!(list!(), "created_at" descending, after "$4, $5", BY_CREATION),
+            Self::NameAscending => order!(list!(), "name" ascending, after "$4, $5", BY_NAME),
+            Self::NameDescending => order!(list!(), "name" descending, after "$4, $5", BY_NAME),
+            Self::LongestUnchanged => order!(list!(), "updated_at" ascending, after "$4, $5", BY_CHANGE),
+            Self::LatestChanged => order!(list!(), "updated_at" descending, after "$4, $5", BY_CHANGE),
+        }
+    }
+}
+
+/// One page of the projects that match.
+pub(super) async fn list(conn: &TenantConn, filter: &ProjectFilter, page: &Page) -> Result<Listing<Project>> {
+    let q = filter.q.as_ref().map(Search::pattern);
+    let total = listing::total(conn, COUNT, &[&filter.status, &q], page).await?;
+    let order = (filter.sort, &filter.sort.order());
+    Ok(listing::page(conn, order, &[&filter.status, &q], page).await?.with_total(total))
+}
+
+/// The project with this id.
+pub(in crate::product) async fn get(conn: &TenantConn, id: ProjectId) -> Result<Versioned<Project>> {
+    Versioned::found(conn.row(GET, &[&id.uuid()]).await?)
+}
+
+/// Makes a project.
+pub(super) async fn insert_in_txn(
+    txn: &TenantTxn<'_>,
+    id: ProjectId,
+    new: &NewProject,
+    created_by: UserId,
+) -> Result<Versioned<Project>> {
+    let (name, description) = (new.name.as_str(), new.description.as_str());
+    Versioned::written(txn.row(INSERT, &[&id.uuid(), &name, &description, &created_by.uuid()]).await?)
+}
+
+/// Changes a project, if it still is what `expected` says.
+pub(super) async fn update(
+    conn: &mut TenantConn,
+    id: ProjectId,
+    patch: ProjectPatch,
+    expected: Option<&IfMatch>,
+) -> Result<Versioned<Project>> {
+    let txn = conn.begin().await?;
+    let mut project = lock_in_txn(&txn, id, expected).await?.item;
+    patch.apply(&mut project);
+    let (name, description) = (project.name.as_str(), project.description.as_str());
+    let updated = Versioned::written(txn.row(UPDATE, &[&id.uuid(), &name, &description, &project.status]).await?)?;
+    txn.commit().await?;
+    Ok(updated)
+}
+
+/// Deletes a project with its tasks, if it still is what `expected` says.
+pub(super) async fn delete(conn: &mut TenantConn, id: ProjectId, expected: Option<&IfMatch>) -> Result<()> {
+    let txn = conn.begin().await?;
+    lock_in_txn(&txn, id, expected).await?;
+    if txn.run(DELETE, &[&id.uuid()]).await? != 1 {
+        return Err(Error::defect("a locked project is gone"));
+    }
+    txn.commit().await
+}
+
+/// The project with this id, which nobody else changes or deletes until the transaction ends.
+async fn lock_in_txn(txn: &TenantTxn<'_>, id: ProjectId, expected: Option<&IfMatch>) -> Result<Versioned<Project>> {
+    Versioned::found(txn.row(LOCK, &[&id.uuid()]).await?)?.matching(expected)
+}
+
+/// Makes sure that a project takes new tasks, and goes on doing so until the transaction ends.
+///
+/// # Errors
+/// `not_found` (404); `project_archived` (409).
+pub(in crate::product) async fn require_active_in_txn(txn: &TenantTxn<'_>, id: ProjectId) -> Result<()> {
+    let project: Versioned<Project> = Versioned::found(txn.row(SHARE, &[&id.uuid()]).await?)?;
+    match project.item.status {
+        ProjectStatus::Active => Ok(()),
+        ProjectStatus::Archived => Err(Error::conflict("project_archived", "an archived project takes no new tasks")),
+    }
+}
