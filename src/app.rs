@@ -1,0 +1,302 @@
+//! The composition root: a [`Config`] becomes a running replica.
+//!
+//! [`App::new`] puts the parts together and connects nowhere. [`App::serve`] opens the listeners at once, so
+//! that probes are answered, and brings the rest up behind them: the control database's schema, the program's
+//! own migrations, the registry, the engine. What is not reachable yet is tried again; readiness says what is
+//! missing. Stopping goes the other way: no new requests and operations, accepted ones are finished or handed
+//! over, connections are closed. Nothing is decided here: each part knows its own rules.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use secrecy::{ExposeSecret, SecretBox};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{Config, Cors, Environment},
+    control::{self, ControlDb, listener::Signals, sealing::KeyRing},
+    error::{Error, Result},
+    http::{self, AppState, Readiness, listener::Bounds, proxies::TrustedProxies, router},
+    identity::{self, Identity},
+    limits::{self, Attempts, Redis},
+    migrations::{self, MigrationSet},
+    operations::{Context, engine, housekeeping, publish},
+    product,
+    servers::{AdminUrl, Connection, Connector},
+    telemetry::metrics::Metrics,
+    tenancy::{self, PoolSettings, Tenancy, resolve::Rules},
+    types::{Clock, Random, Slug},
+};
+
+/// Between attempts to bring up what was not reachable.
+const STARTUP_PAUSE: Duration = Duration::from_secs(1);
+/// How often gauges that are read rather than counted are refreshed.
+const GAUGES: Duration = Duration::from_secs(5);
+/// How long accepted requests may take to end, then background work, then connections: 30 s together.
+const DRAIN_REQUESTS: Duration = Duration::from_secs(20);
+const DRAIN_BACKGROUND: Duration = Duration::from_secs(8);
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// A replica, put together. Clones share everything.
+#[derive(Clone)]
+pub struct App {
+    config: Arc<Config>,
+    state: AppState,
+    connector: Connector,
+    redis: Option<Redis>,
+    signals: Signals,
+}
+
+/// The sockets of a replica.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Tenants and their users.
+    pub public: TcpListener,
+    /// Operators, scrapers and probes.
+    pub admin: TcpListener,
+}
+
+impl Sockets {
+    /// Opens both sockets, so that a taken port is said before anything else happens.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let open = async |address: std::net::SocketAddr, what: &str| {
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({what})"))
+        };
+        Ok(Self {
+            public: open(config.http.public_listen, "FREEHOLD_PUBLIC_LISTEN").await?,
+            admin: open(config.http.admin_listen, "FREEHOLD_ADMIN_LISTEN").await?,
+        })
+    }
+}
+
+impl App {
+    /// Puts a replica together; connects nowhere. Must run within a tokio runtime.
+    pub fn new(config: Config, metrics: Metrics, clock: Clock) -> Result<Self> {
+        describe_metrics();
+        let connector = Connector::new(config.control.ca_file.as_deref())?;
+        let db = ControlDb::new(&control_settings(&config)?);
+        let keys = config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret()))));
+        let keys = Arc::new(KeyRing::new(keys)?);
+        let pools = PoolSettings {
+            max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
+            idle: config.tenancy.idle,
+            application_name: format!("freehold:{}", config.replica),
+        };
+        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
+        let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
+        let public_url = config.http.public_url.clone();
+        let public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync> = Arc::new(move |slug| public_url.of(slug));
+        let identity = Identity::new(
+            identity::Dependencies {
+                db: db.clone(),
+                key_ring: Arc::clone(&keys),
+                tenancy: tenancy.clone(),
+                clock: clock.clone(),
+                random: Random,
+                attempts: Attempts::new(redis.clone(), clock.clone()),
+            },
+            identity::Settings {
+                hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
+                session_idle: config.identity.session_idle,
+                issuer: Arc::clone(&public_url),
+            },
+        );
+        let signals = Signals::default();
+        let operations = Context {
+            db,
+            keys,
+            connector: connector.clone(),
+            tenancy: tenancy.clone(),
+            identity: identity.clone(),
+            signals: signals.clone(),
+            clock: clock.clone(),
+            random: Random,
+            replica: config.replica.clone(),
+            invitation: config.identity.invitation,
+            plaintext: config.environment == Environment::Development,
+        };
+        let state = AppState {
+            readiness: Readiness::new(clock),
+            metrics,
+            settings: Arc::new(http_settings(&config)?),
+            tasks: TaskTracker::new(),
+            rules: Arc::new(Rules {
+                base_domain: config.http.public_url.base_domain.clone(),
+                path_prefix: config.http.path_prefix,
+            }),
+            tenancy,
+            identity,
+            operations,
+            public_url,
+        };
+        Ok(Self { config: Arc::new(config), state, connector, redis, signals })
+    }
+
+    /// What operations work with: for commands that work without a server.
+    #[must_use]
+    pub fn operations(&self) -> &Context {
+        &self.state.operations
+    }
+
+    /// Applies the control database's migrations, on a connection of their own and under a lock: any number of
+    /// replicas may do so at once.
+    pub async fn migrate_control(&self) -> Result<migrations::Report> {
+        let url = control_url(&self.config)?;
+        let name = format!("freehold:{}:migrate", self.config.replica);
+        let mut connection: Connection =
+            self.connector.connect(&url.address, &url.database, &url.credentials, &name).await?;
+        let report = migrations::apply(&mut connection, &MigrationSet::embedded_control()?, None).await?;
+        connection.close().await;
+        Ok(report)
+    }
+
+    /// Serves until `stop`; answers once accepted requests have ended and operations were handed over.
+    pub async fn serve(&self, sockets: Sockets, stop: CancellationToken) -> Result<()> {
+        let failed = CancellationToken::new();
+        let background = TaskTracker::new();
+        self.watch_dependencies(&stop);
+        background.spawn(self.state.metrics.clone().upkeep(stop.clone()));
+        let starting = background.spawn({
+            let (app, background, stop, failed) = (self.clone(), background.clone(), stop.clone(), failed.clone());
+            async move {
+                let outcome = app.bring_up(&background, &stop).await;
+                if outcome.is_err() {
+                    failed.cancel();
+                    stop.cancel();
+                }
+                outcome
+            }
+        });
+        let bounds = Bounds {
+            max_connections: usize::try_from(self.config.http.max_connections).unwrap_or(usize::MAX),
+            drain: DRAIN_REQUESTS,
+            ..Bounds::default()
+        };
+        let public = router::public(&self.state, product::routes());
+        let admin = router::admin(&self.state);
+        tracing::info!(
+            http.public = %self.config.http.public_listen,
+            http.admin = %self.config.http.admin_listen,
+            replica = self.config.replica,
+            "listening"
+        );
+        tokio::join!(
+            http::listener::serve(sockets.public, public, bounds, self.state.tasks.clone(), stop.clone()),
+            http::listener::serve(sockets.admin, admin, bounds, self.state.tasks.clone(), stop.clone()),
+        );
+        let outcome = if failed.is_cancelled() { starting.await.map_err(Error::internal)? } else { Ok(()) };
+        background.close();
+        if tokio::time::timeout(DRAIN_BACKGROUND, background.wait()).await.is_err() {
+            tracing::warn!("background work did not end in time and is cut");
+        }
+        if tokio::time::timeout(CLOSE, self.state.operations.db.close()).await.is_err() {
+            tracing::warn!("connections to the control database did not close in time and are cut");
+        }
+        tracing::info!("stopped");
+        outcome
+    }
+
+    /// Brings up what needs the control database; waits for it as long as it takes.
+    async fn bring_up(&self, background: &TaskTracker, stop: &CancellationToken) -> Result<()> {
+        loop {
+            let prepared = async {
+                self.migrate_control().await?;
+                publish::publish_embedded(&self.state.operations).await
+            };
+            match stop.run_until_cancelled(prepared).await {
+                None => return Ok(()),
+                Some(Ok(_)) => break,
+                Some(Err(error)) if error.is_transient() => {
+                    tracing::warn!(error = error.chain(), "waiting for the control database");
+                    tokio::time::sleep(STARTUP_PAUSE).await;
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        background.spawn(self.signals.clone().run(self.state.operations.db.clone(), stop.clone()));
+        self.state.tenancy.spawn(&self.signals, background, stop);
+        engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
+        background.spawn(housekeeping::run(self.state.operations.db.clone(), stop.clone()));
+        background.spawn(self.clone().gauges(stop.clone()));
+        Ok(())
+    }
+
+    fn watch_dependencies(&self, stop: &CancellationToken) {
+        let readiness = &self.state.readiness;
+        let db = self.state.operations.db.clone();
+        // Known tenants are served without the control database, so it only degrades; the registry decides.
+        readiness.watch("control_database", false, move || ping_control(db.clone()), stop.clone());
+        let tenancy = self.state.tenancy.clone();
+        readiness.watch("tenant_registry", true, move || std::future::ready(judge_registry(&tenancy)), stop.clone());
+        if let Some(redis) = self.redis.clone() {
+            readiness.watch("redis", false, move || ping_redis(redis.clone()), stop.clone());
+        }
+    }
+
+    async fn gauges(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(GAUGES);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.state.tenancy.record_gauges();
+            self.state.operations.db.record_gauges();
+        }
+    }
+}
+
+async fn ping_control(db: ControlDb) -> Result<()> {
+    db.ping().await
+}
+
+async fn ping_redis(redis: Redis) -> Result<()> {
+    redis.ping().await
+}
+
+fn describe_metrics() {
+    control::describe_metrics();
+    limits::describe_metrics();
+    identity::describe_metrics();
+    tenancy::describe_metrics();
+    engine::describe_metrics();
+}
+
+fn judge_registry(tenancy: &Tenancy) -> Result<()> {
+    if tenancy.is_ready() {
+        return Ok(());
+    }
+    Err(Error::unavailable("registry_unavailable", "the tenants are not known, or no longer for certain", None))
+}
+
+fn control_url(config: &Config) -> Result<&AdminUrl> {
+    config.control.database.as_ref().ok_or_else(|| Error::defect("the configuration has no control database"))
+}
+
+fn control_settings(config: &Config) -> Result<control::Settings> {
+    let url = control_url(config)?;
+    Ok(control::Settings {
+        host: url.address.host.clone(),
+        port: url.address.port,
+        role: url.credentials.role.clone(),
+        password: url.credentials.password.clone(),
+        database: url.database.clone(),
+        verify_tls: url.address.tls == crate::servers::Tls::VerifyFull,
+        ca_file: config.control.ca_file.clone(),
+        max_connections: config.control.max_connections,
+        application_name: format!("freehold:{}", config.replica),
+    })
+}
+
+fn http_settings(config: &Config) -> Result<http::Settings> {
+    let origins = match &config.http.cors {
+        Cors::SameOrigin => Vec::new(),
+        Cors::Any => vec!["*".to_owned()],
+        Cors::Origins(origins) => origins.clone(),
+    };
+    let origin = |origin: String| origin.parse().map_err(|error| Error::internal(anyhow::Error::new(error)));
+    Ok(http::Settings {
+        production: config.environment == Environment::Production,
+        cors_origins: origins.into_iter().map(origin).collect::<Result<_>>()?,
+        trusted_proxies: TrustedProxies::new(config.http.trusted_proxies.clone()),
+        metrics_token: config.telemetry.metrics_token.clone(),
+        ..http::Settings::default()
+    })
+}

@@ -1,0 +1,34 @@
+//! Freehold: a control plane for SaaS products that give every tenant its own PostgreSQL database.
+//!
+//! # The layer map
+//! Data flows one way. `tests/layering.rs` reads the `use crate::` lines and fails on any edge that is not
+//! written here, and on written edges that no longer exist. `types` and `error` are open to everybody.
+//!
+//! ```text
+//! main       -> cli
+//! cli        -> app, config, operations, migrations, telemetry
+//! app        -> config, product, http, operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! product    -> http, tenancy, servers
+//! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! operations -> identity, tenancy, servers, migrations, control
+//! identity   -> tenancy, limits, control
+//! tenancy    -> servers, control
+//! config     -> servers
+//! limits, servers, migrations, control, telemetry -> (types and error only)
+//! ```
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod error;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod migrations;
+pub mod operations;
+pub mod product;
+pub mod servers;
+pub mod telemetry;
+pub mod tenancy;
+pub mod types;
