@@ -1,0 +1,65 @@
+//! `freehold check-config`: everything that is wrong with the configuration, or what holds. Shows no secret.
+
+use serde_json::{Value, json};
+
+use super::{
+    Environment, Outcome, configuration,
+    output::{self, Output},
+};
+use crate::config::{Config, Cors};
+
+/// Reads the configuration as `serve` would, and connects nowhere.
+pub(super) fn run(
+    arguments: &configuration::Arguments,
+    environment: &Environment,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    let config = arguments.load(environment)?;
+    let settings = effective(&config);
+    let rows = settings.iter().map(|(name, value)| match value {
+        Value::String(text) => (*name, text.clone()),
+        other => (*name, other.to_string()),
+    });
+    let object: serde_json::Map<_, _> =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    output.either(&object, output::pairs(rows))?;
+    Ok(Outcome::Success)
+}
+
+fn effective(config: &Config) -> Vec<(&'static str, Value)> {
+    let given = |is_given: bool| if is_given { "given" } else { "not given" };
+    let cors = match &config.http.cors {
+        Cors::SameOrigin => "same origin only".to_owned(),
+        Cors::Any => "*".to_owned(),
+        Cors::Origins(origins) => origins.join(", "),
+    };
+    let control = config.control.database.as_ref();
+    vec![
+        ("environment", json!(configuration::name(config.environment))),
+        ("replica", json!(config.replica)),
+        ("public_listen", json!(config.http.public_listen)),
+        ("admin_listen", json!(config.http.admin_listen)),
+        ("public_scheme", json!(config.http.public_url.scheme)),
+        ("base_domain", json!(config.http.public_url.base_domain)),
+        ("public_port", json!(config.http.public_url.port)),
+        ("path_prefix", json!(config.http.path_prefix)),
+        ("cors_origins", json!(cors)),
+        ("max_connections", json!(config.http.max_connections)),
+        ("control_host", json!(control.map(|url| format!("{}:{}", url.address.host, url.address.port)))),
+        ("control_database", json!(control.map(|url| &url.database))),
+        ("control_tls", json!(control.map(|url| url.address.tls.to_string()))),
+        ("control_max_connections", json!(config.control.max_connections)),
+        ("platform_server_url", json!(given(config.control.platform_server.is_some()))),
+        ("key_encryption_keys", json!(config.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>().join(", "))),
+        ("redis_url", json!(given(config.redis_url.is_some()))),
+        ("tenant_pool_size", json!(config.tenancy.pool_size)),
+        ("tenant_pool_idle_seconds", json!(config.tenancy.idle.as_secs())),
+        ("password_hash_concurrency", json!(config.identity.hash_concurrency)),
+        ("session_idle_hours", json!(config.identity.session_idle.as_secs() / 3_600)),
+        ("invitation_hours", json!(config.identity.invitation.as_secs() / 3_600)),
+        ("operation_concurrency", json!(config.operations.concurrency)),
+        ("log", json!(config.telemetry.log)),
+        ("metrics_token", json!(given(config.telemetry.metrics_token.is_some()))),
+        ("sentry_dsn", json!(given(config.telemetry.sentry_dsn.is_some()))),
+    ]
+}

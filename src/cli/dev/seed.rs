@@ -1,0 +1,181 @@
+//! What a newcomer finds: a tenant server, two tenants, some projects and tasks. All through the REST API, as
+//! anybody else would make them, with idempotency keys that are the same in every run.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::{
+        client::{Client, Identity},
+        operation, server, tenant,
+    },
+    environment::{Environment, SERVER_NAME},
+    memory::Memory,
+    settings::Settings,
+};
+
+/// A demo tenant and its administrator.
+pub(super) struct DemoTenant {
+    pub(super) slug: &'static str,
+    pub(super) name: &'static str,
+    pub(super) admin_email: &'static str,
+    admin_name: &'static str,
+}
+
+/// The demo tenants.
+pub(super) const DEMO_TENANTS: [DemoTenant; 2] = [
+    DemoTenant { slug: "acme", name: "Acme", admin_email: "ada@acme.example", admin_name: "Ada" },
+    DemoTenant { slug: "globex", name: "Globex", admin_email: "grace@globex.example", admin_name: "Grace" },
+];
+
+/// Projects, and the tasks in each.
+const DEMO_DATA: [(&str, &[&str]); 2] = [
+    ("Website relaunch", &["Write the copy", "Choose the pictures", "Switch the domain over"]),
+    ("Quarterly report", &["Collect the figures", "Draft the summary"]),
+];
+
+/// The most connections that replicas may hold to tenants' databases; the cluster has room for more besides.
+const CONNECTION_BUDGET: u32 = 80;
+const READY: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What was found or made.
+#[derive(Debug)]
+pub(super) struct Seed {
+    /// The tenant server's id.
+    pub(super) server_id: String,
+}
+
+/// Makes what is not there yet.
+pub(super) async fn run(
+    environment: &Environment,
+    settings: &Settings,
+    memory: &mut Memory,
+    api_key: &str,
+) -> anyhow::Result<Seed> {
+    let key = SecretString::from(api_key);
+    let client = Client::new(&settings.admin_url(), &Identity { bearer: Some(&key), host: None })?;
+    ready(&client).await?;
+    let server_id = register(&client, environment).await?;
+    let [first, second] = DEMO_TENANTS.each_ref().map(|demo| provision(&client, demo, memory));
+    let (first, second) = tokio::try_join!(first, second)?;
+    for (demo, id) in DEMO_TENANTS.iter().zip([first, second]) {
+        memory.tenants.get_mut(demo.slug).context("an unknown demo tenant")?.id = Some(id);
+    }
+    memory.save()?;
+    for demo in &DEMO_TENANTS {
+        fill(settings, demo, memory).await?;
+    }
+    Ok(Seed { server_id })
+}
+
+/// Waits until the replica answers requests.
+async fn ready(client: &Client) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY;
+    while let Err(error) = client.get("/health/ready", &[]).await {
+        if Instant::now() >= deadline {
+            return Err(error).context("the replica is not ready");
+        }
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// The id of the tenant server, registered if it is not yet.
+async fn register(client: &Client, environment: &Environment) -> anyhow::Result<String> {
+    if let Some(server) = find_server(client).await? {
+        let port = server.get("port").and_then(Value::as_u64);
+        ensure!(
+            port.is_none_or(|port| port == u64::from(environment.server.port())),
+            "another program has taken the port of the tenant server: stop it, or start again with --reset"
+        );
+        return id(&server);
+    }
+    let admin_url = environment.server_admin_url()?;
+    let body = json!({
+        "name": SERVER_NAME, "admin_url": admin_url.expose_secret(), "connection_budget": CONNECTION_BUDGET,
+    });
+    match client.post(server::PATH, &body, None).await {
+        Ok(server) => id(&server),
+        // An earlier attempt whose answer was lost.
+        Err(error) if error.problem().is_some_and(|problem| problem.code == "server_name_taken") => {
+            id(&find_server(client).await?.context("the tenant server is not listed")?)
+        }
+        Err(error) => Err(error).context("the tenant server cannot be registered"),
+    }
+}
+
+async fn find_server(client: &Client) -> anyhow::Result<Option<Value>> {
+    Ok(client
+        .whole(server::PATH)
+        .await?
+        .into_iter()
+        .find(|server| server.get("name").and_then(Value::as_str) == Some(SERVER_NAME)))
+}
+
+/// The tenant's id, once it serves.
+async fn provision(client: &Client, demo: &DemoTenant, memory: &Memory) -> anyhow::Result<String> {
+    let remembered = memory.tenants.get(demo.slug).context("an unknown demo tenant")?;
+    if let Some(id) = &remembered.id {
+        return Ok(id.clone());
+    }
+    let admin = json!({ "email": demo.admin_email, "name": demo.admin_name, "password": remembered.admin_password });
+    let body = json!({ "slug": demo.slug, "name": demo.name, "server": SERVER_NAME, "admin": admin });
+    let key = format!("dev-{}-{}", memory.nonce, demo.slug);
+    let made = Client::patiently(true, async || client.post(tenant::PATH, &body, Some(&key)).await).await;
+    let made = match made {
+        Ok(made) => made,
+        Err(error) if error.problem().is_some_and(|problem| problem.code == "slug_taken") => {
+            return id(&tenant::find(client, demo.slug).await?);
+        }
+        Err(error) => return Err(error).with_context(|| format!("the tenant {} cannot be made", demo.slug)),
+    };
+    if let Some(operation) = made.get("operation_id").and_then(Value::as_str) {
+        operation::finished(client, operation, |_| {}).await?;
+    }
+    id(&made)
+}
+
+/// Makes a demo tenant's projects and tasks, as its administrator, on the first run.
+async fn fill(settings: &Settings, demo: &DemoTenant, memory: &mut Memory) -> anyhow::Result<()> {
+    let nonce = memory.nonce.clone();
+    let remembered = memory.tenants.get_mut(demo.slug).context("an unknown demo tenant")?;
+    if remembered.has_data {
+        return Ok(());
+    }
+    let client = sign_in(settings, demo, &remembered.admin_password).await?;
+    for (number, (project, tasks)) in DEMO_DATA.into_iter().enumerate() {
+        let key = format!("dev-{nonce}-{number}");
+        let project = create(&client, "/v1/projects", &json!({ "name": project }), &key).await?;
+        let path = format!("/v1/projects/{}/tasks", id(&project)?);
+        for (task_number, title) in tasks.iter().enumerate() {
+            create(&client, &path, &json!({ "title": title }), &format!("{key}-{task_number}")).await?;
+        }
+    }
+    remembered.has_data = true;
+    memory.save()
+}
+
+/// A client that is the tenant's administrator.
+async fn sign_in(settings: &Settings, demo: &DemoTenant, password: &str) -> anyhow::Result<Client> {
+    let (url, host) = (settings.public_url(), settings.host(demo.slug));
+    let anonymous = Client::new(&url, &Identity { bearer: None, host: Some(&host) })?;
+    let body = json!({ "email": demo.admin_email, "password": password });
+    let login = Client::patiently(true, async || anonymous.post("/v1/auth/login", &body, None).await);
+    let tokens = login.await.with_context(|| format!("{} cannot sign in", demo.admin_email))?;
+    let Some(token) = tokens.get("access_token").and_then(Value::as_str) else { bail!("a login without a token") };
+    Client::new(&url, &Identity { bearer: Some(&SecretString::from(token)), host: Some(&host) })
+}
+
+async fn create(client: &Client, path: &str, body: &Value, key: &str) -> anyhow::Result<Value> {
+    let made = Client::patiently(true, async || client.post(path, body, Some(key)).await);
+    made.await.context("the demo data cannot be made")
+}
+
+fn id(item: &Value) -> anyhow::Result<String> {
+    item.get("id").and_then(Value::as_str).map(str::to_owned).context("an answer without an id")
+}

@@ -1,0 +1,174 @@
+//! `freehold operation …`: durable changes to tenants, looked at and waited for.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Outcome,
+    client::Client,
+    output::{self, Column, Output},
+    progress::Progress,
+};
+use crate::types::OperationId;
+
+const PATH: &str = "/platform/v1/operations";
+/// Between two looks, each of which waits at the server: bounds what a server costs that does not wait.
+const POLL: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_mins(15);
+
+const COLUMNS: [Column; 6] = [
+    ("ID", "/id"),
+    ("KIND", "/kind"),
+    ("TENANT", "/tenant_id"),
+    ("STATE", "/state"),
+    ("CREATED", "/created_at"),
+    ("FINISHED", "/finished_at"),
+];
+const STEPS: [Column; 6] = [
+    ("STEP", "/name"),
+    ("STATE", "/state"),
+    ("ATTEMPTS", "/attempts"),
+    ("STARTED", "/started_at"),
+    ("FINISHED", "/finished_at"),
+    ("ERROR", "/error"),
+];
+
+/// Looks at operations.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+An operation survives crashes: it goes on when a replica is there. A blocked one waits for a person: `show` tells
+why, `retry` takes it up again once the cause is mended.")]
+pub(super) enum Command {
+    /// List operations, the newest first.
+    List {
+        /// Only those in this state: queued, running, blocked, succeeded, failed or cancelled.
+        #[arg(long)]
+        state: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one operation and its steps.
+    Show {
+        /// Its id: op_…
+        id: OperationId,
+    },
+    /// Wait until an operation has ended; exit code 1 unless it succeeded.
+    Watch {
+        /// Its id: op_…
+        id: OperationId,
+    },
+    /// Take up a blocked operation again.
+    Retry {
+        /// Its id: op_…
+        id: OperationId,
+    },
+}
+
+/// What the command line wants to know of an operation.
+#[derive(Debug, Deserialize)]
+struct Operation {
+    state: String,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Step {
+    name: String,
+    state: String,
+}
+
+pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::List { state, limit } => {
+            let filter: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
+            let (items, next) = client.items(PATH, &filter, limit).await?;
+            output.list(&items, next.as_deref(), &COLUMNS)?;
+        }
+        Command::Show { id } => show(&client.get(&format!("{PATH}/{id}"), &[]).await?, output)?,
+        Command::Watch { id } => show(&watch(&client, &id.to_string()).await?, output)?,
+        Command::Retry { id } => {
+            let operation = client.post(&format!("{PATH}/{id}/retry"), &json!({}), None).await?;
+            show(&operation, output)?;
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+fn show(operation: &Value, output: Output) -> anyhow::Result<()> {
+    output.record(operation, &COLUMNS)?;
+    let steps = operation.get("steps").and_then(Value::as_array);
+    if let Some(steps) = steps.filter(|_| !output.is_json()) {
+        output::print(format_args!("\n{}", output::table(steps, &STEPS)))?;
+    }
+    Ok(())
+}
+
+/// Waits until an operation has succeeded, and tells its steps meanwhile.
+///
+/// # Errors
+/// It failed or is blocked; Freehold is away for too long; it takes longer than [`PATIENCE`].
+pub(super) async fn watch(client: &Client, id: &str) -> anyhow::Result<Value> {
+    let mut progress = Progress::begin(&format!("waiting for {id}"));
+    finished(client, id, |step| progress.tell(step)).await
+}
+
+/// Waits until an operation has succeeded.
+///
+/// # Errors
+/// As [`watch`].
+pub(super) async fn finished(client: &Client, id: &str, mut tell: impl FnMut(&str)) -> anyhow::Result<Value> {
+    let path = format!("{PATH}/{id}");
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let answer = Client::patiently(true, async || client.get_waiting(&path).await).await?;
+        let operation = Operation::deserialize(&answer)?;
+        let why = operation.error.as_deref().map(output::printable).unwrap_or_default();
+        match operation.state.as_str() {
+            "succeeded" => return Ok(answer),
+            "failed" | "cancelled" => bail!("the operation {id} has {}: {why}", operation.ending()),
+            "blocked" => {
+                bail!("the operation {id} is blocked: {why}; mend the cause, then: freehold operation retry {id}")
+            }
+            _ => tell(&operation.describe()),
+        }
+        sleep(POLL).await;
+    }
+    bail!("the operation {id} goes on; wait for it with: freehold operation watch {id}")
+}
+
+impl Operation {
+    fn ending(&self) -> &'static str {
+        if self.state == "cancelled" { "been cancelled" } else { "failed" }
+    }
+
+    /// `3 of 7: create_database`.
+    fn describe(&self) -> String {
+        let done = self.steps.iter().filter(|step| step.state == "succeeded").count();
+        match self.steps.get(done) {
+            Some(step) => format!("{} of {}: {}", done + 1, self.steps.len(), output::printable(&step.name)),
+            None => self.state.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_under_way_is_the_first_that_has_not_succeeded() {
+        let step = |name: &str, state: &str| Step { name: name.to_owned(), state: state.to_owned() };
+        let steps = vec![step("create_role", "succeeded"), step("create_database", "running"), step("open", "pending")];
+        let operation = Operation { state: "running".to_owned(), error: None, steps };
+        assert_eq!(operation.describe(), "2 of 3: create_database");
+        assert_eq!(Operation { steps: Vec::new(), ..operation }.describe(), "running");
+    }
+}

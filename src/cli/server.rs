@@ -1,0 +1,109 @@
+//! `freehold server …`: the PostgreSQL servers that hold tenants' databases.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Outcome,
+    client::Client,
+    output::{self, Column, Output},
+    secret_input,
+};
+
+/// Where servers are, in the API.
+pub(super) const PATH: &str = "/platform/v1/servers";
+
+const COLUMNS: [Column; 9] = [
+    ("NAME", "/name"),
+    ("ID", "/id"),
+    ("PURPOSE", "/purpose"),
+    ("HOST", "/host"),
+    ("PORT", "/port"),
+    ("VERSION", "/version"),
+    ("REGION", "/region"),
+    ("LABELS", "/labels"),
+    ("BUDGET", "/connection_budget"),
+];
+
+/// Looks after servers.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Register a PostgreSQL server: it is checked and prepared first.
+    Add(Add),
+    /// List the registered servers.
+    List,
+}
+
+/// The arguments of `freehold server add`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The administrative URL holds a password, so it is read from a file or from standard input:
+  postgres://ROLE:PASSWORD@HOST:PORT/postgres?sslmode=verify-full
+The role needs CREATEDB and CREATEROLE and must not be a superuser.
+
+Examples:
+  freehold server add eu-1 --admin-url-file eu-1.url --region eu --label disk=ssd
+  pass show postgres/eu-1 | freehold server add eu-1 --admin-url-stdin")]
+pub(super) struct Add {
+    /// Its name: lower-case letters, digits and hyphens.
+    name: String,
+    /// Read the administrative URL from standard input.
+    #[arg(long, required_unless_present = "admin_url_file", conflicts_with = "admin_url_file")]
+    admin_url_stdin: bool,
+    /// Read the administrative URL from a file.
+    #[arg(long, value_name = "FILE")]
+    admin_url_file: Option<PathBuf>,
+    /// Where it stands.
+    #[arg(long)]
+    region: Option<String>,
+    /// A label of your own; may be given more than once.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The most connections that all replicas together may hold to its tenants' databases.
+    #[arg(long, value_name = "N")]
+    connection_budget: Option<u32>,
+}
+
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("must have the form NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Add(add) => {
+            let server = client.post(PATH, &add.body()?, None).await?;
+            output.record(&server, &COLUMNS)?;
+            for warning in server.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+                output::note(format_args!("warning: {}", output::printable(warning.as_str().unwrap_or_default())));
+            }
+        }
+        Command::List => {
+            let items = client.whole(PATH).await?;
+            output.list(&items, None, &COLUMNS)?;
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+impl Add {
+    fn body(&self) -> anyhow::Result<Value> {
+        let admin_url = match &self.admin_url_file {
+            Some(path) => secret_input::from_file(path, "the file with the administrative URL"),
+            None => secret_input::from_stdin("the administrative URL on standard input"),
+        }
+        .context("the administrative URL is needed")?;
+        let labels: Map<_, _> = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let mut body = json!({ "name": self.name, "admin_url": admin_url.expose_secret(), "labels": labels });
+        if let Some(region) = &self.region {
+            body["region"] = region.as_str().into();
+        }
+        if let Some(budget) = self.connection_budget {
+            body["connection_budget"] = budget.into();
+        }
+        Ok(body)
+    }
+}

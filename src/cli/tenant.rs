@@ -1,0 +1,224 @@
+//! `freehold tenant …`: tenants made, listed and looked at.
+
+use anyhow::{Context, ensure};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    client::Client,
+    operation,
+    output::{self, Column, Output},
+    secret_input,
+};
+use crate::types::{DisplayName, Email, Random, Slug, TenantId};
+
+/// Where tenants are, in the API.
+pub(super) const PATH: &str = "/platform/v1/tenants";
+
+const COLUMNS: [Column; 7] = [
+    ("SLUG", "/slug"),
+    ("ID", "/id"),
+    ("NAME", "/name"),
+    ("STATE", "/state"),
+    ("PLAN", "/plan"),
+    ("SERVER", "/server"),
+    ("CREATED", "/created_at"),
+];
+const FIELDS: [Column; 9] = [
+    ("id", "/id"),
+    ("slug", "/slug"),
+    ("name", "/name"),
+    ("state", "/state"),
+    ("plan", "/plan"),
+    ("server", "/server"),
+    ("schema version", "/schema_version"),
+    ("created", "/created_at"),
+    ("url", "/url"),
+];
+
+/// Looks after tenants.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make a tenant with a database of its own, and wait until it serves.
+    Create(Box<Create>),
+    /// List tenants, the newest first.
+    List(List),
+    /// Show one tenant.
+    Show {
+        /// Its slug, or its id: ten_…
+        tenant: String,
+    },
+}
+
+/// The arguments of `freehold tenant create`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  freehold tenant create initech --admin-email bill@initech.example
+  echo \"$PASSWORD\" | freehold tenant create initech --plan default \\
+      --admin-email bill@initech.example --admin-password-stdin
+
+With a password the administrator can sign in at once; without one an invitation is printed, once.")]
+pub(super) struct Create {
+    /// Its public name, part of its host: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
+    slug: Slug,
+    /// Its name for people; else the slug.
+    #[arg(long)]
+    name: Option<DisplayName>,
+    /// The plan that it is on.
+    #[arg(long)]
+    plan: Option<String>,
+    /// The server that it shall live on; else the one with the fewest tenants.
+    #[arg(long)]
+    server: Option<String>,
+    /// The region that it shall live in.
+    #[arg(long)]
+    region: Option<String>,
+    /// Its first administrator's e-mail address; without one nobody can sign in until somebody is invited.
+    #[arg(long)]
+    admin_email: Option<Email>,
+    /// Read the administrator's password (15 characters or more) from standard input.
+    #[arg(long, requires = "admin_email")]
+    admin_password_stdin: bool,
+    /// Answer as soon as the tenant is recorded; it is made whatever happens next.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// The arguments of `freehold tenant list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Only those whose slug or name holds this text.
+    #[arg(long)]
+    q: Option<String>,
+    /// Only those in this state: provisioning, active, suspended, archived, deleting or deleted.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only those on this plan.
+    #[arg(long)]
+    plan: Option<String>,
+    /// Only those on this server.
+    #[arg(long)]
+    server: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, conflicts_with = "all")]
+    limit: usize,
+    /// All of them, however many there are.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Create(create) => make(*create, &client, output).await?,
+        Command::List(list) => show_all(list, &client, output).await?,
+        Command::Show { tenant } => output.record(&find(&client, &tenant).await?, &FIELDS)?,
+    }
+    Ok(Outcome::Success)
+}
+
+async fn make(create: Create, client: &Client, output: Output) -> anyhow::Result<()> {
+    let password = if create.admin_password_stdin {
+        Some(secret_input::from_stdin("the password on standard input")?)
+    } else {
+        None
+    };
+    let body = create.body(password.as_ref());
+    // The key makes it safe to ask again when an answer was lost: the same tenant is told again.
+    let key = format!("cli-{}", Random.token());
+    let made = Client::patiently(false, async || client.post(PATH, &body, Some(&key)).await).await?;
+    let invitation = made.get("admin_invitation").cloned().unwrap_or_default();
+    let made = if create.no_wait { made } else { wait(client, made).await? };
+    output.record(&made, &FIELDS)?;
+    if !output.is_json() && !invitation.is_null() {
+        let text = |name: &str| invitation.get(name).and_then(Value::as_str).map(output::printable).unwrap_or_default();
+        output::print(format_args!(
+            "\nThe administrator's invitation, shown this once (until {}):",
+            text("expires_at")
+        ))?;
+        output::print(format_args!("  {}", text("url")))?;
+        output::print(format_args!("  token: {}", text("token")))?;
+    }
+    Ok(())
+}
+
+impl Create {
+    fn body(&self, password: Option<&SecretString>) -> Value {
+        let name = self.name.as_ref().map_or_else(|| self.slug.to_string(), ToString::to_string);
+        let mut body = json!({ "slug": self.slug, "name": name });
+        if let Some(email) = &self.admin_email {
+            body["admin"] = json!({ "email": email });
+        }
+        if let Some(password) = password {
+            body["admin"]["password"] = password.expose_secret().into();
+        }
+        for (field, value) in [("plan", &self.plan), ("server", &self.server), ("region", &self.region)] {
+            if let Some(value) = value {
+                body[field] = value.as_str().into();
+            }
+        }
+        body
+    }
+}
+
+/// The answer to the creation, brought up to date once the operation has succeeded. What it tells only once stays.
+async fn wait(client: &Client, mut made: Value) -> anyhow::Result<Value> {
+    let text = |name: &str| made.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (id, operation) = (text("id"), text("operation_id"));
+    let id = id.context("the answer holds no tenant's id")?;
+    if let Some(operation) = operation {
+        operation::watch(client, &operation).await?;
+    }
+    let now = Client::patiently(true, async || client.get(&format!("{PATH}/{id}"), &[]).await).await?;
+    if let (Value::Object(made), Value::Object(now)) = (&mut made, now) {
+        let told_once = |name: &String| matches!(name.as_str(), "operation_id" | "admin_invitation");
+        made.extend(now.into_iter().filter(|(name, _)| !told_once(name)));
+    }
+    Ok(made)
+}
+
+async fn show_all(list: List, client: &Client, output: Output) -> anyhow::Result<()> {
+    let filter = [("q", list.q), ("state", list.state), ("plan", list.plan), ("server", list.server)];
+    let filter: Vec<_> = filter.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let at_most = if list.all { usize::MAX } else { list.limit };
+    let (items, next) = client.items(PATH, &filter, at_most).await?;
+    output.list(&items, next.as_deref(), &COLUMNS)?;
+    if next.is_some() {
+        output::note("There are more: narrow the list down, raise --limit, or say --all.");
+    }
+    Ok(())
+}
+
+/// The tenant with this id or slug.
+pub(super) async fn find(client: &Client, tenant: &str) -> anyhow::Result<Value> {
+    // What is neither would be another path.
+    let is_id = tenant.parse::<TenantId>().is_ok();
+    ensure!(is_id || Slug::from_stored(tenant).is_ok(), "a tenant is named by its slug or by its id (ten_…)");
+    Ok(client.get(&format!("{PATH}/{tenant}"), &[]).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_holds_what_was_given_and_nothing_else() {
+        let create = Create {
+            slug: "initech".parse().unwrap(),
+            name: None,
+            plan: Some("bench".to_owned()),
+            server: None,
+            region: None,
+            admin_email: Some("bill@initech.example".parse().unwrap()),
+            admin_password_stdin: false,
+            no_wait: false,
+        };
+        let expected = json!({
+            "slug": "initech", "name": "initech", "plan": "bench", "admin": { "email": "bill@initech.example" },
+        });
+        assert_eq!(create.body(None), expected);
+        let body = create.body(Some(&SecretString::from("correct horse battery")));
+        assert_eq!(body["admin"]["password"], "correct horse battery");
+    }
+}

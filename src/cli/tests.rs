@@ -1,0 +1,66 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Arguments, i32> {
+    Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.exit_code())
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn every_documented_command_is_understood() {
+    for line in [
+        "freehold serve --config freehold.toml",
+        "freehold dev --reset --folder .freehold",
+        "freehold check-config -o json",
+        "freehold migrate control",
+        "freehold bootstrap --email ada@example.com --name Ada --password-stdin",
+        "freehold tenant create acme --name Acme --plan default --server eu-1 --region eu \
+         --admin-email ada@acme.example --admin-password-stdin --no-wait -o json",
+        "freehold tenant list --q ac --state active --plan default --server eu-1 --limit 10",
+        "freehold tenant list --all",
+        "freehold tenant show acme",
+        "freehold server add eu-1 --admin-url-stdin --region eu --label disk=ssd --label tier=1 --connection-budget 80",
+        "freehold server add eu-1 --admin-url-file eu-1.url",
+        "freehold server list",
+        "freehold operation list --state blocked",
+        "freehold operation show op_0198c0de0000700080000000000000ab",
+        "freehold operation watch op_0198c0de0000700080000000000000ab",
+        "freehold operation retry op_0198c0de0000700080000000000000ab",
+        "freehold plan list",
+        "freehold migration publish --dir tenant-migrations",
+        "freehold migration list",
+        "freehold -o json fsck",
+        "freehold verify isolation -o json",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    for line in [
+        "freehold",
+        "freehold nonsense",
+        "freehold tenant create",
+        "freehold tenant create UPPER",
+        "freehold tenant create www",
+        "freehold tenant create acme --admin-email nobody",
+        "freehold tenant create acme --admin-password-stdin",
+        "freehold tenant list --all --limit 3",
+        "freehold bootstrap --email ada@example.com",
+        "freehold server add eu-1",
+        "freehold server add eu-1 --admin-url-stdin --admin-url-file f",
+        "freehold server add eu-1 --admin-url-stdin --label disk",
+        "freehold operation show ten_0198c0de0000700080000000000000ab",
+        "freehold fsck -o yaml",
+    ] {
+        assert_eq!(parse(line).err(), Some(2), "{line}");
+    }
+    assert_eq!(parse("freehold --help").err(), Some(0));
+    assert_eq!(parse("freehold tenant create --help").err(), Some(0));
+}
