@@ -1,0 +1,218 @@
+//! A whole Freehold on servers of its own: control database, one tenant server, Redis, one replica, one operator.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{LazyLock, Mutex},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use freehold::{
+    cli::dev::environment::{self, Environment},
+    operations::bootstrap,
+    telemetry::metrics::Metrics,
+    types::{Clock, Random},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tokio::{
+    runtime::Runtime,
+    sync::{MutexGuard, OnceCell},
+};
+
+use super::{PASSWORD, actors::Operator, replica::Replica, sql::Database, unique, watchdog::Watchdog};
+
+/// Everything that outlives a test runs here.
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// The recorder of this process; all replicas in it write to it.
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
+
+/// The token that scrapers of all replicas here have to bring.
+pub(crate) const METRICS_TOKEN: &str = "metrics-token-of-the-tests";
+
+/// The first operator's address.
+pub(crate) const OPERATOR_EMAIL: &str = "operator@example.com";
+
+/// A Freehold with its servers.
+pub(crate) struct Fleet {
+    /// The replica that tests talk to unless they ask for another.
+    pub(crate) replica: Replica,
+    /// The name of the server that takes tenants.
+    pub(crate) server: String,
+    environment: Environment,
+    settings: BTreeMap<String, String>,
+    api_key: SecretString,
+    _watchdog: Watchdog,
+}
+
+/// The Freehold that tests share. Whoever uses it looks only at tenants of their own.
+pub(crate) async fn shared() -> &'static Fleet {
+    static SHARED: OnceCell<Fleet> = OnceCell::const_new();
+    SHARED.get_or_init(|| start("shared")).await
+}
+
+/// A Freehold that nobody else uses while the guard lives. What earlier tests did there stays done.
+pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
+    static ALONE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
+    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone").await)).await.lock().await
+}
+
+async fn start(name: &str) -> Fleet {
+    log_to_memory();
+    // A second one is refused, and was the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique(name));
+    RUNTIME.spawn(Fleet::start_in(folder)).await.unwrap()
+}
+
+impl Fleet {
+    async fn start_in(folder: PathBuf) -> Self {
+        fs::create_dir_all(&folder).unwrap();
+        let environment = environment::start(&folder, false).await.unwrap();
+        let data = environment.control.data_dir();
+        // As root the clusters may lie elsewhere: the folder of all servers is two above a data folder.
+        let watchdog = Watchdog::over(&[data.ancestors().nth(2).unwrap(), &folder]);
+        let settings = settings(&environment);
+        let replica = Replica::make(&settings, Clock::default()).await;
+        replica.app().migrate_control().await.unwrap();
+        let request = bootstrap::Request {
+            server_url: environment.platform_admin_url().unwrap(),
+            email: OPERATOR_EMAIL.parse().unwrap(),
+            name: None,
+            password: PASSWORD.into(),
+        };
+        let api_key = bootstrap::run(replica.app().operations(), request).await.unwrap();
+        let replica = replica.serve().await;
+        let server = environment.server.name().to_owned();
+        let fleet = Self { replica, server, environment, settings, api_key, _watchdog: watchdog };
+        fleet.register_server().await;
+        fleet
+    }
+
+    async fn register_server(&self) {
+        let url = self.environment.server_admin_url().unwrap();
+        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here" });
+        self.operator().post("/platform/v1/servers", &body).await.expect(201);
+    }
+
+    /// The first operator, with the API key that `bootstrap` gave them.
+    pub(crate) fn operator(&self) -> Operator {
+        self.replica.operator(&self.api_key)
+    }
+
+    /// The first operator, signed in.
+    pub(crate) async fn signed_in_operator(&self) -> Operator {
+        let anonymous = self.replica.admin_anonymous();
+        let tokens = anonymous.login(OPERATOR_EMAIL, PASSWORD).await.expect(200);
+        self.replica.operator(&tokens["access_token"].as_str().unwrap().into())
+    }
+
+    /// Somebody who signs in at the platform tenant with the role `role`.
+    pub(crate) async fn operator_with_role(&self, role: &str) -> Operator {
+        let email = format!("{}@example.com", unique(role));
+        let database = self.platform_database().await;
+        database.add_user(OPERATOR_EMAIL, &email, role).await;
+        let tokens = self.replica.admin_anonymous().login(&email, PASSWORD).await.expect(200);
+        self.replica.operator(&tokens["access_token"].as_str().unwrap().into())
+    }
+
+    /// One more replica beside the first, with some settings changed and a clock of its own.
+    pub(crate) async fn another_replica(&self, changes: &[(&str, &str)], clock: Clock) -> Replica {
+        let settings = self.settings_with(changes);
+        let made = async move { Replica::make(&settings, clock).await.serve().await };
+        RUNTIME.spawn(made).await.unwrap()
+    }
+
+    /// What a scraper gets from the first replica.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = self.replica.operator(&METRICS_TOKEN.into()).get("/metrics").await;
+        assert_eq!(answer.status(), 200);
+        answer.text().to_owned()
+    }
+
+    /// The control database, with a superuser's eyes.
+    pub(crate) fn control(&self) -> Database {
+        Database::new(&self.environment.control.superuser_url().unwrap()).named("freehold_control")
+    }
+
+    /// Any database of the tenant server, with a superuser's eyes.
+    pub(crate) fn on_server(&self, database: &str) -> Database {
+        Database::new(&self.environment.server.superuser_url().unwrap()).named(database)
+    }
+
+    /// Any database of the platform server, with a superuser's eyes.
+    pub(crate) fn on_platform_server(&self, database: &str) -> Database {
+        Database::new(&self.environment.control.superuser_url().unwrap()).named(database)
+    }
+
+    /// The platform tenant's database.
+    pub(crate) async fn platform_database(&self) -> Database {
+        let sql = "SELECT 'tenant_' || replace(id::text, '-', '') FROM tenants WHERE kind = 'platform'";
+        let name: String = self.control().value(sql).await;
+        self.on_platform_server(&name)
+    }
+
+    /// The settings of the first replica, some of them changed.
+    pub(crate) fn settings_with(&self, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut settings = self.settings.clone();
+        settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        settings
+    }
+
+    /// The administrative access to a server that takes no tenants yet: the platform's, which may be registered a
+    /// second time for them. Under another name, so that its usual one is free for tests of what is refused.
+    pub(crate) fn second_server_url(&self) -> String {
+        self.environment.platform_admin_url().unwrap().expose_secret().replace("127.0.0.1", "localhost")
+    }
+
+    /// The setting of this name, as the replica has it.
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        &self.settings[name]
+    }
+}
+
+fn settings(environment: &Environment) -> BTreeMap<String, String> {
+    let control = environment.control_url().unwrap();
+    let redis = environment.redis.as_ref().expect("these tests need a redis-server").url().unwrap();
+    let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    [
+        ("FREEHOLD_CONTROL_URL", control.expose_secret()),
+        ("FREEHOLD_REDIS_URL", redis.expose_secret()),
+        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
+        ("FREEHOLD_METRICS_TOKEN", METRICS_TOKEN),
+        ("FREEHOLD_PUBLIC_LISTEN", "127.0.0.1:0"),
+        ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),
+        ("FREEHOLD_PATH_PREFIX", "true"),
+        ("FREEHOLD_PASSWORD_HASH_CONCURRENCY", "2"),
+        // Hundreds of tenants pass by; the server has 200 sessions.
+        ("FREEHOLD_TENANT_POOL_IDLE_SECONDS", "5"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// All that Freehold logged so far in this process, at level debug, as its JSON lines.
+pub(crate) fn logged() -> String {
+    String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned()
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+fn log_to_memory() {
+    struct Memory;
+    impl std::io::Write for Memory {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            LOG.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+    let filter = "debug,hyper=info,h2=info,rustls=info,tokio_postgres=info,sqlx=info";
+    // Both fleets ask for it; the second is refused.
+    let _ = subscriber.with_writer(|| Memory).with_env_filter(filter).try_init();
+}

@@ -1,0 +1,40 @@
+//! What the tests share: real PostgreSQL clusters, a real Redis, a whole Freehold in this process, and the people
+//! who use it.
+//!
+//! [`fleet::shared`] is one Freehold for all tests: each makes tenants of its own there and never looks at what
+//! others do. [`fleet::alone`] is a second one for tests that count what is left behind or that change what all
+//! tenants share: one test at a time holds it. Both start when they are first asked for and run on a runtime of
+//! their own, since a test's runtime ends with the test. [`watchdog`] ends their servers when this process ends.
+
+pub(crate) mod actors;
+pub(crate) mod answer;
+pub(crate) mod fleet;
+pub(crate) mod replica;
+pub(crate) mod sql;
+pub(crate) mod tenant;
+pub(crate) mod watchdog;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use freehold::types::Random;
+
+/// Good enough for the policy, and of no account in particular.
+pub(crate) const PASSWORD: &str = "nine green kettles sing slowly";
+
+/// A name that no other test has: `prefix` with a number and chance, 3 to 40 of `a-z 0-9 -`.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (number, chance) = (NEXT.fetch_add(1, Ordering::Relaxed), u32::from_be_bytes(Random.bytes()));
+    format!("{prefix}-{number}-{chance:08x}")
+}
+
+/// Waits until `look` answers with something, for ten seconds at most; `what` names it in the failure.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    for _ in 0..200 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("waited in vain for {what}");
+}

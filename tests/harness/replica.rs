@@ -1,0 +1,85 @@
+//! One running replica in this process, on ports of its own.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use freehold::{
+    app::{App, Sockets},
+    config::Config,
+    types::Clock,
+};
+use secrecy::SecretString;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    actors::{Anonymous, Caller, Member, Operator},
+    eventually,
+    fleet::METRICS,
+};
+
+/// A replica; it stops when this is dropped.
+pub(crate) struct Replica {
+    app: App,
+    sockets: Option<Sockets>,
+    public: SocketAddr,
+    admin: SocketAddr,
+    stop: Option<DropGuard>,
+}
+
+impl Replica {
+    /// Puts a replica together and opens its sockets.
+    pub(crate) async fn make(settings: &BTreeMap<String, String>, clock: Clock) -> Self {
+        let config = Config::load(settings, None).unwrap();
+        let sockets = Sockets::bind(&config).await.unwrap();
+        let (public, admin) = (sockets.public.local_addr().unwrap(), sockets.admin.local_addr().unwrap());
+        let app = App::new(config, METRICS.clone(), clock).unwrap();
+        Self { app, sockets: Some(sockets), public, admin, stop: None }
+    }
+
+    /// Serves until it is dropped; answers when it is ready. Runs on the runtime that it is called on.
+    pub(crate) async fn serve(mut self) -> Self {
+        let (app, sockets, stop) = (self.app.clone(), self.sockets.take().unwrap(), CancellationToken::new());
+        self.stop = Some(stop.clone().drop_guard());
+        tokio::spawn(async move { app.serve(sockets, stop).await.unwrap() });
+        let anonymous = self.admin_anonymous();
+        eventually("a replica to be ready", async || {
+            (anonymous.get("/health/ready").await.status() == 200).then_some(())
+        })
+        .await;
+        self
+    }
+
+    /// The replica's parts. Only for use on the runtime that it was made on.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Somebody unknown who asks for the host of the tenant `slug`.
+    pub(crate) fn anonymous(&self, slug: &str) -> Anonymous {
+        Caller::new(self.public, format!("{slug}.localhost")).into()
+    }
+
+    /// Somebody unknown on the public listener whose request names `host`.
+    pub(crate) fn stranger(&self, host: &str) -> Anonymous {
+        Caller::new(self.public, host.to_owned()).into()
+    }
+
+    /// Somebody unknown on the admin listener.
+    pub(crate) fn admin_anonymous(&self) -> Anonymous {
+        Caller::new(self.admin, self.admin.to_string()).into()
+    }
+
+    /// Somebody with an access token or key of the tenant `slug`.
+    pub(crate) fn member(&self, slug: &str, bearer: &SecretString) -> Member {
+        Caller::new(self.public, format!("{slug}.localhost")).with(bearer).into()
+    }
+
+    /// Somebody with an access token or key, on the admin listener.
+    pub(crate) fn operator(&self, bearer: &SecretString) -> Operator {
+        Caller::new(self.admin, self.admin.to_string()).with(bearer).into()
+    }
+
+    /// The public listener's socket, for requests that no HTTP client would send.
+    pub(crate) fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+}

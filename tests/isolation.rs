@@ -1,0 +1,117 @@
+//! What keeps tenants apart in PostgreSQL itself, and the check that would notice if it did not.
+
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use tokio_postgres::error::SqlState;
+
+use crate::harness::{
+    fleet::{self, Fleet},
+    sql::Database,
+    tenant::Tenant,
+};
+
+/// The check over all tenants after `after`, page by page.
+async fn verify(fleet: &Fleet, mut after: Option<String>) -> (u64, Vec<Value>) {
+    let (mut attempts, mut findings) = (0, Vec::new());
+    loop {
+        let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let page = fleet.operator().get(&format!("/platform/v1/isolation{query}")).await.expect(200);
+        attempts += page["attempts"].as_u64().unwrap();
+        let found = page["findings"].as_array().unwrap();
+        assert_eq!(page["successes"].as_u64().unwrap(), found.len() as u64);
+        findings.extend(found.iter().cloned());
+        after = page["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            return (attempts, findings);
+        }
+    }
+}
+
+/// Statements that open something to the role of the tenant under test, and close it again.
+struct Fault {
+    database: Database,
+    inject: String,
+    mend: String,
+    /// What the check must have tried, and on what.
+    attempt: &'static str,
+    target: String,
+}
+
+/// `right` is granted to the role and taken away again.
+fn granted(database: Database, (right, role): (&str, &str), attempt: &'static str, target: &str) -> Fault {
+    let (inject, mend) = (format!("GRANT {right} TO {role}"), format!("REVOKE {right} FROM {role}"));
+    Fault { database, inject, mend, attempt, target: target.to_owned() }
+}
+
+fn faults(fleet: &Fleet, one: &Tenant<'_>, two: &Tenant<'_>) -> Vec<Fault> {
+    let (role, other) = (one.database_name(), two.database_name());
+    let (server, own) = (fleet.on_server("postgres"), one.database());
+    let createdb = Fault {
+        database: server.clone(),
+        inject: format!("ALTER ROLE {role} CREATEDB"),
+        mend: format!("ALTER ROLE {role} NOCREATEDB"),
+        attempt: "role_attribute",
+        target: "CREATEDB".to_owned(),
+    };
+    vec![
+        granted(server.clone(), (&format!("CONNECT ON DATABASE {other}"), &role), "connect", &other),
+        granted(server.clone(), ("CONNECT ON DATABASE postgres", "PUBLIC"), "connect", "postgres"),
+        granted(server, ("pg_read_all_data", &role), "membership", "pg_read_all_data"),
+        granted(own.clone(), ("CREATE ON SCHEMA public", &role), "create_table", "public"),
+        granted(own, ("TRUNCATE ON users", &role), "table_right", "users: TRUNCATE"),
+        createdb,
+    ]
+}
+
+#[tokio::test]
+async fn nothing_is_possible_and_every_injected_fault_is_found() {
+    let fleet = fleet::alone().await;
+    let (one, two) = (fleet.tenant().await, fleet.tenant().await);
+    let (attempts, findings) = verify(&fleet, None).await;
+    assert!(attempts >= 3 * 26, "{attempts}");
+    assert!(findings.is_empty(), "{findings:?}");
+    for fault in faults(&fleet, &one, &two) {
+        fault.database.run(&fault.inject).await;
+        let (_, findings) = verify(&fleet, None).await;
+        fault.database.run(&fault.mend).await;
+        let is_it = |finding: &Value| {
+            finding["tenant_id"] == one.id.as_str()
+                && finding["attempt"] == fault.attempt
+                && finding["target"] == fault.target.as_str()
+        };
+        assert!(findings.iter().any(is_it), "{}: {findings:?}", fault.inject);
+    }
+    let (_, findings) = verify(&fleet, None).await;
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+/// A session with the tenant's own login in some database, or the code of its refusal.
+async fn enter(fleet: &Fleet, tenant: &Tenant<'_>, database: &str) -> Result<tokio_postgres::Client, SqlState> {
+    let password = fleet.database_password(&tenant.id).await;
+    let login = fleet.on_server(database).logged_in_as(&tenant.database_name(), password.expose_secret());
+    login.connect().await.map_err(|error| error.code().expect("an answer of PostgreSQL").clone())
+}
+
+#[tokio::test]
+async fn a_tenants_login_enters_its_own_database_and_no_other() {
+    let fleet = fleet::shared().await;
+    let (one, two) = (fleet.tenant().await, fleet.tenant().await);
+    let own = enter(fleet, &one, &one.database_name()).await.unwrap();
+    let row = own.query_one("SELECT current_user::text, (SELECT count(*) FROM users)", &[]).await.unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, i64>(1)), (one.database_name().as_str(), 1));
+    for database in [two.database_name().as_str(), "postgres", "template1"] {
+        assert_eq!(enter(fleet, &one, database).await.err(), Some(SqlState::INSUFFICIENT_PRIVILEGE), "{database}");
+    }
+    let template = "SELECT datname::text FROM pg_database WHERE datistemplate AND datname LIKE 'freehold%'";
+    let template: String = fleet.on_server("postgres").value(template).await;
+    assert!(enter(fleet, &one, &template).await.is_err());
+    for statement in [
+        "CREATE TABLE mine (id int)",
+        "SET ROLE freehold_owner",
+        "SELECT rolpassword FROM pg_authid",
+        "DROP TABLE users",
+    ] {
+        let refusal = own.batch_execute(statement).await.unwrap_err();
+        assert_eq!(refusal.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
+    }
+}

@@ -1,0 +1,44 @@
+//! The integration tests: one binary, so that they link once and share their clusters.
+
+#[cfg(test)]
+mod control;
+#[cfg(test)]
+mod dev_launcher;
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod http_conventions;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod layering;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
+mod migrations;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod process_cli;
+#[cfg(test)]
+mod process_clients;
+#[cfg(test)]
+mod process_crash;
+#[cfg(test)]
+mod process_dev;
+#[cfg(test)]
+mod process_faults;
+#[cfg(test)]
+mod process_replicas;
+#[cfg(test)]
+mod product;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
+mod telemetry;
+#[cfg(test)]
+mod tenants;

@@ -1,0 +1,181 @@
+//! Who may call what: every route of both listeners × every kind of caller, with the status that each gets.
+//!
+//! The routes are read from the listeners' own OpenAPI documents: one without a row here fails, and so does a row
+//! without a route. Requests carry ids that name nothing and empty bodies, so 404 and 422 mean "let in".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use reqwest::Method;
+use secrecy::SecretString;
+
+use crate::harness::{
+    actors::{Anonymous, Caller},
+    answer::Answer,
+    fleet::{self, Fleet, METRICS_TOKEN},
+};
+
+/// A route and the status for each caller, in the order of [`public_callers`] or [`admin_callers`].
+type Row<const N: usize> = (&'static str, [u16; N]);
+
+/// anonymous, garbage, expired, foreign admin, operator, operator's key | viewer, member, admin, owner
+#[rustfmt::skip]
+const PUBLIC: &[Row<10>] = &[
+    ("GET /.well-known/jwks.json",           [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health",                          [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/live",                     [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/ping",                     [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/ready",                    [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("POST /v1/auth/login",                  [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/refresh",                [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/invitations/accept",     [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("GET /v1/auth/me",                      [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
+    ("GET /v1/projects",                     [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
+    ("POST /v1/projects",                    [401, 401, 401, 403, 403, 401, 403, 422, 422, 422]),
+    ("GET /v1/projects/{id}",                [401, 401, 401, 403, 403, 401, 404, 404, 404, 404]),
+    ("PATCH /v1/projects/{id}",              [401, 401, 401, 403, 403, 401, 403, 404, 404, 404]),
+    ("DELETE /v1/projects/{id}",             [401, 401, 401, 403, 403, 401, 403, 404, 404, 404]),
+    ("GET /v1/projects/{id}/tasks",          [401, 401, 401, 403, 403, 401, 404, 404, 404, 404]),
+    ("POST /v1/projects/{id}/tasks",         [401, 401, 401, 403, 403, 401, 403, 422, 422, 422]),
+    ("GET /v1/tasks",                        [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
+    ("GET /v1/tasks/{id}",                   [401, 401, 401, 403, 403, 401, 404, 404, 404, 404]),
+    ("PATCH /v1/tasks/{id}",                 [401, 401, 401, 403, 403, 401, 403, 404, 404, 404]),
+    ("DELETE /v1/tasks/{id}",                [401, 401, 401, 403, 403, 401, 403, 404, 404, 404]),
+    // Last, since they end what the callers before them rely on; the second finds the session ended.
+    ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 403, 401, 204, 204, 204, 204]),
+    ("POST /v1/auth/logout",                 [401, 401, 401, 403, 403, 401, 401, 401, 401, 401]),
+];
+
+/// anonymous, garbage, expired, tenant's admin, scraper | viewer, member, admin, owner, owner's key
+#[rustfmt::skip]
+const ADMIN: &[Row<10>] = &[
+    ("GET /.well-known/jwks.json",           [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health",                          [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/live",                     [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/ping",                     [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /health/ready",                    [200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET /metrics",                         [401, 401, 401, 401, 200, 401, 401, 401, 401, 401]),
+    ("POST /v1/auth/login",                  [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/refresh",                [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/invitations/accept",     [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("GET /v1/auth/me",                      [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("GET /platform/v1/audit-events",        [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
+    ("GET /platform/v1/fsck",                [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
+    ("GET /platform/v1/isolation",           [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("GET /platform/v1/migrations",          [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("POST /platform/v1/migrations",         [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("GET /platform/v1/operations",          [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("GET /platform/v1/operations/{id}",     [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("POST /platform/v1/operations/{id}/retry", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
+    ("GET /platform/v1/plans",               [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("GET /platform/v1/servers",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("POST /platform/v1/servers",            [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("GET /platform/v1/servers/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("GET /platform/v1/tenants",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("POST /platform/v1/tenants",            [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
+    ("GET /platform/v1/tenants/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 401, 204, 204, 204, 204, 403]),
+    ("POST /v1/auth/logout",                 [401, 401, 401, 403, 401, 401, 401, 401, 401, 403]),
+];
+
+/// What stands for `{id}`: of the right kind, and nobody's.
+fn concrete(path: &str) -> String {
+    let kinds = [("projects", "prj"), ("tasks", "tsk"), ("operations", "op"), ("servers", "srv"), ("tenants", "ten")];
+    let kind = kinds.iter().find(|(name, _)| path.contains(&format!("/{name}/{{id}}"))).map_or("", |(_, kind)| kind);
+    path.replace("{id}", &format!("{kind}_01900000000070008000000000000000"))
+}
+
+/// `METHOD /path` of everything that the listener's document describes.
+async fn documented(anonymous: &Anonymous) -> BTreeSet<String> {
+    let document = anonymous.get("/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &serde_json::Value)| -> Vec<String> {
+        let methods = item.as_object().unwrap().keys();
+        methods.filter(|key| is_method(key)).map(|method| format!("{} {path}", method.to_uppercase())).collect()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+fn is_method(key: &str) -> bool {
+    ["get", "put", "post", "patch", "delete", "head", "options", "trace"].contains(&key)
+}
+
+async fn status(caller: &Caller, route: &str) -> u16 {
+    let (method, path) = route.split_once(' ').unwrap();
+    // The check itself takes long; whoever may run it is told that the parameter is wrong.
+    let path = if path == "/platform/v1/isolation" { format!("{path}?after=nobody") } else { concrete(path) };
+    let method: Method = method.parse().unwrap();
+    let request = caller.request(method.clone(), &path);
+    let is_empty = matches!(method, Method::GET | Method::DELETE);
+    let body = if method == Method::POST { r#"{"nothing":1}"# } else { "{}" };
+    let request = if is_empty { request } else { request.header("content-type", "application/json").body(body) };
+    Answer::to(request).await.status()
+}
+
+async fn walk<const N: usize>(rows: &[Row<N>], callers: &[(&str, Caller); N], anonymous: &Anonymous) {
+    let listed: BTreeSet<_> = rows.iter().map(|(route, _)| (*route).to_owned()).collect();
+    let documented = documented(anonymous).await;
+    let without_row: Vec<_> = documented.difference(&listed).collect();
+    assert!(without_row.is_empty(), "routes without a row: {without_row:?}");
+    let without_route: Vec<_> = listed.difference(&documented).collect();
+    assert!(without_route.is_empty(), "rows without a route: {without_route:?}");
+    let mut wrong = BTreeMap::new();
+    for (route, expected) in rows {
+        for ((name, caller), expected) in callers.iter().zip(expected) {
+            let status = status(caller, route).await;
+            if status != *expected {
+                wrong.insert(format!("{route} as {name}"), format!("{status}, not {expected}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn garbage(caller: &Caller) -> Caller {
+    caller.with(&SecretString::from("not.a.token"))
+}
+
+#[tokio::test]
+async fn every_route_of_the_public_listener_lets_in_whom_it_should() {
+    let fleet = fleet::shared().await;
+    let (tenant, foreign) = (fleet.tenant().await, fleet.tenant().await);
+    let anonymous = tenant.anonymous();
+    let at_tenant = |caller: &Caller| anonymous.with(caller.bearer());
+    let callers = [
+        ("anonymous", (*anonymous).clone()),
+        ("garbage", garbage(&anonymous)),
+        ("expired", anonymous.with(&fleet.expired(tenant.admin.bearer()).await)),
+        ("foreign admin", at_tenant(&foreign.admin)),
+        ("operator", at_tenant(&*fleet.signed_in_operator().await)),
+        ("operator's key", at_tenant(&fleet.operator())),
+        ("viewer", at_tenant(&*tenant.member("viewer").await)),
+        ("member", at_tenant(&*tenant.member("member").await)),
+        ("admin", at_tenant(&*tenant.member("admin").await)),
+        ("owner", at_tenant(&tenant.admin)),
+    ];
+    walk(PUBLIC, &callers, &anonymous).await;
+}
+
+async fn operator(fleet: &Fleet, role: &str) -> Caller {
+    (*fleet.operator_with_role(role).await).clone()
+}
+
+#[tokio::test]
+async fn every_route_of_the_admin_listener_lets_in_whom_it_should() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let anonymous = fleet.replica.admin_anonymous();
+    let owner = operator(fleet, "owner").await;
+    let callers = [
+        ("anonymous", (*anonymous).clone()),
+        ("garbage", garbage(&anonymous)),
+        ("expired", anonymous.with(&fleet.expired(owner.bearer()).await)),
+        ("tenant's admin", anonymous.with(tenant.admin.bearer())),
+        ("scraper", anonymous.with(&METRICS_TOKEN.into())),
+        ("viewer", operator(fleet, "viewer").await),
+        ("member", operator(fleet, "member").await),
+        ("admin", operator(fleet, "admin").await),
+        ("owner", owner),
+        ("owner's key", anonymous.with(fleet.operator().bearer())),
+    ];
+    walk(ADMIN, &callers, &anonymous).await;
+}

@@ -1,0 +1,158 @@
+//! The command line from end to end: what it prints, how it exits, and that it keeps secrets to itself.
+
+use std::{fs, process::Output};
+
+use serde_json::Value;
+
+use crate::process::{Dev, Variables, processes_in, run, unique};
+
+/// How a command ended.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.err);
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// The one sentence in which it failed.
+    fn sentence(&self) -> &str {
+        assert_eq!((self.code, self.out.as_str()), (Some(1), ""), "{}", self.err);
+        let said = self.err.strip_prefix("error: ").unwrap_or_else(|| panic!("{}", self.err));
+        said.lines().next().unwrap()
+    }
+}
+
+/// Runs `freehold <line>` with the settings of `dev.env`.
+async fn freehold(dev: &Dev, line: &str) -> Said {
+    freehold_with(dev, line, &dev.dev_env(), "").await
+}
+
+async fn freehold_with(dev: &Dev, line: &str, variables: &Variables, input: &str) -> Said {
+    let arguments: Vec<_> = line.split_whitespace().collect();
+    let Output { status, stdout, stderr } = run(dev.folder(), &arguments, variables, input).await;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_listed_shown_and_followed() {
+    let dev = Dev::shared().await;
+    let slug = unique("cli");
+    let line = format!("tenant create {slug} --plan bench --admin-email bill@initech.example --admin-password-stdin");
+    let password = "a long enough passphrase";
+    let made = freehold_with(dev, &format!("{line} -o json"), &dev.dev_env(), password).await.json();
+    assert_eq!(
+        (&made["slug"], &made["state"], &made["plan"]),
+        (&slug.as_str().into(), &"active".into(), &"bench".into())
+    );
+    dev.public().at(&slug).sign_in("bill@initech.example", password).await;
+
+    let listed = freehold(dev, &format!("tenant list --q {slug} -o json")).await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["items"][0]["id"], made["id"]);
+    let table = freehold(dev, "tenant list --all").await;
+    assert!(
+        table.out.trim_start().starts_with("SLUG") && table.out.contains(&slug) && table.out.contains("acme"),
+        "{}",
+        table.out
+    );
+    assert_eq!(freehold(dev, &format!("tenant show {slug} -o json")).await.json()["id"], made["id"]);
+    assert!(freehold(dev, &format!("tenant show {slug}")).await.out.contains("active"));
+
+    let operation = made["operation_id"].as_str().unwrap();
+    let shown = freehold(dev, &format!("operation show {operation} -o json")).await.json();
+    assert_eq!(shown["state"], "succeeded");
+    assert!(shown["steps"].as_array().unwrap().iter().all(|step| step["state"] == "succeeded"), "{shown}");
+    assert!(freehold(dev, &format!("operation show {operation}")).await.out.contains("create_database"));
+    assert!(freehold(dev, &format!("operation watch {operation}")).await.out.contains("succeeded"));
+    let operations = freehold(dev, "operation list --state succeeded -o json").await.json();
+    assert!(operations["items"].as_array().unwrap().iter().any(|item| item["id"] == operation), "{operations}");
+}
+
+#[tokio::test]
+async fn the_fleet_is_described_and_found_in_order() {
+    let dev = Dev::shared().await;
+    let servers = freehold(dev, "server list -o json").await.json();
+    let names: Vec<_> = servers["items"].as_array().unwrap().iter().map(|server| &server["name"]).collect();
+    assert_eq!(names, ["platform", "local-1"]);
+    assert!(freehold(dev, "server list").await.out.contains("local-1"));
+    let migrations = freehold(dev, "migration list -o json").await.json();
+    assert_eq!(migrations["items"][0]["name"], "V1__identity.sql");
+    assert!(freehold(dev, "migration list").await.out.contains("V1__identity.sql"));
+    let plans = freehold(dev, "plan list -o json").await.json();
+    assert_eq!(plans["items"].as_array().unwrap().len(), 2, "{plans}");
+
+    let report = freehold(dev, "fsck -o json").await.json();
+    assert_eq!(report["state"], "clean", "{report}");
+    assert!(report["counts"].as_object().unwrap().values().all(|count| count == 0), "{report}");
+    assert!(freehold(dev, "fsck").await.out.trim_start().starts_with("clean"));
+    let isolation = freehold(dev, "verify isolation -o json").await.json();
+    assert_eq!(isolation["successes"], 0, "{isolation}");
+    assert!(isolation["attempts"].as_u64().unwrap() > 0, "{isolation}");
+    assert!(freehold(dev, "verify isolation").await.out.contains(" 0 successes"));
+}
+
+#[tokio::test]
+async fn failures_are_a_sentence_and_usage_has_a_code_of_its_own() {
+    let dev = Dev::shared().await;
+    let unknown = freehold(dev, "tenant show no-such-tenant").await;
+    assert_eq!(unknown.sentence(), "there is no such tenant (not_found)");
+    let taken = freehold(dev, "tenant create acme").await;
+    assert!(taken.sentence().contains("slug_taken"), "{}", taken.err);
+    let unknown_plan = freehold(dev, "tenant create initrode --plan gold").await;
+    assert!(unknown_plan.sentence().contains("validation_failed"), "{}", unknown_plan.err);
+    assert!(unknown_plan.err.contains("\n  plan: "), "{}", unknown_plan.err);
+
+    let with = |name: &str, value: &str| {
+        let mut variables = dev.dev_env();
+        variables.insert(name.to_owned(), value.to_owned());
+        variables
+    };
+    let wrong_key = with("FREEHOLD_API_KEY", "fhk_wrong");
+    let wrong_key = freehold_with(dev, "tenant list", &wrong_key, "").await;
+    assert!(wrong_key.sentence().contains("FREEHOLD_API_KEY"), "{}", wrong_key.err);
+    let nobody = with("FREEHOLD_URL", "http://127.0.0.1:1");
+    let nobody = freehold_with(dev, "tenant list", &nobody, "").await;
+    assert!(nobody.sentence().starts_with("cannot reach Freehold at http://127.0.0.1:1"), "{}", nobody.err);
+    let nothing = freehold_with(dev, "tenant list", &Variables::new(), "").await;
+    assert!(nothing.sentence().contains("FREEHOLD_URL"), "{}", nothing.err);
+
+    for line in ["", "tenants", "tenant create", "tenant create Not_A_Slug", "operation show ten_1", "fsck -o yaml"] {
+        let usage = freehold(dev, line).await;
+        assert_eq!((usage.code, usage.out.as_str()), (Some(2), ""), "freehold {line}: {}", usage.err);
+    }
+    assert_eq!(freehold(dev, "--help").await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_configuration_is_judged_at_once_and_secrets_stay_secret() {
+    let dev = Dev::shared().await;
+    let mut wrong = dev.dev_env();
+    let problems = ["FREEHOLD_PUBLIC_LISTEN", "FREEHOLD_TENANT_POOL_SIZE", "FREEHOLD_NO_SUCH_THING"];
+    wrong.extend(problems.map(|name| (name.to_owned(), "hunter2".to_owned())));
+    let judged = freehold_with(dev, "check-config", &wrong, "").await;
+    judged.sentence();
+    assert!(problems.iter().all(|name| judged.err.contains(name)), "{}", judged.err);
+    assert!(!judged.err.contains("hunter2"), "{}", judged.err);
+
+    let settings = dev.dev_env();
+    let secrets: Vec<_> = ["FREEHOLD_CONTROL_URL", "FREEHOLD_KEY_ENCRYPTION_KEYS", "FREEHOLD_API_KEY"]
+        .iter()
+        .filter_map(|name| settings.get(*name))
+        .map(String::as_str)
+        .chain([dev.told("/operator/password"), dev.told("/tenants/0/admin_password")])
+        .collect();
+    let holds = freehold(dev, "check-config").await;
+    assert_eq!(holds.code, Some(0), "{}", holds.err);
+    assert!(secrets.iter().all(|secret| !holds.out.contains(secret)), "a secret in: {}", holds.out);
+    for pid in processes_in(dev.folder()) {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        assert!(secrets.iter().all(|secret| !line.contains(secret)), "a secret in the arguments of {pid}");
+    }
+}
