@@ -1,9 +1,26 @@
-//! The pool of connections to the control database: kept, and never handed on inside a transaction.
+//! The control database: its pool keeps connections and never hands one on inside a transaction; housekeeping
+//! forgets what is old and keeps what is still needed.
 
-use freehold::control::{ControlDb, Settings};
+use freehold::control::{ControlDb, Settings, idempotency};
 use sqlx::Row;
 
-use crate::harness::fleet;
+use crate::harness::fleet::{self, Fleet};
+
+/// A pool of one connection, of the test's own.
+fn pool(fleet: &Fleet) -> ControlDb {
+    let url: url::Url = fleet.setting("FREEHOLD_CONTROL_URL").parse().unwrap();
+    ControlDb::new(&Settings {
+        host: "127.0.0.1".into(),
+        port: url.port().unwrap(),
+        role: url.username().into(),
+        password: url.password().unwrap().into(),
+        database: url.path().trim_start_matches('/').into(),
+        verify_tls: false,
+        ca_file: None,
+        max_connections: 1,
+        application_name: "freehold:test".into(),
+    })
+}
 
 /// The session behind the pool's only connection.
 async fn session(db: &ControlDb) -> i32 {
@@ -15,18 +32,7 @@ async fn session(db: &ControlDb) -> i32 {
 #[tokio::test]
 async fn a_connection_is_used_again_but_not_inside_a_transaction() {
     let fleet = fleet::shared().await;
-    let url: url::Url = fleet.setting("FREEHOLD_CONTROL_URL").parse().unwrap();
-    let db = ControlDb::new(&Settings {
-        host: "127.0.0.1".into(),
-        port: url.port().unwrap(),
-        role: url.username().into(),
-        password: url.password().unwrap().into(),
-        database: url.path().trim_start_matches('/').into(),
-        verify_tls: false,
-        ca_file: None,
-        max_connections: 1,
-        application_name: "freehold:test".into(),
-    });
+    let db = pool(fleet);
     let first = session(&db).await;
     for _ in 0..5 {
         assert_eq!(session(&db).await, first, "a connection was thrown away");
@@ -36,4 +42,24 @@ async fn a_connection_is_used_again_but_not_inside_a_transaction() {
     sqlx::raw_sql("BEGIN").execute(&mut *connection).await.unwrap();
     drop(connection);
     assert_ne!(session(&db).await, first, "a connection came back inside a transaction");
+}
+
+#[tokio::test]
+async fn an_invitation_outlives_its_day_while_its_tenant_is_being_made() {
+    let fleet = fleet::alone().await;
+    let (db, control, tenant) = (pool(&fleet), fleet.control(), fleet.tenant().await);
+    let id = tenant.id.replace("ten_", "");
+    control
+        .run(&format!(
+            "INSERT INTO secrets (owner_id, purpose, sealed, updated_at)
+                 VALUES ('{id}', 'first_admin_invitation', '', now() - interval '2 days');
+             UPDATE tenants SET state = 'provisioning' WHERE id = '{id}'"
+        ))
+        .await;
+    let kept = format!("SELECT count(*) FROM secrets WHERE owner_id = '{id}' AND purpose = 'first_admin_invitation'");
+    idempotency::purge(&mut db.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(control.value::<i64>(&kept).await, 1, "its operation would find nobody to invite");
+    control.run(&format!("UPDATE tenants SET state = 'active' WHERE id = '{id}'")).await;
+    idempotency::purge(&mut db.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(control.value::<i64>(&kept).await, 0);
 }

@@ -51,41 +51,16 @@ impl DatabaseInfo {
 
 /// A login role whose name is a tenant's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one of PostgreSQL's independent role attributes")]
 pub struct RoleInfo {
     /// Its name.
     pub name: String,
-    /// SUPERUSER.
-    pub superuser: bool,
-    /// CREATEDB.
-    pub createdb: bool,
-    /// CREATEROLE.
-    pub createrole: bool,
-    /// REPLICATION.
-    pub replication: bool,
-    /// BYPASSRLS.
-    pub bypassrls: bool,
     /// LOGIN.
     pub can_login: bool,
-    /// The roles it is a direct member of.
-    pub member_of: Vec<String>,
-    /// Whether it carries Freehold's mark.
-    pub marked: bool,
 }
 
 impl RoleInfo {
     fn from_row(row: &Row) -> Result<Self> {
-        Ok(Self {
-            name: row.try_get("name")?,
-            superuser: row.try_get("rolsuper")?,
-            createdb: row.try_get("rolcreatedb")?,
-            createrole: row.try_get("rolcreaterole")?,
-            replication: row.try_get("rolreplication")?,
-            bypassrls: row.try_get("rolbypassrls")?,
-            can_login: row.try_get("rolcanlogin")?,
-            member_of: row.try_get("member_of")?,
-            marked: row.try_get("marked")?,
-        })
+        Ok(Self { name: row.try_get("name")?, can_login: row.try_get("rolcanlogin")? })
     }
 }
 
@@ -102,13 +77,7 @@ const DATABASES: &str = "
      ORDER BY d.datname";
 
 const TENANT_ROLES: &str = "
-    SELECT r.rolname::text AS name, r.rolsuper, r.rolcreatedb, r.rolcreaterole, r.rolreplication, r.rolbypassrls,
-           r.rolcanlogin, coalesce(shobj_description(r.oid, 'pg_authid') = $1, false) AS marked,
-           ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-                  WHERE m.member = r.oid ORDER BY 1) AS member_of
-      FROM pg_roles r
-     WHERE starts_with(r.rolname::text, $2)
-     ORDER BY r.rolname";
+    SELECT rolname::text AS name, rolcanlogin FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY rolname";
 
 impl ServerAdmin {
     /// All databases of the server, by name.
@@ -123,7 +92,7 @@ impl ServerAdmin {
 
     /// All roles whose name is a tenant's, by name.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        self.query(TENANT_ROLES, &[&MARK, &DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
+        self.query(TENANT_ROLES, &[&DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
     }
 
     /// PostgreSQL's own name for the cluster, drawn when it was made.
