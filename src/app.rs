@@ -129,6 +129,7 @@ impl App {
             identity,
             operations,
             public_url,
+            streams: http::Streams::default(),
         };
         Ok(Self { config: Arc::new(config), state, connector, redis, signals })
     }
@@ -154,6 +155,12 @@ impl App {
     /// Serves until `stop`; answers once accepted requests have ended and operations were handed over.
     pub async fn serve(&self, sockets: Sockets, stop: CancellationToken) -> Result<()> {
         let failed = CancellationToken::new();
+        let streams = self.state.streams.stop.clone();
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            stopping.cancelled().await;
+            streams.cancel();
+        });
         let background = TaskTracker::new();
         self.watch_dependencies(&stop);
         background.spawn(self.state.metrics.clone().upkeep(stop.clone()));

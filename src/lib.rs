@@ -6,15 +6,15 @@
 //!
 //! ```text
 //! main       -> cli
-//! cli        -> app, config, operations, migrations, telemetry
+//! cli        -> app, config, operations, migrations, telemetry, faults
 //! app        -> config, product, http, operations, identity, tenancy, limits, servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> identity, tenancy, servers, migrations, control
+//! operations -> identity, tenancy, servers, migrations, control, faults
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
 //! config     -> servers
-//! limits, servers, migrations, control, telemetry -> (types and error only)
+//! limits, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
 
 pub mod app;
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod faults;
 pub mod http;
 pub mod identity;
 pub mod limits;

@@ -13,8 +13,9 @@ use std::{
 
 use freehold::types::RESERVED_SLUGS;
 
-/// Folders whose codes never reach an answer: what is wrong with a configuration is told in sentences.
-const INTERNAL: [&str; 3] = ["cli", "config", "telemetry"];
+/// Folders whose codes never reach an answer: what is wrong with a configuration, or with what a test asks for, is
+/// told in sentences.
+const INTERNAL: [&str; 4] = ["cli", "config", "faults", "telemetry"];
 
 /// Functions that take a code, and as which of their arguments.
 const CONSTRUCTORS: [(&str, usize); 6] =

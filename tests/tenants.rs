@@ -51,7 +51,7 @@ async fn without_waiting_the_answer_leads_to_the_operation() {
     assert_eq!((&done["kind"], &done["progress"]), (&json!("tenant.provision"), &json!(1.0)));
     assert_eq!(done["tenant_id"], created["id"]);
     let steps: Vec<_> = done["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap()).collect();
-    assert!(steps.len() == 7 && steps.iter().all(|state| *state == "succeeded"), "{steps:?}");
+    assert!(steps.len() == 8 && steps.iter().all(|state| *state == "succeeded"), "{steps:?}");
     let listed = fleet
         .operator()
         .get(&format!("/platform/v1/operations?tenant_id={}", created["id"].as_str().unwrap()))

@@ -130,6 +130,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &BTreeMa
 
 fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
     crypto::install()?;
+    #[cfg(feature = "crash-points")]
+    if let Some(points) = environment.get("CRASH_POINTS") {
+        crate::faults::arm_from_text(points)?;
+    }
     let output = Output::new(arguments.output);
     let remote = || Client::from_environment(environment);
     match arguments.command {

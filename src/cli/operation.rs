@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -41,7 +41,7 @@ const STEPS: [Column; 6] = [
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
 An operation survives crashes: it goes on when a replica is there. A blocked one waits for a person: `show` tells
-why, `retry` takes it up again once the cause is mended.")]
+why, `retry` takes it up again once the cause is mended, `cancel` has undone what it did so far.")]
 pub(super) enum Command {
     /// List operations, the newest first.
     List {
@@ -67,12 +67,19 @@ pub(super) enum Command {
         /// Its id: op_…
         id: OperationId,
     },
+    /// Have an operation undone, and wait for that.
+    Cancel {
+        /// Its id: op_…
+        id: OperationId,
+    },
 }
 
 /// What the command line wants to know of an operation.
 #[derive(Debug, Deserialize)]
 struct Operation {
     state: String,
+    #[serde(default)]
+    direction: String,
     #[serde(default)]
     error: Option<String>,
     #[serde(default)]
@@ -98,6 +105,10 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let operation = client.post(&format!("{PATH}/{id}/retry"), &json!({}), None).await?;
             show(&operation, output)?;
         }
+        Command::Cancel { id } => {
+            client.post(&format!("{PATH}/{id}/cancel"), &json!({}), None).await?;
+            show(&undone(&client, &id.to_string()).await?, output)?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -120,37 +131,58 @@ pub(super) async fn watch(client: &Client, id: &str) -> anyhow::Result<Value> {
     finished(client, id, |step| progress.tell(step)).await
 }
 
+/// Waits until an operation has been undone, and tells its steps meanwhile.
+async fn undone(client: &Client, id: &str) -> anyhow::Result<Value> {
+    let mut progress = Progress::begin(&format!("undoing {id}"));
+    let (operation, answer) = settled(client, id, |step| progress.tell(step)).await?;
+    if operation.state == "cancelled" { Ok(answer) } else { Err(operation.complaint(id)) }
+}
+
 /// Waits until an operation has succeeded.
 ///
 /// # Errors
 /// As [`watch`].
-pub(super) async fn finished(client: &Client, id: &str, mut tell: impl FnMut(&str)) -> anyhow::Result<Value> {
+pub(super) async fn finished(client: &Client, id: &str, tell: impl FnMut(&str)) -> anyhow::Result<Value> {
+    let (operation, answer) = settled(client, id, tell).await?;
+    if operation.state == "succeeded" { Ok(answer) } else { Err(operation.complaint(id)) }
+}
+
+/// Waits until an operation has ended or is blocked.
+async fn settled(client: &Client, id: &str, mut tell: impl FnMut(&str)) -> anyhow::Result<(Operation, Value)> {
     let path = format!("{PATH}/{id}");
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         let answer = Client::patiently(true, async || client.get_waiting(&path).await).await?;
         let operation = Operation::deserialize(&answer)?;
-        let why = operation.error.as_deref().map(output::printable).unwrap_or_default();
-        match operation.state.as_str() {
-            "succeeded" => return Ok(answer),
-            "failed" | "cancelled" => bail!("the operation {id} has {}: {why}", operation.ending()),
-            "blocked" => {
-                bail!("the operation {id} is blocked: {why}; mend the cause, then: freehold operation retry {id}")
-            }
-            _ => tell(&operation.describe()),
+        if matches!(operation.state.as_str(), "succeeded" | "failed" | "cancelled" | "blocked") {
+            return Ok((operation, answer));
         }
+        tell(&operation.describe());
         sleep(POLL).await;
     }
     bail!("the operation {id} goes on; wait for it with: freehold operation watch {id}")
 }
 
 impl Operation {
-    fn ending(&self) -> &'static str {
-        if self.state == "cancelled" { "been cancelled" } else { "failed" }
+    /// Why this end is not the one that was waited for.
+    fn complaint(&self, id: &str) -> anyhow::Error {
+        let why = self.error.as_deref().map(output::printable).unwrap_or_default();
+        match self.state.as_str() {
+            "blocked" => {
+                anyhow!("the operation {id} is blocked: {why}; mend the cause, then: freehold operation retry {id}")
+            }
+            "cancelled" => anyhow!("the operation {id} has been cancelled, and what it did is undone"),
+            "failed" => anyhow!("the operation {id} has failed, and what it did is undone: {why}"),
+            state => anyhow!("the operation {id} has {state}"),
+        }
     }
 
     /// `3 of 7: create_database`.
     fn describe(&self) -> String {
+        if self.direction == "undo" {
+            let left = self.steps.iter().filter(|step| matches!(step.state.as_str(), "succeeded" | "undoing")).count();
+            return format!("undoing; {left} of {} steps are left", self.steps.len());
+        }
         let done = self.steps.iter().filter(|step| step.state == "succeeded").count();
         match self.steps.get(done) {
             Some(step) => format!("{} of {}: {}", done + 1, self.steps.len(), output::printable(&step.name)),
@@ -167,7 +199,8 @@ mod tests {
     fn the_step_under_way_is_the_first_that_has_not_succeeded() {
         let step = |name: &str, state: &str| Step { name: name.to_owned(), state: state.to_owned() };
         let steps = vec![step("create_role", "succeeded"), step("create_database", "running"), step("open", "pending")];
-        let operation = Operation { state: "running".to_owned(), error: None, steps };
+        let running = "running".to_owned();
+        let operation = Operation { state: running, direction: "forward".to_owned(), error: None, steps };
         assert_eq!(operation.describe(), "2 of 3: create_database");
         assert_eq!(Operation { steps: Vec::new(), ..operation }.describe(), "running");
     }

@@ -31,3 +31,9 @@ pub async fn get(connection: &mut PgConnection, ring: &KeyRing, owner: Uuid) -> 
         .ok_or_else(|| Error::defect(format!("{owner} has no data key")))?;
     ring.unwrap(owner, &wrapped)
 }
+
+/// Destroys the data key of `owner`: whatever it sealed, here or in an archive, is unreadable from now on.
+pub async fn destroy_in_txn(txn: &mut PgConnection, owner: Uuid) -> Result<()> {
+    sqlx::query!("DELETE FROM data_keys WHERE owner_id = $1", owner).execute(txn).await?;
+    Ok(())
+}

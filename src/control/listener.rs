@@ -27,8 +27,8 @@ pub enum Signal {
     Tenant(TenantId),
     /// An operation is queued.
     OperationQueued,
-    /// This operation succeeded, failed or was cancelled.
-    OperationFinished(OperationId),
+    /// A step of this operation began or ended, or the operation itself ended.
+    OperationChanged(OperationId),
     /// Signals may have been missed: anything may have changed.
     Lost,
 }
@@ -108,8 +108,8 @@ fn parse(channel: &str, payload: &str) -> Option<Signal> {
     match (channel, payload.split_once(' ')) {
         ("freehold_tenants", None) => payload.parse().ok().map(|id| Signal::Tenant(TenantId::from_uuid(id))),
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
-        ("freehold_operations", Some(("succeeded" | "failed" | "cancelled", id))) => {
-            id.parse().ok().map(|id| Signal::OperationFinished(OperationId::from_uuid(id)))
+        ("freehold_operations", Some((_, id))) => {
+            id.parse().ok().map(|id| Signal::OperationChanged(OperationId::from_uuid(id)))
         }
         _ => None,
     }

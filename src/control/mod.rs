@@ -10,12 +10,15 @@ pub mod data_keys;
 pub mod idempotency;
 pub mod listener;
 pub mod migration_files;
+pub mod operation_claims;
+pub mod operation_steps;
 pub mod operations;
 pub mod plans;
 pub mod sealing;
 pub mod secrets;
 pub mod servers;
 pub mod signing_keys;
+pub mod slugs;
 pub mod tenants;
 
 mod errors;

@@ -1,21 +1,19 @@
-//! Tables `operations` and `operation_steps`: durable changes to tenants.
+//! Table `operations`: durable changes to tenants, as those who ask for them and look at them see it.
 //!
-//! A replica claims an operation for a lease on the database's clock and raises its generation; what it writes
-//! under an older generation touches no row, so a replica that lost its lease cannot record anything.
-
-use std::time::Duration;
+//! What a replica that works on one may write is in [`super::operation_claims`], its steps are in
+//! [`super::operation_steps`].
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::errors::constraint;
+use super::{errors::constraint, operation_steps};
 use crate::{
     error::{Error, Result},
     types::{OperationId, TenantId},
 };
 
 /// A durable change to one tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
     /// Its id.
     pub id: OperationId,
@@ -25,6 +23,8 @@ pub struct Operation {
     pub tenant_id: TenantId,
     /// `queued`, `running`, `blocked`, `succeeded`, `failed` or `cancelled`.
     pub state: String,
+    /// Whether it does its steps or undoes them.
+    pub direction: Direction,
     /// Typed by its kind.
     pub input: serde_json::Value,
     /// Who asked for it.
@@ -35,6 +35,8 @@ pub struct Operation {
     pub generation: i64,
     /// What went wrong last, for operators.
     pub error: Option<String>,
+    /// When somebody asked for its undoing.
+    pub cancel_requested_at: Option<DateTime<Utc>>,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
     /// When it was first claimed.
@@ -43,31 +45,21 @@ pub struct Operation {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// Which way an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Its steps are done, in order.
+    Forward,
+    /// What its steps did is undone, in the opposite order.
+    Undo,
+}
+
 impl Operation {
     /// Whether it has ended, well or not.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished_at.is_some()
     }
-}
-
-/// One step of an operation.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// Its place, from 0.
-    pub position: i32,
-    /// Its name.
-    pub name: String,
-    /// `pending`, `running`, `succeeded` or `failed`.
-    pub state: String,
-    /// How often it was begun.
-    pub attempts: i32,
-    /// When it was begun last.
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it succeeded.
-    pub finished_at: Option<DateTime<Utc>>,
-    /// What went wrong last, for operators.
-    pub error: Option<String>,
 }
 
 /// An operation that is about to be.
@@ -85,30 +77,25 @@ pub struct NewOperation<'a> {
     pub requested_by: &'a str,
     /// The names of its steps, in order.
     pub steps: &'a [&'a str],
+    /// How many of them are done already, by the transaction that records the operation.
+    pub done: i32,
 }
 
-/// A claim: who may write about an operation, and under which generation.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    /// The operation.
-    pub id: OperationId,
-    /// Under which its holder writes.
-    pub generation: i64,
-}
-
-struct Row {
-    id: uuid::Uuid,
-    kind: String,
-    tenant_id: uuid::Uuid,
-    state: String,
-    input: serde_json::Value,
-    requested_by: String,
-    attempts: i32,
-    generation: i64,
-    error: Option<String>,
-    created_at: DateTime<Utc>,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
+pub(super) struct Row {
+    pub(super) id: uuid::Uuid,
+    pub(super) kind: String,
+    pub(super) tenant_id: uuid::Uuid,
+    pub(super) state: String,
+    pub(super) direction: String,
+    pub(super) input: serde_json::Value,
+    pub(super) requested_by: String,
+    pub(super) attempts: i32,
+    pub(super) generation: i64,
+    pub(super) error: Option<String>,
+    pub(super) cancel_requested_at: Option<DateTime<Utc>>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) started_at: Option<DateTime<Utc>>,
+    pub(super) finished_at: Option<DateTime<Utc>>,
 }
 
 impl From<Row> for Operation {
@@ -118,11 +105,13 @@ impl From<Row> for Operation {
             kind: row.kind,
             tenant_id: TenantId::from_uuid(row.tenant_id),
             state: row.state,
+            direction: if row.direction == "undo" { Direction::Undo } else { Direction::Forward },
             input: row.input,
             requested_by: row.requested_by,
             attempts: row.attempts,
             generation: row.generation,
             error: row.error,
+            cancel_requested_at: row.cancel_requested_at,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -148,110 +137,31 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Re
         }
         _ => error.into(),
     })?;
-    let names: Vec<String> = new.steps.iter().map(|&name| name.to_owned()).collect();
-    sqlx::query!(
-        "INSERT INTO operation_steps (operation_id, position, name)
-         SELECT $1, ordinality - 1, name FROM unnest($2::text[]) WITH ORDINALITY AS steps (name, ordinality)",
-        new.id.uuid(),
-        &names
-    )
-    .execute(txn)
-    .await?;
-    Ok(())
+    operation_steps::insert_in_txn(txn, new.id, new.steps, new.done).await
 }
 
-/// Claims the operation that is due longest: a queued one, or a running one whose lease ran out.
-pub async fn claim(connection: &mut PgConnection, replica: &str, lease: Duration) -> Result<Option<Operation>> {
+/// The operation with this id.
+pub async fn get(connection: &mut PgConnection, id: OperationId) -> Result<Option<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "UPDATE operations
-         SET state = 'running', attempts = attempts + 1, generation = generation + 1, lease_owner = $1,
-             lease_expires_at = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
-         WHERE id = (SELECT id FROM operations
-                     WHERE (state = 'queued' AND run_after <= now())
-                        OR (state = 'running' AND lease_expires_at < now())
-                     ORDER BY run_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING id, kind, tenant_id, state, input, requested_by, attempts, generation, error, created_at,
-                   started_at, finished_at",
-        replica,
-        lease.as_secs_f64()
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+                cancel_requested_at, created_at, started_at, finished_at
+         FROM operations WHERE id = $1",
+        id.uuid()
     );
     Ok(query.fetch_optional(connection).await?.map(Operation::from))
 }
 
-/// Prolongs the lease. False when the claim is no longer held.
-pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operations SET lease_expires_at = now() + make_interval(secs => $3)
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
-        claim.id.uuid(),
-        claim.generation,
-        lease.as_secs_f64()
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Records that a step has begun. False when the claim is no longer held.
-pub async fn begin_step(connection: &mut PgConnection, claim: Claim, position: i32) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operation_steps SET state = 'running', attempts = attempts + 1, started_at = now(), error = NULL
-         WHERE operation_id = $1 AND position = $3
-           AND EXISTS (SELECT FROM operations WHERE id = $1 AND generation = $2 AND state = 'running')",
-        claim.id.uuid(),
-        claim.generation,
-        position
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Records how a step ended: `error` is `None` when it succeeded. False when the claim is no longer held.
-pub async fn end_step(connection: &mut PgConnection, claim: Claim, position: i32, error: Option<&str>) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operation_steps
-         SET state = CASE WHEN $4::text IS NULL THEN 'succeeded' ELSE 'failed' END, error = $4,
-             finished_at = CASE WHEN $4::text IS NULL THEN now() END
-         WHERE operation_id = $1 AND position = $3
-           AND EXISTS (SELECT FROM operations WHERE id = $1 AND generation = $2 AND state = 'running')",
-        claim.id.uuid(),
-        claim.generation,
-        position,
-        error
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Ends an operation that has done all its steps. False when the claim is no longer held.
-pub async fn succeed(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operations
-         SET state = 'succeeded', error = NULL, finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
-        claim.id.uuid(),
-        claim.generation
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Sets an operation aside until an operator has mended the reason. False when the claim is no longer held.
-pub async fn block(connection: &mut PgConnection, claim: Claim, reason: &str) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operations SET state = 'blocked', error = $3, lease_owner = NULL, lease_expires_at = NULL
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
-        claim.id.uuid(),
-        claim.generation,
-        reason
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
+/// The operation with this id, locked against claims and other requests until the transaction ends.
+pub async fn lock_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<Option<Operation>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+                cancel_requested_at, created_at, started_at, finished_at
+         FROM operations WHERE id = $1 FOR UPDATE",
+        id.uuid()
+    );
+    Ok(query.fetch_optional(txn).await?.map(Operation::from))
 }
 
 /// Queues a blocked operation again, with a new count of attempts. False when it is not blocked.
@@ -265,38 +175,23 @@ pub async fn retry_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<boo
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives an operation back to be tried again after `pause`. False when the claim is no longer held.
-pub async fn release(
-    connection: &mut PgConnection,
-    claim: Claim,
-    pause: Duration,
-    error: Option<&str>,
-) -> Result<bool> {
-    let done = sqlx::query!(
+/// Asks for the undoing of an operation: who works on it turns at the next step; one that nobody works on is
+/// turned here.
+pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by: &str) -> Result<()> {
+    sqlx::query!(
         "UPDATE operations
-         SET state = 'queued', run_after = now() + make_interval(secs => $3), error = $4, lease_owner = NULL,
-             lease_expires_at = NULL
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
-        claim.id.uuid(),
-        claim.generation,
-        pause.as_secs_f64(),
-        error
+         SET cancel_requested_by = $2, cancel_requested_at = now(),
+             direction = CASE WHEN state = 'running' THEN direction ELSE 'undo' END,
+             attempts = CASE WHEN state = 'running' THEN attempts ELSE 0 END,
+             run_after = CASE WHEN state = 'running' THEN run_after ELSE now() END,
+             state = CASE WHEN state = 'blocked' THEN 'queued' ELSE state END
+         WHERE id = $1 AND cancel_requested_at IS NULL",
+        id.uuid(),
+        requested_by
     )
-    .execute(connection)
+    .execute(txn)
     .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// The operation with this id.
-pub async fn get(connection: &mut PgConnection, id: OperationId) -> Result<Option<Operation>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, kind, tenant_id, state, input, requested_by, attempts, generation, error, created_at, started_at,
-                finished_at
-         FROM operations WHERE id = $1",
-        id.uuid()
-    );
-    Ok(query.fetch_optional(connection).await?.map(Operation::from))
+    Ok(())
 }
 
 /// The operation that made the tenant.
@@ -306,17 +201,6 @@ pub async fn provisioning_of(connection: &mut PgConnection, tenant: TenantId) ->
         tenant.uuid()
     );
     Ok(query.fetch_optional(connection).await?.map(OperationId::from_uuid))
-}
-
-/// The steps of an operation, in order.
-pub async fn steps(connection: &mut PgConnection, id: OperationId) -> Result<Vec<Step>> {
-    let query = sqlx::query_as!(
-        Step,
-        "SELECT position, name, state, attempts, started_at, finished_at, error
-         FROM operation_steps WHERE operation_id = $1 ORDER BY position",
-        id.uuid()
-    );
-    Ok(query.fetch_all(connection).await?)
 }
 
 /// A page of operations, newest first; of one state and one tenant if given.
@@ -329,8 +213,8 @@ pub async fn page(
 ) -> Result<Vec<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "SELECT id, kind, tenant_id, state, input, requested_by, attempts, generation, error, created_at, started_at,
-                finished_at
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+                cancel_requested_at, created_at, started_at, finished_at
          FROM operations
          WHERE ($1::text IS NULL OR state = $1)
            AND ($2::uuid IS NULL OR tenant_id = $2)
@@ -345,20 +229,34 @@ pub async fn page(
     Ok(query.fetch_all(connection).await?.into_iter().map(Operation::from).collect())
 }
 
-/// How many operations are queued or running, and which are stuck: blocked, without a lease for a minute, or
-/// not claimed although they have been due for ten.
-pub async fn unfinished(connection: &mut PgConnection) -> Result<(i64, Vec<OperationId>)> {
+/// What is under way, and what is stuck.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// How many operations are queued or running.
+    pub live: i64,
+    /// Blocked, without a lease for a minute, or not claimed although they have been due for ten.
+    pub stuck: Vec<OperationId>,
+    /// Blocked while they were being undone.
+    pub undo_failed: Vec<OperationId>,
+}
+
+/// What is under way, and what is stuck.
+pub async fn unfinished(connection: &mut PgConnection) -> Result<Unfinished> {
     let live =
         sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM operations WHERE state IN ('queued', 'running')"#)
             .fetch_one(&mut *connection)
             .await?;
-    let stuck = sqlx::query_scalar!(
-        "SELECT id FROM operations
+    let rows = sqlx::query!(
+        r#"SELECT id, (state = 'blocked' AND direction = 'undo') AS "undo_failed!" FROM operations
          WHERE state = 'blocked' OR (state = 'running' AND lease_expires_at < now() - interval '1 minute')
             OR (state = 'queued' AND run_after < now() - interval '10 minutes')
-         ORDER BY created_at"
+         ORDER BY created_at"#
     )
     .fetch_all(connection)
     .await?;
-    Ok((live, stuck.into_iter().map(OperationId::from_uuid).collect()))
+    let ids = |undo_failed: bool| {
+        let chosen = rows.iter().filter(move |row| row.undo_failed == undo_failed);
+        chosen.map(|row| OperationId::from_uuid(row.id)).collect()
+    };
+    Ok(Unfinished { live, stuck: ids(false), undo_failed: ids(true) })
 }

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::errors::constraint;
+use super::{errors::constraint, slugs};
 use crate::{
     error::{Error, FieldError, Result},
     types::{DisplayName, ServerId, Slug, TenantId},
@@ -37,6 +37,16 @@ pub struct Tenant {
     pub epoch: i64,
     /// Rises with every change of the row.
     pub revision: i64,
+    /// Slugs besides its own that are kept for it: former ones, and a deleted tenant's last one.
+    pub reserved_slugs: Vec<Slug>,
+    /// Whether its first administrator is being made: requests wait for that.
+    pub is_settling: bool,
+    /// Why it is suspended, if it is; whatever its state.
+    pub suspension: Option<String>,
+    /// When it will be erased, if it is being deleted.
+    pub erase_after: Option<DateTime<Utc>>,
+    /// Free labels, an object of texts.
+    pub labels: serde_json::Value,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
 }
@@ -131,7 +141,27 @@ struct Row {
     schema_version: i32,
     epoch: i64,
     revision: i64,
+    reserved_slugs: Vec<String>,
+    is_settling: bool,
+    suspension: Option<String>,
+    erase_after: Option<DateTime<Utc>>,
+    labels: serde_json::Value,
     created_at: DateTime<Utc>,
+}
+
+/// All tenants' rows that `$rest` chooses.
+macro_rules! rows {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, is_settling,
+                      suspension_reason AS suspension, erase_after, labels, created_at,
+                      ARRAY(SELECT s.slug FROM slugs s WHERE s.tenant_id = tenants.id AND s.expires_at > now())
+                          AS "reserved_slugs!"
+               FROM tenants "# + $rest,
+            $($argument),*
+        )
+    };
 }
 
 impl TryFrom<Row> for Tenant {
@@ -149,51 +179,50 @@ impl TryFrom<Row> for Tenant {
             schema_version: row.schema_version,
             epoch: row.epoch,
             revision: row.revision,
+            reserved_slugs: row.reserved_slugs.iter().filter_map(|slug| Slug::from_stored(slug).ok()).collect(),
+            is_settling: row.is_settling,
+            suspension: row.suspension,
+            erase_after: row.erase_after,
+            labels: row.labels,
             created_at: row.created_at,
         })
     }
 }
 
-/// Records a tenant in state `provisioning`. A taken slug is a conflict, an unknown plan an error on its field.
+/// Records a tenant and gives it its slug. A taken slug is a conflict, an unknown plan an error on its field.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Tenant> {
-    let query = sqlx::query_as!(
-        Row,
+    sqlx::query!(
         "INSERT INTO tenants (id, slug, name, kind, state, plan, server_id)
-         VALUES ($1, $2, $3, $4, 'provisioning', $5, $6)
-         RETURNING id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at",
+         VALUES ($1, $2, $3, $4, 'provisioning', $5, $6)",
         new.id.uuid(),
         new.slug.as_str(),
         new.name.as_str(),
         if new.is_platform { "platform" } else { "customer" },
         new.plan,
         new.server_id.uuid()
-    );
-    let row = query.fetch_one(txn).await.map_err(|error| match constraint(&error) {
-        Some("tenants_slug_key") => Error::conflict("slug_taken", "another tenant has this slug"),
+    )
+    .execute(&mut *txn)
+    .await
+    .map_err(|error| match constraint(&error) {
+        Some("tenants_slug_key") => slugs::taken(),
         Some("tenants_platform_key") => Error::conflict("already_bootstrapped", "there is a platform tenant already"),
         Some("tenants_plan_fkey") => FieldError::new("plan", "unknown_plan", "there is no such plan").into(),
         _ => error.into(),
     })?;
-    row.try_into()
+    slugs::take_in_txn(txn, &new.slug, new.id).await?;
+    get(txn, new.id).await?.ok_or_else(|| Error::defect("a tenant that was just recorded is gone"))
 }
 
 /// The tenant with this id.
 pub async fn get(connection: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
-         FROM tenants WHERE id = $1",
-        id.uuid()
-    );
+    let query = rows!("WHERE id = $1", id.uuid());
     query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
 }
 
-/// The tenant with this slug.
+/// The tenant that holds this slug: has it, had it, or had it when it was deleted.
 pub async fn by_slug(connection: &mut PgConnection, slug: &Slug) -> Result<Option<Tenant>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
-         FROM tenants WHERE slug = $1",
+    let query = rows!(
+        "WHERE id = (SELECT tenant_id FROM slugs WHERE slug = $1 AND (expires_at IS NULL OR expires_at > now()))",
         slug.as_str()
     );
     query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
@@ -201,22 +230,13 @@ pub async fn by_slug(connection: &mut PgConnection, slug: &Slug) -> Result<Optio
 
 /// The platform tenant, once `bootstrap` has made it.
 pub async fn platform(connection: &mut PgConnection) -> Result<Option<Tenant>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
-         FROM tenants WHERE kind = 'platform'"
-    );
+    let query = rows!("WHERE kind = 'platform'");
     query.fetch_optional(connection).await?.map(Tenant::try_from).transpose()
 }
 
 /// Every tenant whose revision is above `revision`, in the order of their revisions.
 pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Result<Vec<Tenant>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
-         FROM tenants WHERE revision > $1 ORDER BY revision",
-        revision
-    );
+    let query = rows!("WHERE revision > $1 ORDER BY revision", revision);
     query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
 }
 
@@ -228,11 +248,8 @@ pub async fn page(
     before: Option<(DateTime<Utc>, TenantId)>,
     limit: i64,
 ) -> Result<Vec<Tenant>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, created_at
-         FROM tenants
-         WHERE kind = 'customer'
+    let query = rows!(
+        "WHERE kind = 'customer'
            AND ($1::text IS NULL OR slug ILIKE $1 OR name ILIKE $1)
            AND ($2::text IS NULL OR state = $2)
            AND ($3::text IS NULL OR plan = $3)
@@ -277,6 +294,19 @@ pub async fn activate(connection: &mut PgConnection, id: TenantId, schema_versio
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Leaves of the tenant a tombstone without signing keys.
+pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tenants SET state = 'deleted', epoch = epoch + 1, is_settling = false, erase_after = NULL
+         WHERE id = $1 AND state <> 'deleted'",
+        id.uuid()
+    )
+    .execute(&mut *txn)
+    .await?;
+    sqlx::query!("DELETE FROM signing_keys WHERE tenant_id = $1", id.uuid()).execute(txn).await?;
     Ok(())
 }
 

@@ -27,7 +27,8 @@ use axum::{extract::FromRef, http::HeaderValue};
 use proxies::TrustedProxies;
 pub use readiness::Readiness;
 use secrecy::SecretString;
-use tokio_util::task::TaskTracker;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     identity::Identity,
@@ -112,4 +113,24 @@ pub struct AppState {
     pub rules: Arc<Rules>,
     /// How a tenant's public address is made.
     pub public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
+    /// Followers of operations: answers that go on until the operation ends.
+    pub streams: Streams,
 }
+
+/// Answers without a foreseeable end: how many there may be, and when they have to end.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    /// One permit a stream.
+    pub slots: Arc<Semaphore>,
+    /// This replica stops: streams end, so that connections can drain.
+    pub stop: CancellationToken,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { slots: Arc::new(Semaphore::new(MAX_STREAMS)), stop: CancellationToken::new() }
+    }
+}
+
+/// Each costs a task and, twice a second at most, a look at the control database.
+const MAX_STREAMS: usize = 100;

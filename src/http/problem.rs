@@ -46,6 +46,8 @@ pub struct Problem {
     errors: Vec<FieldError>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    #[serde(skip)]
+    location: Option<String>,
 }
 
 /// The code of the problem that an answer carries: an extension of the answer, read by the access log.
@@ -65,7 +67,14 @@ impl Problem {
             request_id: RequestId::current(),
             errors: Vec::new(),
             retry_after: None,
+            location: None,
         }
+    }
+
+    /// The same problem with the address where the request belongs.
+    #[must_use]
+    pub fn at(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
     }
 
     /// The same problem with a time after which trying again may help.
@@ -137,6 +146,9 @@ impl IntoResponse for Problem {
         }
         if let Some(wait) = self.retry_after {
             set(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(location) = self.location.as_deref().and_then(|location| HeaderValue::from_str(location).ok()) {
+            set(header::LOCATION, location);
         }
         response.extensions_mut().insert(ProblemCode(self.code));
         response

@@ -66,6 +66,7 @@ fn state(settings: Settings) -> AppState {
         operations,
         rules: Arc::new(Rules { base_domain: "localhost".into(), path_prefix: false }),
         public_url: Arc::new(|slug| format!("http://{slug}.localhost")),
+        streams: crate::http::Streams::default(),
     }
 }
 

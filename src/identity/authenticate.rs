@@ -125,7 +125,7 @@ impl Inner {
         let kid = tokens::key_id(token)?;
         let keys = self.keys.with(tenant.id, kid).await?;
         let key = keys.verifier(kid).ok_or_else(tokens::invalid)?;
-        let claims = tokens::verify(token, key, tenant.id, &self.issuer(tenant), self.clock.unix_seconds())?;
+        let claims = tokens::verify(token, key, tenant.id, &self.issuers(tenant), self.clock.unix_seconds())?;
         let connection = self.tenancy.connect(tenant.id).await?;
         let found = connection.row(SESSION, &[&claims.sid.uuid(), &claims.sub.uuid()]).await?;
         let row = found.ok_or_else(tokens::invalid)?;

@@ -138,6 +138,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Whose tokens are accepted: those from before a tenant was renamed are as good as ever.
+    fn issuers(&self, tenant: &Tenant) -> Vec<String> {
+        tenant.reserved_slugs.iter().chain([&tenant.slug]).map(|slug| (self.issuer)(slug)).collect()
+    }
+
     fn issuer(&self, tenant: &Tenant) -> String {
         (self.issuer)(&tenant.slug)
     }

@@ -78,18 +78,18 @@ pub(super) fn key_id(token: &str) -> Result<KeyId> {
     kid.parse().map_err(|_| invalid())
 }
 
-/// The claims of a token that `key` signed for `tenant` under `issuer` and that is valid `now`.
+/// The claims of a token that `key` signed for `tenant` under one of `issuers` and that is valid `now`.
 ///
 /// # Errors
 /// `invalid_token`.
-pub(super) fn verify(token: &str, key: &DecodingKey, tenant: TenantId, issuer: &str, now: i64) -> Result<Claims> {
+pub(super) fn verify(token: &str, key: &DecodingKey, tenant: TenantId, issuers: &[String], now: i64) -> Result<Claims> {
     let mut signature_only = Validation::new(Algorithm::EdDSA);
     // The claims are judged below: all of them, by the clock that Freehold goes by.
     signature_only.required_spec_claims.clear();
     signature_only.validate_exp = false;
     signature_only.validate_aud = false;
     let claims = jsonwebtoken::decode::<Claims>(token, key, &signature_only).map_err(|_| invalid())?.claims;
-    let is_for_us = claims.iss == issuer && claims.aud == tenant && claims.tid == tenant;
+    let is_for_us = issuers.contains(&claims.iss) && claims.aud == tenant && claims.tid == tenant;
     let is_current = claims.exp > now - LEEWAY && claims.nbf <= now + LEEWAY && claims.iat <= now + LEEWAY;
     if is_for_us && is_current { Ok(claims) } else { Err(invalid()) }
 }
@@ -143,7 +143,7 @@ mod tests {
 
     impl Setting {
         fn accepts(&self, token: &str, now: i64) -> bool {
-            key_id(token).is_ok() && verify(token, &self.verifier, self.claims.tid, ISSUER, now).is_ok()
+            key_id(token).is_ok() && verify(token, &self.verifier, self.claims.tid, &[ISSUER.to_owned()], now).is_ok()
         }
 
         fn with_header(&self, change: impl FnOnce(&mut Header)) -> String {
@@ -220,9 +220,12 @@ mod tests {
     fn another_tenants_issuers_or_keys_token_is_refused() {
         let (setting, other) = (setting(), setting());
         let token = setting.with_claims(|_| ());
-        assert!(verify(&token, &setting.verifier, other.claims.tid, ISSUER, NOW).is_err());
-        assert!(verify(&token, &setting.verifier, setting.claims.tid, "https://globex.example.com", NOW).is_err());
-        assert!(verify(&token, &other.verifier, setting.claims.tid, ISSUER, NOW).is_err());
+        assert!(verify(&token, &setting.verifier, other.claims.tid, &[ISSUER.to_owned()], NOW).is_err());
+        assert!(
+            verify(&token, &setting.verifier, setting.claims.tid, &["https://globex.example.com".to_owned()], NOW)
+                .is_err()
+        );
+        assert!(verify(&token, &other.verifier, setting.claims.tid, &[ISSUER.to_owned()], NOW).is_err());
         assert_eq!(claimed_tenant(&token), Some(setting.claims.tid));
         assert_eq!(claimed_tenant("not.a.token"), None);
         let (signed, signature) = token.rsplit_once('.').unwrap();

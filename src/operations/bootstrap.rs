@@ -92,7 +92,7 @@ async fn finish(ctx: &Context, operation: OperationId) -> Result<()> {
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    let operation = outcome?;
+    let operation = outcome?.operation;
     if operation.state == "succeeded" {
         return Ok(());
     }

@@ -60,7 +60,7 @@ pub struct Finding {
 }
 
 /// The classes, in the order in which they are told.
-const CLASSES: [&str; 11] = [
+const CLASSES: [&str; 12] = [
     "orphan_database",
     "ghost_tenant",
     "invalid_database",
@@ -68,6 +68,7 @@ const CLASSES: [&str; 11] = [
     "orphan_role",
     "orphan_secret",
     "stuck_operation",
+    "undo_failed",
     "public_connect",
     "idle_in_transaction",
     "prepared_transaction",
@@ -106,13 +107,19 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     }));
     findings.extend(memory_mismatches(ctx, &tenants).await?);
     // Asked last: an operation that began meanwhile explains what was seen.
-    let (live, stuck) = operations::unfinished(&mut *ctx.db.acquire().await?).await?;
+    let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?).await?;
     findings.extend(
-        stuck.iter().map(|id| {
+        unfinished.stuck.iter().map(|id| {
             finding("stuck_operation", "", id.to_string(), "the operation is blocked, or nobody works on it")
         }),
     );
-    Ok(report(findings, live > 0))
+    findings.extend(
+        unfinished
+            .undo_failed
+            .iter()
+            .map(|id| finding("undo_failed", "", id.to_string(), "the operation can neither go on nor be undone")),
+    );
+    Ok(report(findings, unfinished.live > 0))
 }
 
 fn report(findings: Vec<Finding>, busy: bool) -> Report {

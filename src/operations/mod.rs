@@ -7,15 +7,18 @@
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
 
+mod attempt;
 pub mod bootstrap;
 mod context;
 pub mod engine;
 pub mod fsck;
 pub mod housekeeping;
 pub mod isolation;
+mod kind;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
+pub mod steer;
 mod template;
 pub mod verify_isolation;
 pub mod wait;

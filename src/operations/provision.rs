@@ -10,7 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-use super::{Context, engine::Run, publish, template};
+use super::{
+    Context,
+    attempt::Run,
+    kind::{Kind, kind},
+    publish, template,
+};
 use crate::{
     control::{
         audit::{self, Origin},
@@ -19,27 +24,26 @@ use crate::{
         plans,
         sealing::DataKey,
         secrets::{self, Purpose},
-        servers,
+        servers, slugs,
         tenants::{self, NewTenant, Tenant},
     },
     error::{Error, FieldError, Result},
+    faults::crash_point,
     identity::{self, FirstAdmin},
     tenancy::Statements,
     types::{AuditEventId, DisplayName, Email, OperationId, ServerId, Slug, TenantId},
 };
 
-/// The kind of these operations.
-pub const KIND: &str = "tenant.provision";
-
-const STEPS: [&str; 7] = [
-    "build_template",
-    "create_role",
-    "create_database",
-    "restrict_database",
-    "open_database",
-    "create_first_admin",
-    "activate",
-];
+pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
+    record => forget,
+    build_template => nothing,
+    create_role => drop_role,
+    create_database => drop_database,
+    restrict_database => nothing,
+    open_database => nothing,
+    create_first_admin => nothing,
+    activate => never,
+});
 
 /// What an operator asks for.
 #[derive(Debug)]
@@ -157,7 +161,9 @@ pub async fn start(
         None => None,
     };
     let operation = queue_in_txn(ctx, &mut txn, &tenant, request.admin.as_ref(), origin).await?;
+    crash_point!("tenant.provision.before_commit", id);
     txn.commit().await?;
+    crash_point!("tenant.provision.after_commit", id);
     tracing::info!(tenant.id = %id, operation.id = %operation, "a tenant will be provisioned");
     Ok(Started { tenant, operation, invitation })
 }
@@ -233,11 +239,12 @@ async fn queue_in_txn(
     let input = Input { admin: admin.map(InputAdmin::new).transpose()? };
     let new = NewOperation {
         id,
-        kind: KIND,
+        kind: KIND.name,
         tenant_id: tenant.id,
         input: serde_json::to_value(&input).map_err(Error::internal)?,
         requested_by: &origin.actor,
-        steps: &STEPS,
+        steps: &KIND.step_names(),
+        done: 1,
     };
     operations::insert_in_txn(txn, &new).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
@@ -257,35 +264,62 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     Ok(Started { tenant, operation, invitation })
 }
 
-/// Does one step. Repeating it changes nothing.
-pub(super) async fn step(run: &Run<'_>, name: &str) -> Result<()> {
-    let database = run.tenant.id.db_name();
-    match name {
-        "build_template" => build_template(run).await.map(drop),
-        "create_role" => run.admin.ensure_tenant_role(database, &database_password(run).await?).await,
-        "create_database" => run.admin.ensure_database(database, &build_template(run).await?).await,
-        "restrict_database" => run.admin.restrict_database(database).await,
-        "open_database" => run.admin.open_database(database).await,
-        "create_first_admin" => create_first_admin(run).await,
-        "activate" => activate(run).await,
-        other => Err(Error::defect(format!("this release knows no step {other} of {KIND}"))),
-    }
+/// Done by the transaction of [`start`].
+async fn record(_: &Run) -> Result<()> {
+    Ok(())
 }
 
-async fn build_template(run: &Run<'_>) -> Result<String> {
+/// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
+async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.ctx.db.begin().await?;
+    tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
+    slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
+    data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    Ok(txn.commit().await?)
+}
+
+async fn build_template(run: &Run) -> Result<()> {
+    template_name(run).await.map(drop)
+}
+
+async fn template_name(run: &Run) -> Result<String> {
     let set = publish::current(&run.ctx.db).await?;
     let access = &run.access;
     template::ensure(&run.admin, &run.ctx.connector, &access.address, &access.credentials, &set).await
 }
 
-async fn database_password(run: &Run<'_>) -> Result<SecretString> {
-    let mut connection = run.ctx.db.acquire().await?;
-    secrets::require(&mut connection, &run.ctx.keys, run.tenant.id.uuid(), Purpose::TenantDatabasePassword).await
+async fn create_role(run: &Run) -> Result<()> {
+    let password = {
+        let mut connection = run.ctx.db.acquire().await?;
+        let purpose = Purpose::TenantDatabasePassword;
+        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
+    };
+    run.admin.ensure_tenant_role(run.database(), &password).await
 }
 
-async fn create_first_admin(run: &Run<'_>) -> Result<()> {
-    let (ctx, id) = (run.ctx, run.tenant.id);
-    let input: Input = serde_json::from_value(run.operation.input.clone()).map_err(Error::internal)?;
+async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
+}
+
+async fn create_database(run: &Run) -> Result<()> {
+    run.admin.ensure_database(run.database(), &template_name(run).await?).await
+}
+
+async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+async fn restrict_database(run: &Run) -> Result<()> {
+    run.admin.restrict_database(run.database()).await
+}
+
+async fn open_database(run: &Run) -> Result<()> {
+    run.admin.open_database(run.database()).await
+}
+
+async fn create_first_admin(run: &Run) -> Result<()> {
+    let (ctx, id) = (&run.ctx, run.tenant_id());
+    let input: Input = run.input()?;
     let how = {
         let mut connection = ctx.db.acquire().await?;
         let password = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminPassword).await?;
@@ -312,10 +346,10 @@ fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>)
 
 /// Opens the gate, with the version that the database really has: the template may have been of an older set
 /// than the newest.
-async fn activate(run: &Run<'_>) -> Result<()> {
-    let tenant = run.ctx.tenancy.connect(run.tenant.id).await?;
+async fn activate(run: &Run) -> Result<()> {
+    let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
     let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;
     drop(tenant);
     let version = row.and_then(|row| row.get::<_, Option<i32>>("version")).unwrap_or_default();
-    tenants::activate(&mut *run.ctx.db.acquire().await?, run.tenant.id, version).await
+    tenants::activate(&mut *run.ctx.db.acquire().await?, run.tenant_id(), version).await
 }

@@ -1,51 +1,101 @@
-//! Waiting for an operation to end, woken by what replicas tell each other.
+//! Following an operation to its end, woken by what replicas tell each other.
 
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Context;
 use crate::{
     control::{
-        audit::{self, Origin},
-        listener::Signal,
+        listener::{Signal, Subscription},
+        operation_steps::{self, Step},
         operations::{self, Operation},
     },
     error::{Error, Result},
-    types::{AuditEventId, OperationId},
+    types::OperationId,
 };
 
 /// Behind the signals, in case one was lost.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then.
-pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Operation> {
-    let mut signals = ctx.signals.subscribe();
-    let deadline = tokio::time::Instant::now() + at_most;
-    loop {
-        let found = operations::get(&mut *ctx.db.acquire().await?, id).await?;
-        let operation = found.ok_or_else(|| Error::not_found("operation"))?;
-        if operation.is_finished() || operation.state == "blocked" || tokio::time::Instant::now() >= deadline {
-            return Ok(operation);
-        }
-        let wake = async { while !matches!(signals.next().await, Signal::OperationFinished(done) if done == id) {} };
-        let pause = POLL.min(deadline.saturating_duration_since(tokio::time::Instant::now()));
-        // Woken or not, the row decides.
-        let _ = tokio::time::timeout(pause, wake).await;
+/// An operation and its steps, as they are at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The operation.
+    pub operation: Operation,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Snapshot {
+    /// Whether nothing more happens until somebody does something: it has ended, or is blocked.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.operation.is_finished() || self.operation.state == "blocked"
     }
 }
 
-/// Queues a blocked operation again.
+/// Follows one operation.
+pub struct Follower {
+    ctx: Context,
+    id: OperationId,
+    signals: Subscription,
+    last: Option<Snapshot>,
+}
+
+impl Follower {
+    /// Nothing is looked up yet.
+    #[must_use]
+    pub fn new(ctx: &Context, id: OperationId) -> Self {
+        Self { ctx: ctx.clone(), id, signals: ctx.signals.subscribe(), last: None }
+    }
+
+    /// How the operation is: at once the first time, then as soon as it has changed. Waits without a bound.
+    ///
+    /// # Errors
+    /// `not_found`; the control database is away.
+    pub async fn next(&mut self) -> Result<Snapshot> {
+        loop {
+            let now = look(&self.ctx, self.id).await?;
+            if self.last.as_ref() != Some(&now) {
+                self.last = Some(now.clone());
+                return Ok(now);
+            }
+            let changed = |signal| matches!(signal, Signal::OperationChanged(id) if id == self.id);
+            let wake = async { while !changed(self.signals.next().await) {} };
+            // Woken or not, the rows decide.
+            let _ = tokio::time::timeout(POLL, wake).await;
+        }
+    }
+}
+
+/// How the operation is now.
 ///
 /// # Errors
-/// `not_found`; `operation_not_blocked` (409).
-pub async fn retry(ctx: &Context, id: OperationId, origin: &Origin) -> Result<()> {
-    let mut txn = ctx.db.begin().await?;
-    let queued = operations::retry_in_txn(&mut txn, id).await?;
-    operations::get(&mut txn, id).await?.ok_or_else(|| Error::not_found("operation"))?;
-    if !queued {
-        return Err(Error::conflict("operation_not_blocked", "only a blocked operation can be retried"));
+/// `not_found`; the control database is away.
+pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
+    let mut connection = ctx.db.acquire().await?;
+    let found = operations::get(&mut connection, id).await?;
+    let operation = found.ok_or_else(|| Error::not_found("operation"))?;
+    Ok(Snapshot { operation, steps: operation_steps::list(&mut connection, id).await? })
+}
+
+/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then.
+///
+/// # Errors
+/// As [`look`].
+pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Snapshot> {
+    let deadline = Instant::now() + at_most;
+    let mut follower = Follower::new(ctx, id);
+    loop {
+        match tokio::time::timeout_at(deadline, follower.next()).await {
+            Ok(snapshot) => {
+                let snapshot = snapshot?;
+                if snapshot.is_settled() {
+                    return Ok(snapshot);
+                }
+            }
+            Err(_) => return look(ctx, id).await,
+        }
     }
-    let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    let action = ("operation.retry", &*id.to_string());
-    audit::record_in_txn(&mut txn, event, origin, action, &serde_json::json!({})).await?;
-    Ok(txn.commit().await?)
 }

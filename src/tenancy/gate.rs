@@ -18,12 +18,7 @@ pub fn gate(tenant: &Tenant) -> Result<()> {
             let detail = "this tenant is suspended; its administrator knows more".to_owned();
             Err(Error::Forbidden { code: "tenant_suspended", detail })
         }
-        TenantState::Provisioning => Err(Error::Unavailable {
-            code: "tenant_not_ready",
-            detail: "this tenant is being made; try again shortly",
-            retry_after: Duration::from_secs(2),
-            source: None,
-        }),
+        TenantState::Provisioning => Err(not_ready()),
         TenantState::Archived => Err(Error::Unavailable {
             code: "tenant_archived",
             detail: "this tenant is archived; an operator can wake it",
@@ -33,5 +28,15 @@ pub fn gate(tenant: &Tenant) -> Result<()> {
         TenantState::Deleting | TenantState::Deleted => {
             Err(Error::Gone { code: "tenant_gone", detail: "this tenant has been deleted".to_owned() })
         }
+    }
+}
+
+/// The tenant is being made.
+pub(super) fn not_ready() -> Error {
+    Error::Unavailable {
+        code: "tenant_not_ready",
+        detail: "this tenant is being made; try again shortly",
+        retry_after: Duration::from_secs(2),
+        source: None,
     }
 }

@@ -12,7 +12,7 @@ mod pools;
 mod registry;
 pub mod resolve;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,6 +27,9 @@ use crate::{
     servers::Connector,
     types::{Slug, TenantId},
 };
+
+/// How long requests wait for a tenant's first administrator to be made.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Every tenant, and the doors to their data. Clones share both.
 #[derive(Clone)]
@@ -49,12 +52,26 @@ impl Tenancy {
         tasks.spawn(self.pools.clone().reap(cancel.clone()));
     }
 
-    /// The customer's tenant of this slug. The platform tenant is not among them.
+    /// The customer's tenant that holds this slug: the one that has it, or had it until recently. The platform tenant
+    /// is not among them.
     ///
     /// # Errors
     /// `tenant_not_found`; `registry_unavailable` while that cannot be known.
     pub async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
         self.registry.by_slug(slug).await
+    }
+
+    /// The tenant once its first administrator has been made, which takes a fraction of a second after the tenant
+    /// was made from a warm database. Other tenants are answered with at once.
+    ///
+    /// # Errors
+    /// `tenant_not_ready` when it takes longer than 5 s.
+    pub async fn settled(&self, tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+        if !tenant.is_settling {
+            return Ok(tenant);
+        }
+        let settled = self.registry.when(tenant.id, |tenant| !tenant.is_settling, SETTLING).await?;
+        settled.filter(|tenant| !tenant.is_settling).ok_or_else(gate::not_ready)
     }
 
     /// The tenant with this id, the platform tenant included.

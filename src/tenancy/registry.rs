@@ -8,18 +8,20 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use moka::sync::Cache;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{
         ControlDb,
         listener::{Signal, Subscription},
-        tenants::{self, Tenant},
+        tenants::{self, Tenant, TenantState},
     },
     error::{Error, Result},
     types::{Slug, TenantId},
@@ -45,6 +47,8 @@ pub struct Registry {
     db: ControlDb,
     known: RwLock<Known>,
     unknown: Cache<Slug, ()>,
+    /// Wakes those who wait for a tenant to change.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -66,11 +70,28 @@ impl Known {
         if tenant.is_platform {
             self.platform = Some(tenant.id);
         }
-        if let Some(held) = self.by_id.get(&tenant.id).filter(|held| held.slug != tenant.slug) {
-            self.by_slug.remove(&held.slug);
+        self.forget_slugs(tenant.id);
+        // A tombstone has its slug for display; whether it is still kept from others is among the reserved ones.
+        if tenant.state != TenantState::Deleted {
+            self.by_slug.insert(tenant.slug.clone(), tenant.id);
         }
-        self.by_slug.insert(tenant.slug.clone(), tenant.id);
+        for slug in &tenant.reserved_slugs {
+            // Another's own slug is newer knowledge than this one's former slug.
+            let is_anothers = self.by_slug.get(slug).and_then(|id| self.by_id.get(id)).is_some_and(|t| t.slug == *slug);
+            if !is_anothers {
+                self.by_slug.insert(slug.clone(), tenant.id);
+            }
+        }
         self.by_id.insert(tenant.id, Arc::new(tenant));
+    }
+
+    fn forget_slugs(&mut self, id: TenantId) {
+        let Some(held) = self.by_id.get(&id) else { return };
+        for slug in held.reserved_slugs.iter().chain([&held.slug]) {
+            if self.by_slug.get(slug) == Some(&id) {
+                self.by_slug.remove(slug);
+            }
+        }
     }
 
     fn is_fresh(&self) -> bool {
@@ -81,7 +102,7 @@ impl Known {
 impl Registry {
     pub(super) fn new(db: ControlDb) -> Self {
         let unknown = Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_TTL).build();
-        Self { db, known: RwLock::default(), unknown }
+        Self { db, known: RwLock::default(), unknown, changed: Notify::new() }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -127,6 +148,28 @@ impl Registry {
         found.map(|tenant| self.hold(tenant)).ok_or_else(|| Error::unavailable("not_bootstrapped", detail, None))
     }
 
+    /// The tenant once `wanted` holds of it, or as it is after `at_most`.
+    pub(super) async fn when(
+        &self,
+        id: TenantId,
+        wanted: impl Fn(&Tenant) -> bool,
+        at_most: Duration,
+    ) -> Result<Option<Arc<Tenant>>> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            let tenant = self.by_id(id).await?;
+            if tenant.as_ref().is_none_or(|tenant| wanted(tenant)) {
+                return Ok(tenant);
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Ok(tenant);
+            }
+        }
+    }
+
     /// Keeps the registry true until `cancel`.
     pub(super) async fn follow(self: Arc<Self>, mut signals: Subscription, cancel: CancellationToken) {
         let following = async {
@@ -152,7 +195,7 @@ impl Registry {
         match signal {
             Signal::Tenant(id) => self.refresh(id).await.map(drop),
             Signal::Lost => self.fill().await,
-            Signal::OperationQueued | Signal::OperationFinished(_) => Ok(()),
+            Signal::OperationQueued | Signal::OperationChanged(_) => Ok(()),
         }
     }
 
@@ -217,6 +260,7 @@ impl Registry {
 
     fn write(&self, change: impl FnOnce(&mut Known)) {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_waiters();
     }
 }
 

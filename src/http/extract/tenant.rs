@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{Uri, header::USER_AGENT, request::Parts},
+    http::{StatusCode, Uri, header::USER_AGENT, request::Parts, uri::PathAndQuery},
 };
 use tracing::Span;
 
 use crate::{
-    control::tenants,
+    control::tenants::{self, TenantState},
     error::{Error, Result},
     http::{AppState, problem::Problem, proxies::ClientAddress, request_id::RequestId},
     identity::Client,
@@ -58,22 +58,35 @@ impl FromRequestParts<AppState> for Tenant {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let name = parts.extensions.get::<TenantName>().cloned().unwrap_or(TenantName::Nobody);
-        let tenant = find(name, state).await?;
+        let tenant = find(&name, state).await?;
         Span::current().record("tenant.id", tracing::field::display(tenant.id));
+        if let TenantName::Slug(slug) = name
+            && slug != tenant.slug
+            && !matches!(tenant.state, TenantState::Deleting | TenantState::Deleted)
+        {
+            return Err(moved(&(state.public_url)(&tenant.slug), &parts.uri));
+        }
         tenancy::gate(&tenant)?;
-        Ok(Self(tenant))
+        Ok(Self(state.tenancy.settled(tenant).await?))
     }
 }
 
-async fn find(name: TenantName, state: &AppState) -> Result<Arc<tenants::Tenant>> {
+/// A renamed tenant is asked under its former name: the same request belongs to its new host.
+fn moved(url: &str, target: &Uri) -> Problem {
+    let path = target.path_and_query().map_or("/", PathAndQuery::as_str);
+    Problem::new(StatusCode::PERMANENT_REDIRECT, "tenant_renamed", "this tenant has another name now; see Location")
+        .at(format!("{url}{path}"))
+}
+
+async fn find(name: &TenantName, state: &AppState) -> Result<Arc<tenants::Tenant>> {
     match name {
         TenantName::Platform => state.tenancy.platform().await,
-        TenantName::Slug(slug) => state.tenancy.by_slug(&slug).await,
+        TenantName::Slug(slug) => state.tenancy.by_slug(slug).await,
         TenantName::Nobody => {
             let detail = "neither the host nor the path names a tenant".to_owned();
             Err(Error::NotFound { code: "tenant_not_found", detail })
         }
-        TenantName::Ambiguous(detail) => Err(Error::BadRequest { code: "ambiguous_tenant", detail }),
+        TenantName::Ambiguous(detail) => Err(Error::BadRequest { code: "ambiguous_tenant", detail: detail.clone() }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/platform/v1/operations`.
 
+mod events;
+
 use axum::{extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,19 +9,30 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    control::operations::{self, Operation, Step},
-    error::{Error, Result},
+    control::{
+        operation_steps::Step,
+        operations::{self, Direction, Operation},
+    },
+    error::Result,
     http::{
         AppState,
         extract::{Json, List, Listing, Operator, Page, Path, PreferWait, right},
         problem::Problem,
     },
-    operations::wait,
+    operations::{
+        steer,
+        wait::{self, Snapshot},
+    },
     types::{OperationId, TenantId},
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(retry))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(events::events))
+        .routes(routes!(retry))
+        .routes(routes!(cancel))
 }
 
 /// A durable change to one tenant.
@@ -35,6 +48,9 @@ struct View {
     /// `queued`, `running`, `blocked`, `succeeded`, `failed` or `cancelled`.
     #[schema(example = "running")]
     state: String,
+    /// `forward`, or `undo` when what it did is undone.
+    #[schema(example = "forward")]
+    direction: &'static str,
     /// How much of it is done, from 0 to 1; null in lists.
     progress: Option<f64>,
     /// Its steps in order; null in lists.
@@ -58,7 +74,7 @@ struct View {
 struct StepView {
     /// Its name.
     name: String,
-    /// `pending`, `running`, `succeeded` or `failed`.
+    /// `pending`, `running`, `succeeded` or `failed`; `undoing` or `undone` when the operation goes backwards.
     state: String,
     /// How often it was begun.
     attempts: i32,
@@ -77,6 +93,10 @@ impl View {
             kind: operation.kind,
             tenant_id: operation.tenant_id,
             state: operation.state,
+            direction: match operation.direction {
+                Direction::Forward => "forward",
+                Direction::Undo => "undo",
+            },
             progress: steps.as_deref().map(progress),
             steps: steps.map(|steps| steps.into_iter().map(StepView::from).collect()),
             attempts: operation.attempts,
@@ -86,6 +106,12 @@ impl View {
             started_at: operation.started_at,
             finished_at: operation.finished_at,
         }
+    }
+}
+
+impl From<Snapshot> for View {
+    fn from(snapshot: Snapshot) -> Self {
+        Self::new(snapshot.operation, Some(snapshot.steps))
     }
 }
 
@@ -174,10 +200,7 @@ async fn show(
     PreferWait(at_most): PreferWait,
     Path(id): Path<OperationId>,
 ) -> Result<Json<View>, Problem> {
-    if !at_most.is_zero() {
-        wait::finished(&state.operations, id, at_most).await?;
-    }
-    Ok(Json(read(&state, id).await?))
+    Ok(Json(wait::finished(&state.operations, id, at_most).await?.into()))
 }
 
 /// Queues a blocked operation again, once what blocked it is mended.
@@ -193,14 +216,23 @@ async fn retry(
     State(state): State<AppState>,
     Path(id): Path<OperationId>,
 ) -> Result<(StatusCode, Json<View>), Problem> {
-    wait::retry(&state.operations, id, &caller.origin()).await?;
-    Ok((StatusCode::ACCEPTED, Json(read(&state, id).await?)))
+    steer::retry(&state.operations, id, &caller.origin()).await?;
+    Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
 }
 
-async fn read(state: &AppState, id: OperationId) -> Result<View> {
-    let mut connection = state.operations.db.acquire().await?;
-    let found = operations::get(&mut connection, id).await?;
-    let operation = found.ok_or_else(|| Error::not_found("operation"))?;
-    let steps = operations::steps(&mut connection, id).await?;
-    Ok(View::new(operation, Some(steps)))
+/// Has an operation undone: what it did so far is taken back, and it ends as `cancelled`.
+#[utoipa::path(post, path = "/platform/v1/operations/{id}/cancel", tag = "operations",
+    operation_id = "cancel_operation", params(("id" = OperationId, Path)),
+    responses(
+        (status = 202, description = "It will be undone", body = View),
+        (status = 409, description = "It has ended, or has begun what cannot be undone", body = Problem),
+    ),
+)]
+async fn cancel(
+    caller: Operator<right::OperationsWrite>,
+    State(state): State<AppState>,
+    Path(id): Path<OperationId>,
+) -> Result<(StatusCode, Json<View>), Problem> {
+    steer::cancel(&state.operations, id, &caller.origin()).await?;
+    Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
 }

@@ -1,0 +1,126 @@
+-- Tenant life: names that outlive their use, pending deletions, a pool of databases made ahead, archives, and
+-- operations that can be undone.
+
+-- Every slug that somebody holds. One table for all ways of holding one, so that no two tenants ever have the same.
+CREATE TABLE slugs (
+    slug       text PRIMARY KEY,
+    tenant_id  uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    -- Null: the tenant's slug now. Else a former one, which redirects, or a deleted tenant's: kept from others
+    -- until then, and free afterwards even before the janitor has come by.
+    expires_at timestamptz
+);
+CREATE UNIQUE INDEX slugs_current_key ON slugs (tenant_id) WHERE expires_at IS NULL;
+CREATE INDEX slugs_tenant_id_idx ON slugs (tenant_id);
+INSERT INTO slugs (slug, tenant_id) SELECT slug, id FROM tenants;
+
+ALTER TABLE tenants
+    DROP CONSTRAINT tenants_slug_key,
+    -- Suspension outlives other states: a suspended tenant that is archived and woken is suspended again.
+    ADD COLUMN suspended_at        timestamptz,
+    ADD COLUMN suspension_reason   text,
+    -- While its first administrator is being made requests wait; see tenancy::gate.
+    ADD COLUMN is_settling         boolean NOT NULL DEFAULT false,
+    -- When somebody last asked for its deletion, and when what is left of it will be erased.
+    ADD COLUMN delete_requested_at timestamptz,
+    ADD COLUMN erase_after         timestamptz;
+-- A tombstone keeps its slug for display; `slugs` says whether it is still reserved.
+CREATE UNIQUE INDEX tenants_slug_key ON tenants (slug) WHERE state <> 'deleted';
+CREATE INDEX tenants_erase_after_idx ON tenants (erase_after) WHERE state = 'deleting';
+CREATE INDEX tenants_delete_requested_at_idx ON tenants (delete_requested_at) WHERE delete_requested_at IS NOT NULL;
+
+-- Databases made ahead of demand, under the id, role and sealed password that the next tenant will get. Claiming
+-- one deletes its row in the transaction that makes the tenant.
+CREATE TABLE warm_databases (
+    id             uuid PRIMARY KEY,
+    server_id      uuid NOT NULL REFERENCES servers (id),
+    state          text NOT NULL DEFAULT 'making' CHECK (state IN ('making', 'ready', 'retiring')),
+    -- The template that it is a copy of.
+    template       text NOT NULL,
+    schema_version integer NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    ready_at       timestamptz
+);
+CREATE INDEX warm_databases_ready_idx ON warm_databases (server_id, template, ready_at) WHERE state = 'ready';
+
+ALTER TABLE servers
+    -- The most tenants that it takes; null is as many as come.
+    ADD COLUMN capacity    integer CHECK (capacity >= 0),
+    -- How many databases are kept ready; null follows demand.
+    ADD COLUMN warm_target integer CHECK (warm_target BETWEEN 0 AND 1000);
+
+-- Templates that a server has, with the fingerprint of the schema that a tenant of that version must have.
+CREATE TABLE templates (
+    server_id          uuid NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
+    name               text NOT NULL,
+    schema_version     integer NOT NULL,
+    schema_fingerprint text NOT NULL,
+    built_at           timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (server_id, name)
+);
+
+-- Which replicas there are, and how far each has followed the tenants' changes. A row that is not renewed is gone.
+CREATE TABLE replicas (
+    name              text PRIMARY KEY,
+    release           text NOT NULL,
+    started_at        timestamptz NOT NULL DEFAULT now(),
+    seen_at           timestamptz NOT NULL DEFAULT now(),
+    -- The most connections that it opens to one tenant's database.
+    pool_size         integer NOT NULL,
+    registry_revision bigint NOT NULL,
+    registry_digest   text NOT NULL
+);
+
+-- A signing key is published before it signs, so that whoever verifies has it by then, and goes on verifying after
+-- it has been retired (which may be a time to come).
+ALTER TABLE signing_keys ADD COLUMN active_from timestamptz NOT NULL DEFAULT now();
+
+-- Encrypted dumps in object storage.
+CREATE TABLE archives (
+    id             uuid PRIMARY KEY,
+    tenant_id      uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    purpose        text NOT NULL CHECK (purpose IN ('archive', 'clone')),
+    object         text NOT NULL UNIQUE,
+    -- The key of this one dump, sealed with the tenant's data key.
+    sealed_key     bytea NOT NULL,
+    schema_version integer NOT NULL,
+    server_version integer NOT NULL,
+    -- Null until the object is complete and was read back.
+    bytes          bigint,
+    sha256         bytea CHECK (length(sha256) = 32),
+    -- Rows a table, as they were dumped: what a restore is compared with.
+    row_counts     jsonb,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    verified_at    timestamptz
+);
+CREATE INDEX archives_tenant_id_idx ON archives (tenant_id);
+
+-- What was destroyed with a tenant. Holds no personal data and outlives the tombstone.
+CREATE TABLE deletion_certificates (
+    tenant_id   uuid PRIMARY KEY,
+    certificate jsonb NOT NULL,
+    issued_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- An operation may make what is not a tenant yet, and can go backwards: undoing what its steps did.
+ALTER TABLE operations
+    DROP CONSTRAINT operations_tenant_id_fkey,
+    ADD COLUMN direction           text NOT NULL DEFAULT 'forward' CHECK (direction IN ('forward', 'undo')),
+    ADD COLUMN cancel_requested_by text,
+    ADD COLUMN cancel_requested_at timestamptz;
+CREATE INDEX operations_tenant_id_idx ON operations (tenant_id, created_at);
+CREATE INDEX operations_lease_expires_at_idx ON operations (lease_expires_at) WHERE state = 'running';
+
+ALTER TABLE operation_steps
+    DROP CONSTRAINT operation_steps_state_check,
+    ADD CONSTRAINT operation_steps_state_check
+        CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'undoing', 'undone'));
+
+-- Whoever follows an operation is told of every step.
+CREATE FUNCTION operation_steps_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('freehold_operations', 'progress ' || NEW.operation_id::text);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER operation_steps_changed AFTER UPDATE OF state ON operation_steps
+    FOR EACH ROW EXECUTE FUNCTION operation_steps_changed();

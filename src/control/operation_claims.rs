@@ -1,0 +1,171 @@
+//! Table `operations`, as the replica that works on one writes it.
+//!
+//! A replica claims an operation for a lease on the database's clock and raises its generation; what it writes
+//! under an older generation touches no row, so a replica that lost its lease cannot record anything. Every
+//! function here that answers `false` says just that.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::operations::{Operation, Row};
+use crate::{error::Result, types::OperationId};
+
+/// A claim: who may write about an operation, and under which generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The operation.
+    pub id: OperationId,
+    /// Under which its holder writes.
+    pub generation: i64,
+}
+
+/// Whether a holder may go on as it meant to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It is recorded.
+    Granted,
+    /// It is not: somebody asked for the operation's undoing.
+    Cancelled,
+    /// It is not: the claim is no longer held.
+    ClaimLost,
+}
+
+impl Permission {
+    pub(super) fn new(is_held: bool, is_recorded: bool) -> Self {
+        match (is_held, is_recorded) {
+            (_, true) => Self::Granted,
+            (true, false) => Self::Cancelled,
+            (false, false) => Self::ClaimLost,
+        }
+    }
+}
+
+/// How an operation that was not finished goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Pause<'a> {
+    /// It failed and is tried again after this time.
+    Retry(Duration, &'a str),
+    /// Its holder stops: another replica goes on at once, and nothing was tried in vain.
+    HandOver,
+}
+
+/// Claims the operation that is due longest: a queued one, or a running one whose lease ran out.
+pub async fn claim(connection: &mut PgConnection, replica: &str, lease: Duration) -> Result<Option<Operation>> {
+    let query = sqlx::query_as!(
+        Row,
+        "UPDATE operations
+         SET state = 'running', attempts = attempts + 1, generation = generation + 1, lease_owner = $1,
+             lease_expires_at = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
+         WHERE id = (SELECT id FROM operations
+                     WHERE (state = 'queued' AND run_after <= now())
+                        OR (state = 'running' AND lease_expires_at < now())
+                     ORDER BY run_after LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+                   cancel_requested_at, created_at, started_at, finished_at",
+        replica,
+        lease.as_secs_f64()
+    );
+    Ok(query.fetch_optional(connection).await?.map(Operation::from))
+}
+
+/// Ends the leases that an earlier process of this replica left behind. How many there were.
+pub async fn release_leftovers(connection: &mut PgConnection, replica: &str) -> Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE operations SET lease_expires_at = now() - interval '1 microsecond'
+         WHERE state = 'running' AND lease_owner = $1",
+        replica
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Prolongs the lease.
+pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE operations SET lease_expires_at = now() + make_interval(secs => $3)
+         WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation,
+        lease.as_secs_f64()
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends an operation whose steps are all done, or all undone: `succeeded`; `cancelled` when its undoing was asked
+/// for, else `failed`.
+pub async fn finish(connection: &mut PgConnection, claim: Claim) -> Result<Permission> {
+    let row = sqlx::query!(
+        r#"WITH held AS (
+             SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR UPDATE
+         ), finished AS (
+             UPDATE operations
+             SET state = CASE WHEN direction = 'forward' THEN 'succeeded'
+                              WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'failed' END,
+                 error = CASE WHEN direction = 'forward' THEN NULL ELSE error END,
+                 finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+             FROM held
+             WHERE operations.id = held.id AND (direction = 'undo' OR cancel_requested_at IS NULL)
+             RETURNING operations.id
+         )
+         SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM finished) AS "finished!""#,
+        claim.id.uuid(),
+        claim.generation
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Permission::new(row.held, row.finished))
+}
+
+/// Sets an operation aside until an operator has mended the reason.
+pub async fn block(connection: &mut PgConnection, claim: Claim, reason: &str) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE operations SET state = 'blocked', error = $3, lease_owner = NULL, lease_expires_at = NULL
+         WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation,
+        reason
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// From here on the holder undoes the operation; `error` says what made it turn, unless somebody asked for it.
+pub async fn turn(connection: &mut PgConnection, claim: Claim, error: Option<&str>) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE operations SET direction = 'undo', attempts = 1, error = coalesce($3, error)
+         WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation,
+        error
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Gives an operation back to the queue.
+pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause<'_>) -> Result<bool> {
+    let (pause, error) = match pause {
+        Pause::Retry(pause, error) => (pause, Some(error)),
+        Pause::HandOver => (Duration::ZERO, None),
+    };
+    let done = sqlx::query!(
+        "UPDATE operations
+         SET state = 'queued', run_after = now() + make_interval(secs => $3), error = coalesce($4, error),
+             attempts = CASE WHEN $4::text IS NULL THEN attempts - 1 ELSE attempts END,
+             lease_owner = NULL, lease_expires_at = NULL
+         WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation,
+        pause.as_secs_f64(),
+        error
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,81 @@
+//! `GET /platform/v1/operations/{id}/events`: an operation's progress as server-sent events.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use futures::{Stream, stream};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::View;
+use crate::{
+    error::{Error, Result},
+    http::{
+        AppState,
+        extract::{Operator, Path, right},
+        problem::Problem,
+    },
+    operations::wait::{Follower, Snapshot},
+    types::OperationId,
+};
+
+/// Between two signs of life while nothing changes.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// After this a stream ends; who still listens connects again.
+const LONGEST: Duration = Duration::from_mins(15);
+
+/// One operation's progress as server-sent events.
+///
+/// Each event is named `operation` and holds the operation with its steps as it is then; the first comes at once, the
+/// last when it has ended or is blocked.
+#[utoipa::path(get, path = "/platform/v1/operations/{id}/events", tag = "operations",
+    operation_id = "follow_operation", params(("id" = OperationId, Path)),
+    responses((status = 200, description = "Events, until the operation ends", content_type = "text/event-stream",
+        body = View)),
+)]
+pub(super) async fn events(
+    _: Operator<right::OperationsRead>,
+    State(state): State<AppState>,
+    Path(id): Path<OperationId>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let busy = |_| Error::unavailable("too_many_streams", "too many operations are being followed here", None);
+    let slot = state.streams.slots.clone().try_acquire_owned().map_err(busy)?;
+    let mut follower = Follower::new(&state.operations, id);
+    // The first look decides between an answer and a problem.
+    let first = follower.next().await?;
+    let (until, stop) = (Instant::now() + LONGEST, state.streams.stop.clone());
+    let stream = Events { follower, pending: Some(first), ended: false, until, stop, _slot: slot };
+    let events = stream::unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+struct Events {
+    follower: Follower,
+    pending: Option<Snapshot>,
+    ended: bool,
+    until: Instant,
+    stop: CancellationToken,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Events {
+    /// The next event, or the end of the stream: the operation's, this replica's, or that of the longest time.
+    async fn next(&mut self) -> Option<Event> {
+        if self.ended {
+            return None;
+        }
+        let snapshot = if let Some(first) = self.pending.take() {
+            first
+        } else {
+            let next = tokio::time::timeout_at(self.until, self.follower.next());
+            let outcome = self.stop.run_until_cancelled(next).await?.ok()?;
+            let failed = |error: &Error| tracing::warn!(error = error.chain(), "a stream of events ends early");
+            outcome.inspect_err(failed).ok()?
+        };
+        self.ended = snapshot.is_settled();
+        Event::default().event("operation").json_data(View::from(snapshot)).ok()
+    }
+}

@@ -1,0 +1,231 @@
+//! One attempt to bring an operation to its end: its steps in order, or their undoing in the opposite order.
+//!
+//! The attempt opens one administrative session on the server and takes the tenant's advisory lock on it: a replica
+//! that lost its lease and wakes up late is refused by the server it would change. Nothing is written without a
+//! claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Context,
+    context::Access,
+    kind::{Kind, Step as Definition, StepFn, Undo},
+};
+use crate::{
+    control::{
+        operation_claims::{self, Claim, Permission},
+        operation_steps::{self, Step},
+        operations::{Direction, Operation},
+        servers::{self, Server},
+        tenants::{self, Tenant},
+    },
+    error::{Error, Result},
+    faults::{self, StepPoints},
+    servers::ServerAdmin,
+    types::{DbName, TenantId},
+};
+
+/// The longest that a step may take: the building of a template, with its own waits. A server that is frozen
+/// answers nothing, not even that it gave up.
+const STEP: Duration = Duration::from_secs(90);
+/// How long the lock of a tenant is waited for: another replica's backend may still be at work under it.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// What a step works with.
+pub(super) struct Run {
+    pub(super) ctx: Context,
+    pub(super) operation: Operation,
+    /// Where the tenant lives, or will.
+    #[expect(dead_code, reason = "told by certificates")]
+    pub(super) server: Server,
+    pub(super) access: Access,
+    /// Holds the tenant's lock for as long as it lives.
+    pub(super) admin: ServerAdmin,
+}
+
+/// Why an attempt ended before the operation did.
+pub(super) enum Interrupted {
+    /// A step failed, or could not be begun.
+    Failed(Error),
+    /// Another replica holds the operation now: nothing more may be written.
+    LeaseLost,
+    /// This replica is stopping: the operation is handed back.
+    Stopping,
+}
+
+impl From<Error> for Interrupted {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Run {
+    /// The tenant that the operation changes.
+    pub(super) const fn tenant_id(&self) -> TenantId {
+        self.operation.tenant_id
+    }
+
+    /// The name of its database and of its role.
+    pub(super) fn database(&self) -> DbName {
+        self.tenant_id().db_name()
+    }
+
+    /// The tenant as it is now.
+    #[expect(dead_code, reason = "asked by the operations that change tenants")]
+    pub(super) async fn tenant(&self) -> Result<Tenant> {
+        let found = tenants::get(&mut *self.ctx.db.acquire().await?, self.tenant_id()).await?;
+        found.ok_or_else(|| Error::defect("the operation's tenant is not in the control database"))
+    }
+
+    /// The operation's input, typed.
+    pub(super) fn input<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
+    }
+
+    /// Opens the administrative session and takes the tenant's lock on it.
+    async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
+        let server = home(ctx, operation.tenant_id).await?;
+        let access = ctx.access(&server).await?;
+        let admin = ctx.administer(&access, &format!("{}:{}", operation.id, operation.generation)).await?;
+        // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
+        // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
+        let ended =
+            if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
+        if ended > 0 {
+            tracing::warn!(sessions = ended, "ended the sessions of a replica that lost this operation");
+        }
+        if !admin.lock_tenant(operation.tenant_id, LOCK_WAIT).await? {
+            return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
+        }
+        Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
+    }
+}
+
+/// Where the tenant lives, or will.
+async fn home(ctx: &Context, tenant: TenantId) -> Result<Server> {
+    let mut connection = ctx.db.acquire().await?;
+    let missing = || Error::defect("the operation's tenant or server is not in the control database");
+    let tenant = tenants::get(&mut connection, tenant).await?.ok_or_else(missing)?;
+    servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)
+}
+
+/// Does what is left of the operation's steps, or undoes what was done of them, and records its end.
+pub(super) async fn run(
+    ctx: &Context,
+    operation: &Operation,
+    claim: Claim,
+    stop: &CancellationToken,
+) -> Result<(), Interrupted> {
+    let kind = Kind::find(&operation.kind)?;
+    let run = Run::open(ctx, operation).await?;
+    let attempt = Attempt { run: &run, kind, claim, stop };
+    let mut direction = operation.direction;
+    if direction == Direction::Forward && operation.cancel_requested_at.is_some() {
+        direction = attempt.turn().await?;
+    }
+    loop {
+        let permission = match attempt.steps(direction).await? {
+            Permission::Granted => operation_claims::finish(&mut *ctx.db.acquire().await?, claim).await?,
+            refused => refused,
+        };
+        match permission {
+            Permission::Granted => return Ok(()),
+            Permission::Cancelled => direction = attempt.turn().await?,
+            Permission::ClaimLost => return Err(Interrupted::LeaseLost),
+        }
+    }
+}
+
+/// Whether all that this operation may have done so far can be undone.
+pub(super) fn can_turn(kind: &Kind, steps: &[Step]) -> bool {
+    let is_final = |step: &Step| kind.step(&step.name).is_ok_and(|definition| matches!(definition.undo, Undo::Never));
+    !steps.iter().any(|step| step.was_begun() && is_final(step))
+}
+
+struct Attempt<'a> {
+    run: &'a Run,
+    kind: &'static Kind,
+    claim: Claim,
+    stop: &'a CancellationToken,
+}
+
+impl Attempt<'_> {
+    /// From here on the operation is undone.
+    async fn turn(&self) -> Result<Direction, Interrupted> {
+        let turned = operation_claims::turn(&mut *self.run.ctx.db.acquire().await?, self.claim, None).await?;
+        tracing::info!("the operation is cancelled and will be undone");
+        if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
+    }
+
+    /// Everything that is left to do in this direction, until it is done or may not go on.
+    async fn steps(&self, direction: Direction) -> Result<Permission, Interrupted> {
+        let mut steps = operation_steps::list(&mut *self.run.ctx.db.acquire().await?, self.run.operation.id).await?;
+        match direction {
+            Direction::Forward => steps.retain(|step| step.state != "succeeded"),
+            Direction::Undo => {
+                steps.retain(Step::was_begun);
+                steps.reverse();
+            }
+        }
+        for step in &steps {
+            if self.stop.is_cancelled() {
+                return Err(Interrupted::Stopping);
+            }
+            match self.step(step, direction).await? {
+                Permission::Granted => {}
+                refused => return Ok(refused),
+            }
+        }
+        Ok(Permission::Granted)
+    }
+
+    async fn step(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
+        let db = &self.run.ctx.db;
+        let definition = self.kind.step(&step.name)?;
+        match operation_steps::begin(&mut *db.acquire().await?, self.claim, step.position, direction).await? {
+            Permission::Granted => {}
+            refused => return Ok(refused),
+        }
+        tracing::debug!(step = step.name, ?direction, "a step begins");
+        let outcome = self.effect(definition, direction).await;
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        let ended = {
+            let mut connection = db.acquire().await?;
+            operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?
+        };
+        if !ended {
+            return Err(Interrupted::LeaseLost);
+        }
+        outcome?;
+        if let Some((_, points)) = side(definition, direction) {
+            faults::pass(points.after_record, self.run.tenant_id()).await?;
+        }
+        Ok(Permission::Granted)
+    }
+
+    async fn effect(&self, definition: &Definition, direction: Direction) -> Result<()> {
+        let Some((act, points)) = side(definition, direction) else { return Ok(()) };
+        let tenant = self.run.tenant_id();
+        let acting = async {
+            faults::pass(points.before_effect, tenant).await?;
+            act(self.run).await?;
+            if faults::is_doubled(points.before_effect, tenant) {
+                act(self.run).await?;
+            }
+            faults::pass(points.after_effect, tenant).await
+        };
+        let late = |_| Err(Error::unavailable("step_timeout", "a step did not end in time", None));
+        tokio::time::timeout(STEP, acting).await.unwrap_or_else(late)
+    }
+}
+
+/// What a step does in this direction, if it does anything.
+fn side(definition: &Definition, direction: Direction) -> Option<(StepFn, StepPoints)> {
+    match (direction, &definition.undo) {
+        (Direction::Forward, _) => Some((definition.run, definition.points)),
+        (Direction::Undo, Undo::With(undo, points)) => Some((*undo, *points)),
+        (Direction::Undo, Undo::Nothing | Undo::Never) => None,
+    }
+}

@@ -1,0 +1,145 @@
+//! What an operation is made of: steps, each with what it does and how that is undone.
+//!
+//! A kind is declared once, with [`kind!`], where its steps are written; [`KINDS`] lists them all, and nothing is an
+//! operation that is not there. A step observes the world before it acts and can be repeated, and so can its
+//! undoing: a replica may die between the effect and the record of it. Every step brings its crash points along.
+
+use futures::future::BoxFuture;
+
+use super::{attempt::Run, provision};
+use crate::{
+    error::{Error, Result},
+    faults::StepPoints,
+};
+
+/// All kinds of operations.
+static KINDS: [&Kind; 1] = [&provision::KIND];
+
+/// A kind of operation.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Its name: `tenant.provision`.
+    pub(super) name: &'static str,
+    /// What becomes of one that cannot go on.
+    pub(super) on_defect: OnDefect,
+    /// Its steps, in order.
+    pub(super) steps: &'static [Step],
+}
+
+/// What becomes of an operation that fails for a reason that no waiting mends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDefect {
+    /// It waits for an operator, who mends the reason and retries, or cancels.
+    Block,
+    /// It is undone, and what it was to change is as before. What can no longer be undone waits for an operator.
+    Unwind,
+}
+
+/// Does something to what the operation is about.
+pub(super) type StepFn = for<'a> fn(&'a Run) -> BoxFuture<'a, Result<()>>;
+
+/// A step of an operation.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Its name, within the kind.
+    pub(super) name: &'static str,
+    /// Does it.
+    pub(super) run: StepFn,
+    /// Undoes it.
+    pub(super) undo: Undo,
+    /// Where tests make it fail.
+    pub(super) points: StepPoints,
+}
+
+/// How a step is undone.
+#[derive(Debug)]
+pub(super) enum Undo {
+    /// It leaves nothing behind that the undoing of an earlier step does not take away.
+    Nothing,
+    /// By this, with crash points of its own.
+    With(StepFn, StepPoints),
+    /// Not at all: from its beginning on the operation can only go forward.
+    Never,
+}
+
+impl Kind {
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// A release that is older than the operation does not know it.
+    pub(super) fn find(name: &str) -> Result<&'static Self> {
+        let found = KINDS.iter().find(|kind| kind.name == name).copied();
+        found.ok_or_else(|| Error::defect(format!("this release knows no operation of kind {name}")))
+    }
+
+    /// The step of this name.
+    pub(super) fn step(&self, name: &str) -> Result<&Step> {
+        let found = self.steps.iter().find(|step| step.name == name);
+        found.ok_or_else(|| Error::defect(format!("this release knows no step {name} of {}", self.name)))
+    }
+
+    /// The names of its steps.
+    pub(super) fn step_names(&self) -> Vec<&'static str> {
+        self.steps.iter().map(|step| step.name).collect()
+    }
+}
+
+/// Declares a kind. A step is the name of the function that does it, and how it is undone: by another function, or
+/// `nothing`, or `never`.
+macro_rules! kind {
+    ($kind:literal, $on_defect:ident, { $($step:ident => $undo:ident),+ $(,)? }) => {
+        $crate::operations::kind::Kind {
+            name: $kind,
+            on_defect: $crate::operations::kind::OnDefect::$on_defect,
+            steps: &[$(
+                $crate::operations::kind::Step {
+                    name: stringify!($step),
+                    run: |run| Box::pin($step(run)),
+                    undo: $crate::operations::kind::undo!($kind, $step, $undo),
+                    points: $crate::faults::step_points!($kind, ".", stringify!($step)),
+                }
+            ),+],
+        }
+    };
+}
+
+macro_rules! undo {
+    ($kind:literal, $step:ident, nothing) => {
+        $crate::operations::kind::Undo::Nothing
+    };
+    ($kind:literal, $step:ident, never) => {
+        $crate::operations::kind::Undo::Never
+    };
+    ($kind:literal, $step:ident, $undo:ident) => {
+        $crate::operations::kind::Undo::With(
+            |run| Box::pin($undo(run)),
+            $crate::faults::step_points!($kind, ".", stringify!($step), ".undo"),
+        )
+    };
+}
+
+pub(super) use {kind, undo};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_never_be_undone_comes_last() {
+        for kind in KINDS {
+            let turning = kind.steps.iter().position(|step| matches!(step.undo, Undo::Never));
+            let after = turning.map_or(&[][..], |at| &kind.steps[at..]);
+            assert!(after.iter().all(|step| !matches!(step.undo, Undo::With(..))), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<_> =
+            KINDS.iter().flat_map(|kind| kind.steps.iter().map(|step| step.points.before_effect)).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
