@@ -264,11 +264,6 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     Ok(Started { tenant, operation, invitation })
 }
 
-/// Done by the transaction of [`start`].
-async fn record(_: &Run) -> Result<()> {
-    Ok(())
-}
-
 /// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
 async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.ctx.db.begin().await?;
