@@ -14,14 +14,14 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Config, Cors, Environment},
+    config::{Config, Cors, Environment, OperationsConfig},
     control::{self, ControlDb, listener::Signals, sealing::KeyRing},
     error::{Error, Result},
     http::{self, AppState, Readiness, listener::Bounds, proxies::TrustedProxies, router},
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, engine, housekeeping, publish},
+    operations::{Context, Memory, engine, housekeeping, publish, warm},
     product,
     servers::{AdminUrl, Connection, Connector},
     telemetry::metrics::Metrics,
@@ -110,6 +110,7 @@ impl App {
             tenancy: tenancy.clone(),
             identity: identity.clone(),
             signals: signals.clone(),
+            memory: Memory::default(),
             clock: clock.clone(),
             random: Random,
             replica: config.replica.clone(),
@@ -224,9 +225,18 @@ impl App {
         background.spawn(self.signals.clone().run(self.state.operations.db.clone(), stop.clone()));
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
+        self.keep_warm(background, stop);
         background.spawn(housekeeping::run(self.state.operations.db.clone(), stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
+    }
+
+    /// Databases are kept ready by replicas that can make them.
+    fn keep_warm(&self, background: &TaskTracker, stop: &CancellationToken) {
+        let OperationsConfig { concurrency, warm_min: min, warm_max: max } = self.config.operations;
+        if concurrency > 0 {
+            warm::spawn(&self.state.operations, warm::Bounds { min, max }, background, stop);
+        }
     }
 
     fn watch_dependencies(&self, stop: &CancellationToken) {
@@ -246,6 +256,7 @@ impl App {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
+            warm::record_gauges(&self.state.operations).await;
         }
     }
 }
@@ -264,6 +275,7 @@ fn describe_metrics() {
     identity::describe_metrics();
     tenancy::describe_metrics();
     engine::describe_metrics();
+    warm::describe_metrics();
 }
 
 fn judge_registry(tenancy: &Tenancy) -> Result<()> {

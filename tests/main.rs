@@ -35,6 +35,8 @@ mod process_faults;
 #[cfg(test)]
 mod process_replicas;
 #[cfg(test)]
+mod process_warm;
+#[cfg(test)]
 mod product;
 #[cfg(test)]
 mod servers;
@@ -42,3 +44,5 @@ mod servers;
 mod telemetry;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod warm;

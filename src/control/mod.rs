@@ -20,6 +20,7 @@ pub mod servers;
 pub mod signing_keys;
 pub mod slugs;
 pub mod tenants;
+pub mod warm_databases;
 
 mod errors;
 mod pool;

@@ -108,6 +108,7 @@ fn operations() -> operations::Context {
         tenancy,
         identity,
         signals,
+        memory: operations::Memory::default(),
         clock,
         random,
         replica,

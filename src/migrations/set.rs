@@ -62,6 +62,12 @@ impl MigrationSet {
         self.files.last().map_or(0, |file| file.version)
     }
 
+    /// The set as it was when `version` was its newest.
+    #[must_use]
+    pub fn up_to(&self, version: i32) -> Self {
+        Self { files: self.files.iter().filter(|file| file.version <= version).cloned().collect() }
+    }
+
     /// The files, by version.
     #[must_use]
     pub fn files(&self) -> &[MigrationFile] {

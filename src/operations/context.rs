@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::memory::Memory;
 use crate::{
     control::{
         ControlDb,
@@ -32,6 +33,8 @@ pub struct Context {
     pub identity: Identity,
     /// What other replicas tell.
     pub signals: Signals,
+    /// What this replica remembers from one operation to the next.
+    pub memory: Memory,
     /// The time.
     pub clock: Clock,
     /// Randomness.

@@ -14,10 +14,11 @@ use crate::{
         operations, secrets,
         servers::{self, Server},
         tenants::{self, Tenant, TenantState},
+        warm_databases::{self, WarmDatabase, WarmState},
     },
     error::Result,
     servers::{DatabaseInfo, RoleInfo, ServerAdmin},
-    types::DbName,
+    types::{DbName, TenantId},
 };
 
 /// What templates' names begin with: see [`crate::migrations::MigrationSet::template_name`].
@@ -60,13 +61,14 @@ pub struct Finding {
 }
 
 /// The classes, in the order in which they are told.
-const CLASSES: [&str; 12] = [
+const CLASSES: [&str; 13] = [
     "orphan_database",
     "ghost_tenant",
     "invalid_database",
     "double_home",
     "orphan_role",
     "orphan_secret",
+    "leaked_reservation",
     "stuck_operation",
     "undo_failed",
     "public_connect",
@@ -86,11 +88,13 @@ struct Cluster {
 
 /// Compares everything with everything.
 pub async fn check(ctx: &Context) -> Result<Report> {
-    let (servers, tenants, orphan_secrets) = {
+    let (servers, expected, orphan_secrets) = {
         let mut connection = ctx.db.acquire().await?;
         let servers = servers::list(&mut connection).await?;
+        // In this order: one that is claimed in between is in both lists, not in neither.
+        let warm = warm_databases::list(&mut connection).await?;
         let tenants = tenants::changed_since(&mut connection, -1).await?;
-        (servers, tenants, secrets::orphans(&mut connection).await?)
+        (servers, Expected { tenants, warm }, secrets::orphans(&mut connection).await?)
     };
     let mut findings = Vec::new();
     let mut clusters: Vec<Cluster> = Vec::new();
@@ -100,14 +104,21 @@ pub async fn check(ctx: &Context) -> Result<Report> {
             clusters.push(inspect(ctx, server).await?);
         }
     }
-    findings.extend(clusters.iter().flat_map(|cluster| judge_cluster(cluster, &servers, &tenants)));
+    findings.extend(clusters.iter().flat_map(|cluster| judge_cluster(cluster, &servers, &expected)));
     findings.extend(double_homes(&clusters));
     findings.extend(orphan_secrets.iter().map(|owner| {
-        finding("orphan_secret", "", owner.to_string(), "a data key that belongs to no tenant and no server")
+        finding("orphan_secret", "", owner.to_string(), "a data key of no tenant, warm database or server")
     }));
-    findings.extend(memory_mismatches(ctx, &tenants).await?);
+    findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     // Asked last: an operation that began meanwhile explains what was seen.
-    let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?).await?;
+    let (leaked, unfinished) = {
+        let mut connection = ctx.db.acquire().await?;
+        (warm_databases::leaked(&mut connection).await?, operations::unfinished(&mut connection).await?)
+    };
+    findings.extend(leaked.iter().map(|id| {
+        let detail = "a warm database is being made or taken away, and no operation does it";
+        finding("leaked_reservation", "", id.db_name().to_string(), detail)
+    }));
     findings.extend(
         unfinished.stuck.iter().map(|id| {
             finding("stuck_operation", "", id.to_string(), "the operation is blocked, or nobody works on it")
@@ -145,18 +156,53 @@ async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
     })
 }
 
-fn judge_cluster(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -> Vec<Finding> {
-    let name = &cluster.server.name;
+/// What the control database says is there.
+struct Expected {
+    tenants: Vec<Tenant>,
+    warm: Vec<WarmDatabase>,
+}
+
+/// What a database is for, and its role.
+enum Resident<'a> {
+    Tenant(&'a Tenant),
+    Warm(&'a WarmDatabase),
+}
+
+impl Resident<'_> {
+    const fn id(&self) -> TenantId {
+        match self {
+            Self::Tenant(tenant) => tenant.id,
+            Self::Warm(database) => database.id,
+        }
+    }
+
+    /// Whether it can be used at this moment: an open database and a role that may log in.
+    fn is_usable(&self) -> bool {
+        match self {
+            Self::Tenant(tenant) => {
+                matches!(tenant.state, TenantState::Active | TenantState::Suspended | TenantState::Deleting)
+            }
+            Self::Warm(database) => database.state == WarmState::Ready,
+        }
+    }
+}
+
+fn residents<'a>(cluster: &Cluster, servers: &[Server], expected: &'a Expected) -> HashMap<String, Resident<'a>> {
     let here: Vec<_> = servers
         .iter()
         .filter(|server| (&server.host, server.port) == (&cluster.server.host, cluster.server.port))
         .map(|server| server.id)
         .collect();
-    let residents: HashMap<String, &Tenant> = tenants
-        .iter()
-        .filter(|tenant| here.contains(&tenant.server_id))
-        .map(|tenant| (tenant.id.db_name().to_string(), tenant))
-        .collect();
+    let warm = expected.warm.iter().filter(|warm| here.contains(&warm.server_id));
+    let tenants = expected.tenants.iter().filter(|tenant| here.contains(&tenant.server_id));
+    warm.map(|warm| (warm.id.db_name().to_string(), Resident::Warm(warm)))
+        .chain(tenants.map(|tenant| (tenant.id.db_name().to_string(), Resident::Tenant(tenant))))
+        .collect()
+}
+
+fn judge_cluster(cluster: &Cluster, servers: &[Server], expected: &Expected) -> Vec<Finding> {
+    let name = &cluster.server.name;
+    let residents = residents(cluster, servers, expected);
     let mut findings = Vec::new();
     findings.extend(cluster.databases.iter().filter_map(|database| judge_database(name, database, &residents)));
     findings.extend(cluster.databases.iter().filter_map(|database| judge_openness(name, database)));
@@ -179,7 +225,7 @@ fn judge_cluster(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -> V
     findings
 }
 
-fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, &Tenant>) -> Option<Finding> {
+fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, Resident<'_>>) -> Option<Finding> {
     if database.name.parse::<DbName>().is_err() {
         return None;
     }
@@ -198,24 +244,22 @@ fn judge_openness(server: &str, database: &DatabaseInfo) -> Option<Finding> {
     open.then(|| finding("public_connect", server, database.name.clone(), "PUBLIC may connect to the database"))
 }
 
-/// Tenants that should have a database and a role and lack one.
-fn ghosts(cluster: &Cluster, residents: &HashMap<String, &Tenant>) -> Vec<Finding> {
-    let expected =
-        |tenant: &Tenant| matches!(tenant.state, TenantState::Active | TenantState::Suspended | TenantState::Deleting);
+/// Tenants, and warm databases, that should have a database and a role and lack one.
+fn ghosts(cluster: &Cluster, residents: &HashMap<String, Resident<'_>>) -> Vec<Finding> {
     let lacks = |name: &String| {
         let database = cluster.databases.iter().any(|database| database.name == *name && database.allow_connections);
         let role = cluster.roles.iter().any(|role| role.name == *name && role.can_login);
         match (database, role) {
             (true, true) => None,
-            (false, _) => Some("the tenant has no open database"),
-            (true, false) => Some("the tenant's role is missing or may not log in"),
+            (false, _) => Some("there is no open database"),
+            (true, false) => Some("the role is missing or may not log in"),
         }
     };
     residents
         .iter()
-        .filter(|(_, tenant)| expected(tenant))
-        .filter_map(|(name, tenant)| {
-            lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, tenant.id.to_string(), detail))
+        .filter(|(_, resident)| resident.is_usable())
+        .filter_map(|(name, resident)| {
+            lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, resident.id().to_string(), detail))
         })
         .collect()
 }

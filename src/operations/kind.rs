@@ -6,14 +6,14 @@
 
 use futures::future::BoxFuture;
 
-use super::{attempt::Run, provision};
+use super::{attempt::Run, provision, warm};
 use crate::{
     error::{Error, Result},
     faults::StepPoints,
 };
 
 /// All kinds of operations.
-static KINDS: [&Kind; 1] = [&provision::KIND];
+static KINDS: [&Kind; 3] = [&provision::KIND, &warm::MAKE, &warm::RETIRE];
 
 /// A kind of operation.
 #[derive(Debug)]

@@ -93,7 +93,8 @@ impl Fleet {
 
     async fn register_server(&self) {
         let url = self.environment.server_admin_url().unwrap();
-        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here" });
+        // Tests that count databases must not see those of the warm pool come and go.
+        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here", "warm_target": 0 });
         self.operator().post("/platform/v1/servers", &body).await.expect(201);
     }
 
