@@ -3,9 +3,7 @@
 //! A row in `pg_database` becomes visible when its copy is complete, so a database that is there is whole: it is
 //! adopted. The one exception is what an interrupted DROP leaves behind, and that is dropped again.
 
-use tokio_postgres::error::SqlState;
-
-use super::{DatabaseInfo, MARK, OWNER_ROLE, ServerAdmin, is_sqlstate, quote_ident, quote_literal, roles::is_taken};
+use super::{DatabaseInfo, MARK, OWNER_ROLE, ServerAdmin, quote_ident, quote_literal, roles::is_taken};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -76,7 +74,7 @@ impl ServerAdmin {
             self.alter_database(name, "ALLOW_CONNECTIONS false").await?;
             self.alter_database(name, "IS_TEMPLATE false").await?;
         }
-        self.drop_database(name).await
+        Ok(self.drop_closed(name).await??)
     }
 
     async fn ensure_closed_database(&self, name: &str, source: &str) -> Result<()> {
@@ -99,26 +97,24 @@ impl ServerAdmin {
         Ok(self.batch_execute(&format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quote_ident(name)?)).await?)
     }
 
-    async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
+    pub(super) async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
         Ok(self.batch_execute(&format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?)).await?)
     }
 
     async fn drop_interrupted(&self, found: &DatabaseInfo) -> Result<()> {
         check_owner(found)?;
         tracing::warn!(database = found.name, "dropping what an interrupted drop left behind");
-        self.drop_database(&found.name).await
+        Ok(self.drop_closed(&found.name).await??)
     }
 
-    async fn drop_database(&self, name: &str) -> Result<()> {
-        match self.batch_execute(&format!("DROP DATABASE {}", quote_ident(name)?)).await {
-            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_DATABASE) => Ok(()),
-            dropped => Ok(dropped?),
-        }
+    /// Drops the database, if it is there, under PostgreSQL's own conditions; its refusal is for the caller to read.
+    pub(super) async fn drop_closed(&self, name: &str) -> Result<Result<(), tokio_postgres::Error>> {
+        Ok(self.batch_execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)?)).await)
     }
 }
 
 /// Whether the database that is there is Freehold's, and so can be the one that was meant.
-fn check_owner(found: &DatabaseInfo) -> Result<()> {
+pub(super) fn check_owner(found: &DatabaseInfo) -> Result<()> {
     if found.owner == OWNER_ROLE {
         return Ok(());
     }

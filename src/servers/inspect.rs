@@ -1,10 +1,13 @@
 //! What is really there: read-only answers for fsck, for the isolation check and for every step that looks
 //! before it acts.
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, error::SqlState};
 
-use super::{MARK, ServerAdmin};
-use crate::{error::Result, types::DbName};
+use super::{MARK, ServerAdmin, is_sqlstate};
+use crate::{
+    error::{Error, Result},
+    types::DbName,
+};
 
 /// A database of the server, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +91,18 @@ impl ServerAdmin {
     /// One database, if it is there.
     pub async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>> {
         self.query_opt(DATABASES, &[&MARK, &Some(name)]).await?.as_ref().map(DatabaseInfo::from_row).transpose()
+    }
+
+    /// What the tenant's database takes on disk, in bytes. PostgreSQL tells it to those who may connect to the
+    /// database: this role inherits from its owner, which may, also while no session is let in.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such database.
+    pub async fn database_size(&self, name: DbName) -> Result<i64> {
+        match self.query_one("SELECT pg_database_size($1::text::name)", &[&name.to_string()]).await {
+            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_DATABASE) => Err(Error::not_found("database")),
+            measured => Ok(measured?.try_get(0)?),
+        }
     }
 
     /// All roles whose name is a tenant's, by name.

@@ -19,8 +19,10 @@ mod identifier;
 mod inspect;
 mod lock;
 mod preflight;
+mod removal;
 mod roles;
 mod scram;
+mod sessions;
 
 pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
 pub use admin::{ServerAdmin, ServerVersion};

@@ -62,6 +62,26 @@ impl ServerAdmin {
         Ok(())
     }
 
+    /// Keeps the tenant's role from logging in; a role that is not there cannot. Sessions that it has go on: see
+    /// [`terminate_sessions`](Self::terminate_sessions).
+    pub async fn deny_login(&self, name: DbName) -> Result<()> {
+        match self.alter_role(name, "NOLOGIN").await? {
+            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_OBJECT) => Ok(()),
+            denied => Ok(denied?),
+        }
+    }
+
+    /// Lets the tenant's role log in again.
+    pub async fn allow_login(&self, name: DbName) -> Result<()> {
+        Ok(self.alter_role(name, "LOGIN").await??)
+    }
+
+    /// Gives the tenant's role another password. Sessions that it has go on.
+    pub async fn set_tenant_password(&self, name: DbName, password: &SecretString) -> Result<()> {
+        let secret = quote_literal(&verifier(password))?;
+        Ok(self.alter_role(name, &format!("PASSWORD {secret}")).await??)
+    }
+
     /// Makes or adopts a login that can become the owner and nothing else, with a new password: migrations run in
     /// its session, so that one which resets its role is left with nothing. The caller holds a lock on `name`.
     pub async fn ensure_builder(&self, name: &str) -> Result<Credentials> {
@@ -77,6 +97,11 @@ impl ServerAdmin {
     /// Drops the login again. Fails when something belongs to it: then a migration did not stay the owner.
     pub async fn drop_builder(&self, name: &str) -> Result<()> {
         Ok(self.batch_execute(&format!("DROP ROLE IF EXISTS {}", quote_ident(name)?)).await?)
+    }
+
+    async fn alter_role(&self, name: DbName, option: &str) -> Result<Result<(), tokio_postgres::Error>> {
+        let role = quote_ident(&name.to_string())?;
+        Ok(self.batch_execute(&format!("ALTER ROLE {role} {option}")).await)
     }
 
     async fn ensure_shared_roles(&self) -> Result<()> {
