@@ -37,6 +37,8 @@ mod process_replicas;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod server_admin;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod telemetry;

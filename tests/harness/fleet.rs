@@ -11,6 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use freehold::{
     cli::dev::environment::{self, Environment},
     operations::bootstrap,
+    servers::{AdminUrl, Connector, ServerAdmin},
     telemetry::metrics::Metrics,
     types::{Clock, Random},
 };
@@ -140,6 +141,19 @@ impl Fleet {
     /// Any database of the tenant server, with a superuser's eyes.
     pub(crate) fn on_server(&self, database: &str) -> Database {
         Database::new(&self.environment.server.superuser_url().unwrap()).named(database)
+    }
+
+    /// A session with the tenant server's administrative credential, as operations have it.
+    pub(crate) async fn server_admin(&self) -> ServerAdmin {
+        let url = AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap();
+        let connector = Connector::new(None).unwrap();
+        ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
+    }
+
+    /// What the superuser of the tenant server logs in with.
+    pub(crate) fn superuser_password(&self) -> String {
+        let url = AdminUrl::parse(&self.environment.server.superuser_url().unwrap()).unwrap();
+        url.credentials.password.expose_secret().to_owned()
     }
 
     /// Any database of the platform server, with a superuser's eyes.

@@ -95,6 +95,9 @@ pub(super) fn configure(place: &Place, port: u16, max_connections: u16) -> anyho
          # Paths of sockets are limited to about 100 characters; everybody comes over TCP.\n\
          unix_socket_directories = ''\n\
          max_connections = {max_connections}\n\
+         # Freehold uses neither: what others may leave in a tenant's database has to be possible here too.\n\
+         max_prepared_transactions = 10\n\
+         wal_level = logical\n\
          # Survives a killed process, not a power cut.\n\
          fsync = off\n\
          full_page_writes = off\n\
