@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod crash_points;
+#[cfg(test)]
 mod dev_launcher;
 #[cfg(test)]
 mod documentation;

@@ -51,31 +51,40 @@ pub(crate) struct Fleet {
 /// The Freehold that tests share. Whoever uses it looks only at tenants of their own.
 pub(crate) async fn shared() -> &'static Fleet {
     static SHARED: OnceCell<Fleet> = OnceCell::const_new();
-    SHARED.get_or_init(|| start("shared")).await
+    SHARED.get_or_init(|| start("shared", &[])).await
 }
 
 /// A Freehold that nobody else uses while the guard lives. What earlier tests did there stays done.
 pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
     static ALONE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone").await)).await.lock().await
+    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
 }
 
-async fn start(name: &str) -> Fleet {
+/// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
+#[cfg(feature = "crash-points")]
+pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
+    static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
+    let start = async || tokio::sync::Mutex::new(start("idle", &[("FREEHOLD_OPERATION_CONCURRENCY", "0")]).await);
+    IDLE.get_or_init(start).await.lock().await
+}
+
+async fn start(name: &str, changes: &'static [(&'static str, &'static str)]) -> Fleet {
     log_to_memory();
     // A second one is refused, and was the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique(name));
-    RUNTIME.spawn(Fleet::start_in(folder)).await.unwrap()
+    RUNTIME.spawn(Fleet::start_in(folder, changes)).await.unwrap()
 }
 
 impl Fleet {
-    async fn start_in(folder: PathBuf) -> Self {
+    async fn start_in(folder: PathBuf, changes: &[(&str, &str)]) -> Self {
         fs::create_dir_all(&folder).unwrap();
         let environment = environment::start(&folder, false).await.unwrap();
         let data = environment.control.data_dir();
         // As root the clusters may lie elsewhere: the folder of all servers is two above a data folder.
         let watchdog = Watchdog::over(&[data.ancestors().nth(2).unwrap(), &folder]);
-        let settings = settings(&environment);
+        let mut settings = settings(&environment);
+        settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let replica = Replica::make(&settings, Clock::default()).await;
         replica.app().migrate_control().await.unwrap();
         let request = bootstrap::Request {
@@ -179,6 +188,18 @@ impl Fleet {
     /// second time for them. Under another name, so that its usual one is free for tests of what is refused.
     pub(crate) fn second_server_url(&self) -> String {
         self.environment.platform_admin_url().unwrap().expose_secret().replace("127.0.0.1", "localhost")
+    }
+
+    /// Where programs of a test's own may run.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn folder(&self) -> &Path {
+        self.environment.folder()
+    }
+
+    /// The log of the tenant server.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn server_log(&self) -> PathBuf {
+        self.environment.server.log_file()
     }
 
     /// The setting of this name, as the replica has it.
