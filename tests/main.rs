@@ -24,6 +24,8 @@ mod matrix;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod postgres_version;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod process_cli;

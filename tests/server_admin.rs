@@ -65,6 +65,14 @@ impl Home {
         [idle, in_transaction]
     }
 
+    /// Somebody else's role, and a session of it in the tenant's database.
+    async fn foreign_session(&self) -> (String, Client) {
+        let (role, password) = self.server().add_role("").await;
+        self.server().run(&format!("GRANT CONNECT ON DATABASE {} TO {role}", self.name)).await;
+        let session = self.database().logged_in_as(&role, &password).connect().await.unwrap();
+        (role, session)
+    }
+
     /// Who is a member of the tenant's role, and by whose grant.
     async fn memberships(&self) -> Vec<String> {
         let sql = format!(
@@ -144,9 +152,7 @@ async fn a_superusers_session_is_named_and_left_and_the_others_are_ended() {
 #[tokio::test]
 async fn a_foreign_roles_session_is_ended_where_the_server_lets_us() {
     let home = Home::make().await;
-    let (role, password) = home.server().add_role("").await;
-    home.server().run(&format!("GRANT CONNECT ON DATABASE {} TO {role}", home.name)).await;
-    let foreign = home.database().logged_in_as(&role, &password).connect().await.unwrap();
+    let (role, foreign) = home.foreign_session().await;
     if home.admin.version().0 >= 160_000 {
         let refused = home.admin.terminate_sessions(home.name).await.unwrap_err();
         assert!(detail(&refused, "database_in_use").contains(&role), "{refused}");
@@ -156,6 +162,13 @@ async fn a_foreign_roles_session_is_ended_where_the_server_lets_us() {
     assert!(foreign.batch_execute("SELECT 1").await.is_err());
     let inherited = format!("SELECT pg_has_role('freehold_admin', '{role}', 'USAGE')");
     assert!(!home.server().value::<bool>(&inherited).await);
+
+    let (_, foreign) = home.foreign_session().await;
+    home.server().run("GRANT pg_signal_backend TO freehold_admin").await;
+    let ended = home.admin.terminate_sessions(home.name).await;
+    home.server().run("REVOKE pg_signal_backend FROM freehold_admin").await;
+    assert_eq!(ended.unwrap(), 1);
+    assert!(foreign.batch_execute("SELECT 1").await.is_err());
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::{
     sync::{MutexGuard, OnceCell},
 };
 
-use super::{PASSWORD, actors::Operator, replica::Replica, sql::Database, unique, watchdog::Watchdog};
+use super::{PASSWORD, actors::Operator, postgres, replica::Replica, sql::Database, unique, watchdog::Watchdog};
 
 /// Everything that outlives a test runs here.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -97,6 +97,7 @@ impl Fleet {
         let replica = replica.serve().await;
         let server = environment.server.name().to_owned();
         let fleet = Self { replica, server, environment, settings, api_key, _watchdog: watchdog };
+        postgres::version(&fleet.on_server("postgres").connect().await.unwrap()).await;
         fleet.register_server().await;
         fleet
     }

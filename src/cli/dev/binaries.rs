@@ -32,7 +32,8 @@ pub(super) struct PostgresBinaries {
 impl PostgresBinaries {
     /// `PG_BIN` if it is set; else what stands in `PATH`; else the newest installation in the usual folders.
     pub(super) async fn find() -> anyhow::Result<Self> {
-        if let Some(folder) = env::var_os("PG_BIN").filter(|value| !value.is_empty()) {
+        // Also when it is empty, as by a command in its place that has failed: another version would run unnoticed.
+        if let Some(folder) = env::var_os("PG_BIN") {
             let folder = PathBuf::from(folder);
             return Self::inspect(&folder).await.with_context(|| {
                 format!("PG_BIN={} does not hold PostgreSQL {OLDEST_MAJOR} or newer", folder.display())

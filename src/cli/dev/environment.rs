@@ -47,6 +47,7 @@ pub struct Environment {
 pub async fn start(folder: &Path, reset: bool) -> anyhow::Result<Environment> {
     let binaries = PostgresBinaries::find().await?;
     let place = Place::of(folder).await?;
+    place.check_runs(&binaries.program("postgres")).await?;
     let lock = FolderLock::acquire(folder)?;
     if reset {
         stop_leftovers(&place).await?;
