@@ -52,6 +52,12 @@ pub(super) struct Access {
     pub(super) credentials: Credentials,
 }
 
+/// Where a server is.
+pub(super) fn address(server: &Server) -> Result<ServerAddress> {
+    let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;
+    Ok(ServerAddress { host: server.host.clone(), port: server.port, tls })
+}
+
 impl Context {
     /// How `server` is reached, with its administrative password opened.
     pub(super) async fn access(&self, server: &Server) -> Result<Access> {
@@ -59,11 +65,7 @@ impl Context {
         let password =
             secrets::require(&mut connection, &self.keys, server.id.uuid(), Purpose::ServerAdminPassword).await?;
         Ok(Access {
-            address: ServerAddress {
-                host: server.host.clone(),
-                port: server.port,
-                tls: server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?,
-            },
+            address: address(server)?,
             maintenance_db: server.maintenance_db.clone(),
             credentials: Credentials { role: server.admin_role.clone(), password },
         })

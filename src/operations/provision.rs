@@ -280,7 +280,7 @@ async fn build_template(run: &Run) -> Result<()> {
 async fn template_name(run: &Run) -> Result<String> {
     let set = publish::current(&run.ctx.db).await?;
     let access = &run.access;
-    template::ensure(&run.admin, &run.ctx.connector, &access.address, &access.credentials, &set).await
+    template::ensure(&run.ctx, &run.admin, &access.address, &access.credentials, &set).await
 }
 
 async fn create_role(run: &Run) -> Result<()> {
