@@ -14,10 +14,11 @@
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
 //! config     -> servers
-//! limits, servers, migrations, control, telemetry -> (types and error only)
+//! archives, limits, servers, migrations, control, telemetry -> (types and error only)
 //! ```
 
 pub mod app;
+pub mod archives;
 pub mod cli;
 pub mod config;
 pub mod control;
