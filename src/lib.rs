@@ -6,8 +6,9 @@
 //!
 //! ```text
 //! main       -> cli
-//! cli        -> app, config, operations, migrations, telemetry
-//! app        -> config, product, http, operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! cli        -> app, config, operations, servers, migrations, telemetry
+//! app        -> config, product, http, operations, identity, tenancy, limits
+//! app        -> servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
 //! operations -> identity, tenancy, servers, migrations, control

@@ -9,7 +9,7 @@ use anyhow::Context;
 use secrecy::SecretString;
 
 use super::{
-    binaries::PostgresBinaries,
+    binaries,
     cluster::{self, ADMIN_ROLE, CONTROL_DATABASE, CONTROL_ROLE, Cluster, MAINTENANCE_DATABASE},
     lock::FolderLock,
     place::Place,
@@ -45,7 +45,7 @@ pub struct Environment {
 /// # Errors
 /// In sentences that say what to do: no PostgreSQL, a folder that another run uses, a cluster that does not start.
 pub async fn start(folder: &Path, reset: bool) -> anyhow::Result<Environment> {
-    let binaries = PostgresBinaries::find().await?;
+    let binaries = binaries::postgres().await?;
     let place = Place::of(folder).await?;
     let lock = FolderLock::acquire(folder)?;
     if reset {
