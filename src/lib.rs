@@ -8,13 +8,13 @@
 //! main       -> cli
 //! cli        -> app, config, operations, servers, migrations, telemetry
 //! app        -> config, product, http, operations, identity, tenancy, limits
-//! app        -> servers, migrations, control, telemetry
+//! app        -> archives, servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> identity, tenancy, servers, migrations, control
+//! operations -> archives, identity, tenancy, servers, migrations, control
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
-//! config     -> servers
+//! config     -> archives, servers
 //! archives, limits, servers, migrations, control, telemetry -> (types and error only)
 //! ```
 

@@ -1,8 +1,7 @@
 //! What has to be known to reach a store; configuration reads it.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-#[cfg(feature = "s3")]
 use secrecy::SecretString;
 
 /// Where archives are kept.
@@ -11,12 +10,20 @@ pub enum Location {
     /// A folder of this machine, or one that all replicas mount.
     Folder(PathBuf),
     /// A bucket of S3 or of something that speaks its protocol.
-    #[cfg(feature = "s3")]
     Bucket(Bucket),
 }
 
+/// As the setting spells it; shows no key.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Bucket(bucket) => write!(f, "s3://{}/{}", bucket.name, bucket.prefix),
+        }
+    }
+}
+
 /// A bucket, and who asks for its objects.
-#[cfg(feature = "s3")]
 #[derive(Clone, Debug)]
 pub struct Bucket {
     /// Its name.

@@ -1,7 +1,7 @@
 //! Archives: dumps of tenants' databases, encrypted, in a store that is not trusted.
 //!
-//! [`write`] takes a stream, seals it chunk by chunk under a key of its own, stores it, and reads all of it back
-//! before it says that it is there. [`read`] yields what was written, each chunk once it is known to be authentic,
+//! [`write()`] takes a stream, seals it chunk by chunk under a key of its own, stores it, and reads all of it back
+//! before it says that it is there. [`read()`] yields what was written, each chunk once it is known to be authentic,
 //! and ends in an error where the archive does not end as it was written. Whoever calls them keeps the key: sealed
 //! in the control database, under a purpose that names the archive. Without the key an archive is noise, so that
 //! destroying a tenant's keys destroys its archives wherever copies of them lie.
@@ -28,9 +28,7 @@ use chunks::Chunks;
 pub use cipher::ArchiveKey;
 use cipher::{CHUNK, HEADER, Opener, SEALED_CHUNK, Sealer};
 use futures::{StreamExt, stream, stream::BoxStream};
-#[cfg(feature = "s3")]
-pub use location::Bucket;
-pub use location::Location;
+pub use location::{Bucket, Location};
 pub use store::{Store, Stored};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::{InspectReader, StreamReader};
@@ -127,7 +125,7 @@ async fn upload(
     }
 }
 
-/// Reads the object back as [`read`] would, and counts it as it lies there.
+/// Reads the object back as [`read()`] would, and counts it as it lies there.
 async fn verify(store: &Store, key: &ArchiveKey, name: ArchiveName, written: &Written) -> Result<()> {
     let mut tally = Tally::default();
     let stored = InspectReader::new(store.read(name).await?, |bytes| tally.add(bytes));

@@ -21,7 +21,7 @@ use object_store::{
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 
-use super::{ArchiveName, Location};
+use super::{ArchiveName, Bucket, Location};
 use crate::{
     error::{Error, Result},
     types::TenantId,
@@ -63,14 +63,20 @@ impl Store {
     pub fn open(location: &Location) -> Result<Self> {
         match location {
             Location::Folder(folder) => Self::in_folder(folder),
-            #[cfg(feature = "s3")]
-            Location::Bucket(bucket) => {
-                let objects = super::bucket::client(bucket)?;
-                let prefix = ObjectPath::from(bucket.prefix.as_str());
-                let objects = object_store::prefix::PrefixStore::new(objects, prefix);
-                Ok(Self { objects: Arc::new(objects), folder: None })
-            }
+            Location::Bucket(bucket) => Self::in_bucket(bucket),
         }
+    }
+
+    #[cfg(feature = "s3")]
+    fn in_bucket(bucket: &Bucket) -> Result<Self> {
+        let prefix = ObjectPath::from(bucket.prefix.as_str());
+        let objects = object_store::prefix::PrefixStore::new(super::bucket::client(bucket)?, prefix);
+        Ok(Self { objects: Arc::new(objects), folder: None })
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn in_bucket(bucket: &Bucket) -> Result<Self> {
+        Err(Error::defect(format!("the bucket {} needs a program that was built with the feature s3", bucket.name)))
     }
 
     fn in_folder(folder: &Path) -> Result<Self> {

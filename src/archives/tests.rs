@@ -122,6 +122,14 @@ async fn what_was_written_comes_back_and_is_found_in_the_list() {
 }
 
 #[tokio::test]
+async fn the_list_passes_over_what_is_no_archive() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.folder.join("ten_nobody")).unwrap();
+    fs::write(scratch.folder.join("ten_nobody/readme.txt"), "not ours").unwrap();
+    assert_eq!(scratch.store.list(None).count().await, 0);
+}
+
+#[tokio::test]
 async fn the_folder_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new();

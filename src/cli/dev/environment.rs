@@ -32,6 +32,8 @@ pub struct Environment {
     pub control: Cluster,
     /// Holds the tenants' databases.
     pub server: Cluster,
+    /// The folder with PostgreSQL's programs, if those for dumps are among them.
+    pub postgres_bin: Option<PathBuf>,
     /// Absent where Redis is not installed.
     pub redis: Option<Redis>,
     folder: PathBuf,
@@ -67,7 +69,8 @@ pub async fn start(folder: &Path, reset: bool) -> anyhow::Result<Environment> {
         },
         Redis::start(&place),
     )?;
-    Ok(Environment { control, server, redis, folder: folder.to_owned(), _lock: lock })
+    let postgres_bin = binaries.program("pg_dump").is_file().then(|| binaries.folder().to_owned());
+    Ok(Environment { control, server, postgres_bin, redis, folder: folder.to_owned(), _lock: lock })
 }
 
 impl Environment {
