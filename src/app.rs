@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    archives::Store,
     config::{Config, Cors, Environment},
     control::{self, ControlDb, listener::Signals, sealing::KeyRing},
     error::{Error, Result},
@@ -23,7 +24,7 @@ use crate::{
     migrations::{self, MigrationSet},
     operations::{Context, engine, housekeeping, publish},
     product,
-    servers::{AdminUrl, Connection, Connector},
+    servers::{AdminUrl, Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{self, PoolSettings, Tenancy, resolve::Rules},
     types::{Clock, Random, Slug},
@@ -110,6 +111,8 @@ impl App {
             tenancy: tenancy.clone(),
             identity: identity.clone(),
             signals: signals.clone(),
+            archives: config.archives.store.as_ref().map(Store::open).transpose()?,
+            dump_tools: DumpTools::new(config.archives.postgres_bin.clone(), config.control.ca_file.clone()),
             clock: clock.clone(),
             random: Random,
             replica: config.replica.clone(),

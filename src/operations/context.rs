@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    archives::Store,
     control::{
         ControlDb,
         listener::Signals,
@@ -12,7 +13,7 @@ use crate::{
     },
     error::{Error, Result},
     identity::Identity,
-    servers::{Connector, Credentials, ServerAddress, ServerAdmin},
+    servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools},
     tenancy::Tenancy,
     types::{Clock, Random},
 };
@@ -32,6 +33,10 @@ pub struct Context {
     pub identity: Identity,
     /// What other replicas tell.
     pub signals: Signals,
+    /// Where archives are kept, if anywhere: see [`Context::archives`].
+    pub archives: Option<Store>,
+    /// PostgreSQL's own programs for dumps.
+    pub dump_tools: DumpTools,
     /// The time.
     pub clock: Clock,
     /// Randomness.
@@ -59,6 +64,17 @@ pub(super) fn address(server: &Server) -> Result<ServerAddress> {
 }
 
 impl Context {
+    /// Where archives are kept.
+    ///
+    /// # Errors
+    /// `archives_not_configured` (409).
+    pub fn archives(&self) -> Result<&Store> {
+        self.archives.as_ref().ok_or_else(|| {
+            let detail = "this Freehold has no archive store: its operators have to set FREEHOLD_ARCHIVE_URL";
+            Error::conflict("archives_not_configured", detail)
+        })
+    }
+
     /// How `server` is reached, with its administrative password opened.
     pub(super) async fn access(&self, server: &Server) -> Result<Access> {
         let mut connection = self.db.acquire().await?;

@@ -80,7 +80,7 @@ impl Builder<'_> {
         }
         tracing::info!(template = self.name, migrations.version = self.set.version(), "building a template database");
         let started = Instant::now();
-        self.admin.create_template(self.name).await?;
+        self.admin.ensure_empty_database(self.name).await?;
         let schema = self.fill().await?;
         self.wait_until_quiet().await?;
         self.admin.close_template(self.name).await?;

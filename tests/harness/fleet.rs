@@ -203,6 +203,11 @@ impl Fleet {
         self.environment.server.log_file()
     }
 
+    /// The administrative access to the server that takes tenants.
+    pub(crate) fn server_admin_url(&self) -> SecretString {
+        self.environment.server_admin_url().unwrap()
+    }
+
     /// The setting of this name, as the replica has it.
     pub(crate) fn setting(&self, name: &str) -> &str {
         &self.settings[name]
@@ -212,8 +217,15 @@ impl Fleet {
 fn settings(environment: &Environment) -> BTreeMap<String, String> {
     let control = environment.control_url().unwrap();
     let redis = environment.redis.as_ref().expect("these tests need a redis-server").url().unwrap();
+    let objects = environment.folder().join("objects").display().to_string();
+    let mut settings = BTreeMap::new();
+    // The clusters' own release, where several are installed.
+    if let Some(folder) = &environment.postgres_bin {
+        settings.insert("FREEHOLD_POSTGRES_BIN".to_owned(), folder.display().to_string());
+    }
     let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
-    [
+    let pairs = [
+        ("FREEHOLD_ARCHIVE_URL", objects.as_str()),
         ("FREEHOLD_CONTROL_URL", control.expose_secret()),
         ("FREEHOLD_REDIS_URL", redis.expose_secret()),
         ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
@@ -224,9 +236,9 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         ("FREEHOLD_PASSWORD_HASH_CONCURRENCY", "2"),
         // Hundreds of tenants pass by; the server has 200 sessions.
         ("FREEHOLD_TENANT_POOL_IDLE_SECONDS", "5"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    ];
+    settings.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    settings
 }
 
 /// All that Freehold logged so far in this process, at level debug, as its JSON lines.
