@@ -86,8 +86,7 @@ impl App {
         };
         let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
         let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
-        let public_url = config.http.public_url.clone();
-        let public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync> = Arc::new(move |slug| public_url.of(slug));
+        let public_url = public_url(&config);
         let identity = Identity::new(
             identity::Dependencies {
                 db: db.clone(),
@@ -251,6 +250,12 @@ impl App {
             self.state.operations.db.record_gauges();
         }
     }
+}
+
+/// How a tenant's public address is made.
+fn public_url(config: &Config) -> Arc<dyn Fn(&Slug) -> String + Send + Sync> {
+    let public_url = config.http.public_url.clone();
+    Arc::new(move |slug| public_url.of(slug))
 }
 
 async fn ping_control(db: ControlDb) -> Result<()> {
