@@ -83,7 +83,7 @@ impl Subject {
 }
 
 /// One more replica, which works on operations until it is dropped.
-pub(super) async fn engine(fleet: &Fleet) -> Replica {
+pub(crate) async fn engine(fleet: &Fleet) -> Replica {
     let name = unique("engine");
     let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "8"), ("FREEHOLD_REPLICA", name.as_str())];
     fleet.another_replica(&changes, freehold::types::Clock::default()).await
