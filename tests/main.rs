@@ -1,11 +1,18 @@
 //! The integration tests: one binary, so that they link once and share their clusters.
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
 mod control;
+#[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod crash_points;
 #[cfg(test)]
 mod dev_launcher;
 #[cfg(test)]
 mod documentation;
+#[cfg(test)]
+mod fsck;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -20,6 +27,10 @@ mod layering;
 mod matrix;
 #[cfg(test)]
 mod migrations;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod postgres_version;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
@@ -38,6 +49,8 @@ mod process_replicas;
 mod process_warm;
 #[cfg(test)]
 mod product;
+#[cfg(test)]
+mod server_admin;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod secrets;
 pub mod servers;
 pub mod signing_keys;
 pub mod slugs;
+pub mod templates;
 pub mod tenants;
 pub mod warm_databases;
 

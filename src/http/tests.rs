@@ -42,7 +42,7 @@ use crate::{
     identity::{self, Identity},
     limits::Attempts,
     operations,
-    servers::Connector,
+    servers::{Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{PoolSettings, Tenancy, resolve::Rules},
     types::{Clock, DisplayName, ProjectId, Random, Slug},
@@ -100,7 +100,7 @@ fn operations() -> operations::Context {
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
     let (identity, signals) = (Identity::new(dependencies, settings), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
-    let plaintext = true;
+    let (plaintext, archives, dump_tools) = (true, None, DumpTools::new(None, None));
     operations::Context {
         db,
         keys,
@@ -109,6 +109,8 @@ fn operations() -> operations::Context {
         identity,
         signals,
         memory: operations::Memory::default(),
+        archives,
+        dump_tools,
         clock,
         random,
         replica,

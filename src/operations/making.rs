@@ -59,7 +59,7 @@ async fn source(run: &Run) -> Result<Arc<Newest>> {
     }
     if !ctx.memory.has_template(run.server.id, &source.template) {
         let access = &run.access;
-        template::ensure(&run.admin, &ctx.connector, &access.address, &access.credentials, &source.set).await?;
+        template::ensure(ctx, &run.admin, &access.address, &access.credentials, &source.set).await?;
         ctx.memory.keep_template(run.server.id, &source.template);
     }
     Ok(source)

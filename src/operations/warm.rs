@@ -21,7 +21,7 @@ use super::{
         build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
         restrict_database,
     },
-    publish::Newest,
+    publish::{self, Newest},
 };
 use crate::{
     control::{
@@ -45,6 +45,7 @@ pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
 
 pub(super) const RETIRE: Kind = kind!("warm.retire", Block, {
     record => mark_ready,
+    deny_login => allow_login,
     drop_database => never,
     drop_role => nothing,
     forget => nothing,
@@ -57,21 +58,27 @@ struct Input {
     schema_version: Option<i32>,
 }
 
-/// Queues the making of a database on the server.
-async fn make_in_txn(ctx: &Context, txn: &mut PgConnection, server: ServerId, newest: &Newest) -> Result<()> {
+/// Queues the making of a database of the newest template on the server.
+pub async fn make_in_txn(ctx: &Context, txn: &mut PgConnection, server: ServerId) -> Result<OperationId> {
     let id = TenantId::generate(&ctx.clock, ctx.random);
+    let newest = publish::newest(&ctx.memory, txn).await?;
     let version = newest.set.version();
     warm_databases::insert_in_txn(txn, (id, server), &newest.template, version).await?;
     make_keys_in_txn(ctx, txn, id).await?;
     queue_in_txn(ctx, txn, (&MAKE, id), &Input { server_id: server, schema_version: Some(version) }).await
 }
 
-/// Queues the taking away of a database, unless somebody is faster and claims it.
-async fn retire_in_txn(ctx: &Context, txn: &mut PgConnection, id: TenantId, server: ServerId) -> Result<()> {
-    if warm_databases::retire_in_txn(txn, id).await? {
-        queue_in_txn(ctx, txn, (&RETIRE, id), &Input { server_id: server, schema_version: None }).await?;
+/// Queues the taking away of a database. `None` when somebody is faster and claims it, or is at work on it.
+pub async fn retire_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    (id, server): (TenantId, ServerId),
+) -> Result<Option<OperationId>> {
+    if !warm_databases::retire_in_txn(txn, id).await? {
+        return Ok(None);
     }
-    Ok(())
+    let input = Input { server_id: server, schema_version: None };
+    queue_in_txn(ctx, txn, (&RETIRE, id), &input).await.map(Some)
 }
 
 async fn queue_in_txn(
@@ -79,9 +86,10 @@ async fn queue_in_txn(
     txn: &mut PgConnection,
     (kind, tenant_id): (&Kind, TenantId),
     input: &Input,
-) -> Result<()> {
+) -> Result<OperationId> {
+    let id = OperationId::generate(&ctx.clock, ctx.random);
     let new = NewOperation {
-        id: OperationId::generate(&ctx.clock, ctx.random),
+        id,
         kind: kind.name,
         tenant_id,
         input: serde_json::to_value(input).map_err(Error::internal)?,
@@ -89,7 +97,8 @@ async fn queue_in_txn(
         steps: &kind.step_names(),
         done: 1,
     };
-    operations::insert_in_txn(txn, &new).await
+    operations::insert_in_txn(txn, &new).await?;
+    Ok(id)
 }
 
 /// Gives a database of the newest template to a tenant that is being recorded.
@@ -98,6 +107,14 @@ pub(super) async fn claim_in_txn(txn: &mut PgConnection, server: ServerId, newes
     let name = if claimed.is_some() { "freehold_warm_claims_total" } else { "freehold_warm_misses_total" };
     metrics::counter!(name).increment(1);
     Ok(claimed)
+}
+
+async fn deny_login(run: &Run) -> Result<()> {
+    run.admin.deny_login(run.database()).await
+}
+
+async fn allow_login(run: &Run) -> Result<()> {
+    run.admin.allow_login(run.database()).await
 }
 
 async fn mark_ready(run: &Run) -> Result<()> {
