@@ -21,7 +21,7 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, engine, housekeeping, publish},
+    operations::{self, Context, engine, janitor, publish},
     product,
     servers::{AdminUrl, Connection, Connector},
     telemetry::metrics::Metrics,
@@ -76,8 +76,7 @@ impl App {
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&control_settings(&config)?);
-        let keys = config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret()))));
-        let keys = Arc::new(KeyRing::new(keys)?);
+        let keys = Arc::new(key_ring(&config)?);
         let pools = PoolSettings {
             max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
             idle: config.tenancy.idle,
@@ -114,6 +113,8 @@ impl App {
             random: Random,
             replica: config.replica.clone(),
             invitation: config.identity.invitation,
+            redis: redis.clone(),
+            settings: operations_settings(&config),
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {
@@ -224,7 +225,7 @@ impl App {
         background.spawn(self.signals.clone().run(self.state.operations.db.clone(), stop.clone()));
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
-        background.spawn(housekeeping::run(self.state.operations.db.clone(), stop.clone()));
+        background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
     }
@@ -264,6 +265,7 @@ fn describe_metrics() {
     identity::describe_metrics();
     tenancy::describe_metrics();
     engine::describe_metrics();
+    janitor::describe_metrics();
 }
 
 fn judge_registry(tenancy: &Tenancy) -> Result<()> {
@@ -290,6 +292,19 @@ fn control_settings(config: &Config) -> Result<control::Settings> {
         max_connections: config.control.max_connections,
         application_name: format!("freehold:{}", config.replica),
     })
+}
+
+fn key_ring(config: &Config) -> Result<KeyRing> {
+    KeyRing::new(config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret())))))
+}
+
+const fn operations_settings(config: &Config) -> operations::Settings {
+    operations::Settings {
+        deletion_grace: config.operations.deletion_grace,
+        slug_redirect: config.operations.slug_redirect,
+        slug_reservation: config.operations.slug_reservation,
+        deletions_per_hour: config.operations.deletions_per_hour,
+    }
 }
 
 fn http_settings(config: &Config) -> Result<http::Settings> {

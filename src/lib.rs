@@ -10,7 +10,7 @@
 //! app        -> config, product, http, operations, identity, tenancy, limits, servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> identity, tenancy, servers, migrations, control, faults
+//! operations -> identity, tenancy, limits, servers, migrations, control, faults
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
 //! config     -> servers
