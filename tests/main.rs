@@ -54,4 +54,8 @@ mod servers;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod tenant_deletion;
+#[cfg(test)]
+mod tenant_states;
+#[cfg(test)]
 mod tenants;

@@ -75,6 +75,12 @@ const ADMIN: &[Row<10>] = &[
     ("GET /platform/v1/tenants",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("POST /platform/v1/tenants",            [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("GET /platform/v1/tenants/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("PATCH /platform/v1/tenants/{id}",      [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
+    ("POST /platform/v1/tenants/{id}/suspend", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
+    ("POST /platform/v1/tenants/{id}/resume", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
+    ("POST /platform/v1/tenants/{id}/delete", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("POST /platform/v1/tenants/{id}/undelete", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
+    ("GET /platform/v1/tenants/{id}/certificate", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
     ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 401, 204, 204, 204, 204, 403]),
     ("POST /v1/auth/logout",                 [401, 401, 401, 403, 401, 401, 401, 401, 401, 403]),
 ];

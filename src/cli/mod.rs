@@ -75,7 +75,7 @@ enum Command {
     Migrate(migrate::Command),
     /// Make the platform tenant and its first operator, once, and print their API key.
     Bootstrap(bootstrap::Arguments),
-    /// Create, list and show tenants.
+    /// Make, list, show, change and delete tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
     /// Register and list the PostgreSQL servers that hold tenants' databases.

@@ -67,7 +67,7 @@ pub(super) struct Add {
     connection_budget: Option<u32>,
 }
 
-fn label(text: &str) -> Result<(String, String), &'static str> {
+pub(super) fn label(text: &str) -> Result<(String, String), &'static str> {
     let (name, value) = text.split_once('=').ok_or("must have the form NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

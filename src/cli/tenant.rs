@@ -1,4 +1,7 @@
-//! `freehold tenant …`: tenants made, listed and looked at.
+//! `freehold tenant …`: tenants made, listed, looked at, changed and deleted.
+
+mod change;
+mod deletion;
 
 use anyhow::{Context, ensure};
 use secrecy::{ExposeSecret, SecretString};
@@ -25,7 +28,7 @@ const COLUMNS: [Column; 7] = [
     ("SERVER", "/server"),
     ("CREATED", "/created_at"),
 ];
-const FIELDS: [Column; 9] = [
+const FIELDS: [Column; 12] = [
     ("id", "/id"),
     ("slug", "/slug"),
     ("name", "/name"),
@@ -33,6 +36,9 @@ const FIELDS: [Column; 9] = [
     ("plan", "/plan"),
     ("server", "/server"),
     ("schema version", "/schema_version"),
+    ("labels", "/labels"),
+    ("suspended for", "/suspension_reason"),
+    ("erased after", "/erase_after"),
     ("created", "/created_at"),
     ("url", "/url"),
 ];
@@ -49,6 +55,45 @@ pub(super) enum Command {
         /// Its slug, or its id: ten_…
         tenant: String,
     },
+    /// Refuse every request to a tenant, until it is resumed.
+    Suspend(change::Suspend),
+    /// Open a suspended tenant again.
+    Resume {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Give a tenant another slug; its old host leads to the new one for a time.
+    Rename {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+        /// The new slug.
+        slug: Slug,
+    },
+    /// Change a tenant's name, plan or labels.
+    Update(change::Update),
+    /// Delete a tenant: it is refused at once, and erased after a time in which it can be had back.
+    Delete(deletion::Delete),
+    /// Take a deletion back.
+    Undelete {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Show what was destroyed with an erased tenant.
+    Certificate {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+}
+
+/// What changes a tenant takes its id alone: slugs pass from one tenant to another.
+fn id(text: &str) -> Result<TenantId, String> {
+    text.parse().map_err(|_| {
+        format!("a tenant is changed by its id, ten_ and 32 digits; find it with: freehold tenant show {text}")
+    })
 }
 
 /// The arguments of `freehold tenant create`.
@@ -114,6 +159,13 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Create(create) => make(*create, &client, output).await?,
         Command::List(list) => show_all(list, &client, output).await?,
         Command::Show { tenant } => output.record(&find(&client, &tenant).await?, &FIELDS)?,
+        Command::Suspend(suspend) => change::suspend(&suspend, &client, output).await?,
+        Command::Resume { id } => change::resume(id, &client, output).await?,
+        Command::Rename { id, slug } => change::rename(id, &slug, &client, output).await?,
+        Command::Update(update) => change::update(&update, &client, output).await?,
+        Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
+        Command::Undelete { id } => deletion::undelete(id, &client, output).await?,
+        Command::Certificate { id } => deletion::certificate(id, &client, output).await?,
     }
     Ok(Outcome::Success)
 }

@@ -1,17 +1,39 @@
-//! Durable operations.
+//! Durable operations, and how long what they take away can be had back.
+
+use std::time::Duration;
 
 use super::source::Reader;
 
-/// How much work this replica does at once.
+/// A year, in seconds.
+const YEAR: u32 = 31_536_000;
+/// A day, in seconds.
+const DAY: u32 = 86_400;
+
+/// How much work this replica does at once, and the times and bounds of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationsConfig {
     /// How many operations run at once in this replica. PostgreSQL copies databases one after another, so a
     /// few suffice; 0 makes a replica that serves requests and leaves operations to others.
     pub concurrency: u32,
+    /// How long a deleted tenant can be had back.
+    pub deletion_grace: Duration,
+    /// How long a renamed tenant's former slug leads to the new one.
+    pub slug_redirect: Duration,
+    /// How long an erased tenant's slug is kept from others; zero frees it at once.
+    pub slug_reservation: Duration,
+    /// How many tenants may be deleted within an hour, over the whole fleet.
+    pub deletions_per_hour: u32,
 }
 
 impl OperationsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        Self { concurrency: reader.number("operation_concurrency", 4, 0..=64) }
+        let mut seconds = |name, default, least| Duration::from_secs(reader.number(name, default, least..=YEAR).into());
+        Self {
+            deletion_grace: seconds("deletion_grace_seconds", 7 * DAY, 1),
+            slug_redirect: seconds("slug_redirect_seconds", 30 * DAY, 0),
+            slug_reservation: seconds("slug_reservation_seconds", 30 * DAY, 0),
+            concurrency: reader.number("operation_concurrency", 4, 0..=64),
+            deletions_per_hour: reader.number("deletions_per_hour", 20, 1..=1_000_000),
+        }
     }
 }

@@ -25,11 +25,14 @@ pub async fn create_in_txn(txn: &mut PgConnection, ring: &KeyRing, owner: Uuid, 
 
 /// The data key of `owner`. An owner without one is a defect: its secrets are lost.
 pub async fn get(connection: &mut PgConnection, ring: &KeyRing, owner: Uuid) -> Result<DataKey> {
-    let wrapped = sqlx::query_as!(WrappedKey, "SELECT kek_id, wrapped FROM data_keys WHERE owner_id = $1", owner)
-        .fetch_optional(connection)
-        .await?
-        .ok_or_else(|| Error::defect(format!("{owner} has no data key")))?;
-    ring.unwrap(owner, &wrapped)
+    let wrapped = wrapped(connection, owner).await?;
+    ring.unwrap(owner, &wrapped.ok_or_else(|| Error::defect(format!("{owner} has no data key")))?)
+}
+
+/// The data key of `owner` as it is stored, if there is one.
+pub async fn wrapped(connection: &mut PgConnection, owner: Uuid) -> Result<Option<WrappedKey>> {
+    let query = sqlx::query_as!(WrappedKey, "SELECT kek_id, wrapped FROM data_keys WHERE owner_id = $1", owner);
+    Ok(query.fetch_optional(connection).await?)
 }
 
 /// Destroys the data key of `owner`: whatever it sealed, here or in an archive, is unreadable from now on.

@@ -78,3 +78,10 @@ pub async fn verifying(connection: &mut PgConnection, tenant: TenantId) -> Resul
     .await?;
     Ok(rows.into_iter().map(|row| VerifyingKey { id: KeyId::from_uuid(row.id), public_key: row.public_key }).collect())
 }
+
+/// The names of all keys that the tenant has, those included that sign or verify nothing any more.
+pub async fn ids(connection: &mut PgConnection, tenant: TenantId) -> Result<Vec<KeyId>> {
+    let query =
+        sqlx::query_scalar!("SELECT id FROM signing_keys WHERE tenant_id = $1 ORDER BY created_at, id", tenant.uuid());
+    Ok(query.fetch_all(connection).await?.into_iter().map(KeyId::from_uuid).collect())
+}

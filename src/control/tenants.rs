@@ -43,7 +43,7 @@ pub struct Tenant {
     pub is_settling: bool,
     /// Why it is suspended, if it is; whatever its state.
     pub suspension: Option<String>,
-    /// When it will be erased, if it is being deleted.
+    /// When it will be erased, if it is being deleted; none while its deletion is being taken back.
     pub erase_after: Option<DateTime<Utc>>,
     /// Free labels, an object of texts.
     pub labels: serde_json::Value,
@@ -297,10 +297,12 @@ pub async fn activate(connection: &mut PgConnection, id: TenantId, schema_versio
     Ok(())
 }
 
-/// Leaves of the tenant a tombstone without signing keys.
+/// Leaves of the tenant a tombstone: its id, its slug for display, and nothing that anybody has written about it.
 pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     sqlx::query!(
-        "UPDATE tenants SET state = 'deleted', epoch = epoch + 1, is_settling = false, erase_after = NULL
+        "UPDATE tenants
+         SET state = 'deleted', epoch = epoch + 1, is_settling = false, erase_after = NULL, name = '', labels = '{}',
+             suspended_at = NULL, suspension_reason = NULL, state_before_deletion = NULL
          WHERE id = $1 AND state <> 'deleted'",
         id.uuid()
     )

@@ -12,6 +12,7 @@
 mod api_keys;
 mod audit;
 mod authenticate;
+mod census;
 mod first_admin;
 mod hashing;
 mod invitations;

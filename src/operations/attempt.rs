@@ -38,7 +38,6 @@ pub(super) struct Run {
     pub(super) ctx: Context,
     pub(super) operation: Operation,
     /// Where the tenant lives, or will.
-    #[expect(dead_code, reason = "told by certificates")]
     pub(super) server: Server,
     pub(super) access: Access,
     /// Holds the tenant's lock for as long as it lives.
@@ -73,7 +72,6 @@ impl Run {
     }
 
     /// The tenant as it is now.
-    #[expect(dead_code, reason = "asked by the operations that change tenants")]
     pub(super) async fn tenant(&self) -> Result<Tenant> {
         let found = tenants::get(&mut *self.ctx.db.acquire().await?, self.tenant_id()).await?;
         found.ok_or_else(|| Error::defect("the operation's tenant is not in the control database"))

@@ -13,6 +13,7 @@ use crate::{
     },
     error::{Error, Result},
     identity::Identity,
+    limits::Redis,
     servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools},
     tenancy::Tenancy,
     types::{Clock, Random},
@@ -45,8 +46,25 @@ pub struct Context {
     pub replica: String,
     /// How long an invitation can be accepted.
     pub invitation: Duration,
+    /// What Redis holds of tenants, where there is one.
+    pub redis: Option<Redis>,
+    /// The times and bounds of a tenant's life.
+    pub settings: Settings,
     /// Whether a server may be registered that is reached without TLS; never in production.
     pub plaintext: bool,
+}
+
+/// The times and bounds of a tenant's life.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a deleted tenant can be had back.
+    pub deletion_grace: Duration,
+    /// How long a renamed tenant's former slug leads to the new one.
+    pub slug_redirect: Duration,
+    /// How long an erased tenant's slug is kept from others.
+    pub slug_reservation: Duration,
+    /// How many tenants may be deleted within an hour, over the whole fleet.
+    pub deletions_per_hour: u32,
 }
 
 /// How a server is reached for its administration.

@@ -9,18 +9,25 @@
 
 mod attempt;
 pub mod bootstrap;
+pub mod certificate;
+mod change;
 mod context;
+pub mod delete;
 pub mod engine;
+mod erase;
 pub mod fsck;
-pub mod housekeeping;
 pub mod isolation;
+pub mod janitor;
 mod kind;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
 pub mod steer;
+mod stock;
+pub mod suspend;
 mod template;
+pub mod update;
 pub mod verify_isolation;
 pub mod wait;
 
-pub use context::Context;
+pub use context::{Context, Settings};

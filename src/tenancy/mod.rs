@@ -79,6 +79,14 @@ impl Tenancy {
         self.registry.by_id(id).await
     }
 
+    /// Reads the tenant again: what this replica has just changed holds here before anybody is told of it. Should
+    /// that fail, the signal and the look for changes behind it do the same a little later.
+    pub async fn refresh(&self, id: TenantId) {
+        if let Err(error) = self.registry.refresh(id).await {
+            tracing::debug!(error = error.chain(), "a changed tenant will be read again later");
+        }
+    }
+
     /// The platform tenant.
     ///
     /// # Errors

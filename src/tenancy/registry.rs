@@ -246,7 +246,7 @@ impl Registry {
         Ok(count)
     }
 
-    async fn refresh(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
+    pub(super) async fn refresh(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
         let mut connection = self.db.acquire().await?;
         let found = tenants::get(&mut connection, id).await?;
         Ok(found.map(|tenant| self.hold(tenant)))

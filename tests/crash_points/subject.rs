@@ -23,8 +23,10 @@ pub(super) struct Subject {
     ends: (&'static str, &'static str),
 }
 
-const SUBJECTS: [Subject; 1] =
-    [Subject { kind: "tenant.provision", before: None, asks: "", ends: ("active", "deleted") }];
+const SUBJECTS: [Subject; 2] = [
+    Subject { kind: "tenant.provision", before: None, asks: "", ends: ("active", "deleted") },
+    Subject { kind: "tenant.erase", before: Some(&[]), asks: "delete", ends: ("deleted", "deleting") },
+];
 
 /// One operation that was asked for.
 #[derive(Clone, Debug)]
@@ -109,7 +111,13 @@ pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let path = format!("/platform/v1/operations/{}", asked.operation);
-        let operation = fleet.operator().get(&path).await.expect(200);
+        let answer = fleet.operator().get(&path).await;
+        if answer.status() == 503 {
+            // Everything at once is a lot for a small machine: told to come back, one comes back.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        let operation = answer.expect(200);
         let state = operation["state"].as_str().unwrap();
         assert!(state != "blocked" && Instant::now() < deadline, "{operation}");
         if !matches!(state, "queued" | "running") {

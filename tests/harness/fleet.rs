@@ -234,6 +234,8 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_PATH_PREFIX", "true"),
         ("FREEHOLD_PASSWORD_HASH_CONCURRENCY", "2"),
+        // Tests of the limit set their own.
+        ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
         // Hundreds of tenants pass by; the server has 200 sessions.
         ("FREEHOLD_TENANT_POOL_IDLE_SECONDS", "5"),
     ];

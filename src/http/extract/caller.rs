@@ -48,6 +48,7 @@ pub mod right {
         TasksWrite,
         TenantsRead,
         TenantsWrite,
+        TenantsDelete,
         ServersRead,
         ServersWrite,
         OperationsRead,

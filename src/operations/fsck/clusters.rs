@@ -70,7 +70,8 @@ pub(super) fn judge(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -
         .collect();
     let residents: HashMap<String, &Tenant> = tenants
         .iter()
-        .filter(|tenant| here.contains(&tenant.server_id))
+        // A tombstone has nothing on a server any more.
+        .filter(|tenant| here.contains(&tenant.server_id) && tenant.state != TenantState::Deleted)
         .map(|tenant| (tenant.id.db_name().to_string(), tenant))
         .collect();
     let mut findings = Vec::new();
