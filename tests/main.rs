@@ -46,6 +46,8 @@ mod process_faults;
 #[cfg(test)]
 mod process_replicas;
 #[cfg(test)]
+mod process_warm;
+#[cfg(test)]
 mod product;
 #[cfg(test)]
 mod server_admin;
@@ -59,3 +61,5 @@ mod tenant_deletion;
 mod tenant_states;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod warm;

@@ -25,6 +25,7 @@ pub mod slugs;
 pub mod templates;
 pub mod tenant_states;
 pub mod tenants;
+pub mod warm_databases;
 
 mod errors;
 mod pool;

@@ -90,12 +90,13 @@ pub async fn delete(connection: &mut PgConnection, owner: Uuid, purpose: Purpose
     Ok(())
 }
 
-/// Owners of secrets that are neither a server nor a tenant that is left: what `fsck` calls orphan secrets.
+/// Owners of secrets that are no server, no warm database and no tenant that is left: what `fsck` calls orphan secrets.
 pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<Uuid>> {
     let query = sqlx::query_scalar!(
         "SELECT owner_id FROM data_keys k
          WHERE NOT EXISTS (SELECT FROM tenants t WHERE t.id = k.owner_id AND t.state <> 'deleted')
            AND NOT EXISTS (SELECT FROM servers s WHERE s.id = k.owner_id)
+           AND NOT EXISTS (SELECT FROM warm_databases w WHERE w.id = k.owner_id)
          ORDER BY owner_id"
     );
     Ok(query.fetch_all(connection).await?)

@@ -116,6 +116,7 @@ fn operations() -> operations::Context {
         signals,
         archives,
         dump_tools,
+        memory: operations::Memory::default(),
         clock,
         random,
         replica,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::memory::Memory;
 use crate::{
     archives::Store,
     control::{
@@ -38,6 +39,8 @@ pub struct Context {
     pub archives: Option<Store>,
     /// PostgreSQL's own programs for dumps.
     pub dump_tools: DumpTools,
+    /// What this replica remembers from one operation to the next.
+    pub memory: Memory,
     /// The time.
     pub clock: Clock,
     /// Randomness.

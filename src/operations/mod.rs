@@ -1,8 +1,9 @@
 //! Durable changes to the fleet, and the checks that judge them.
 //!
 //! A change to a tenant is an operation: a row that states the intent, and steps that the [`engine`] runs until
-//! they are done, whatever is killed in between. One file an operation: [`provision`] so far. Registering a
-//! server and publishing migrations are single transactions behind a preparation that can be repeated.
+//! they are done, whatever is killed in between. One file an operation: [`provision`] makes a tenant, [`warm`] what
+//! the next one will get. Registering a server and publishing migrations are single transactions behind a preparation
+//! that can be repeated.
 //! [`fsck`] and [`isolation`] compare promises with reality and change nothing.
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
@@ -12,6 +13,7 @@ pub mod bootstrap;
 pub mod certificate;
 mod change;
 mod context;
+mod copies;
 pub mod delete;
 pub mod engine;
 mod erase;
@@ -19,6 +21,8 @@ pub mod fsck;
 pub mod isolation;
 pub mod janitor;
 mod kind;
+mod making;
+mod memory;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
@@ -29,5 +33,7 @@ mod template;
 pub mod update;
 pub mod verify_isolation;
 pub mod wait;
+pub mod warm;
 
 pub use context::{Context, Settings};
+pub use memory::Memory;

@@ -60,11 +60,21 @@ pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
     ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
 }
 
+/// No engine, and no keeper of warm databases in the engines that tests bring.
+#[cfg(feature = "crash-points")]
+const IDLE_SETTINGS: [(&str, &str); 3] =
+    [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
+
 /// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
 #[cfg(feature = "crash-points")]
 pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
     static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    let start = async || tokio::sync::Mutex::new(start("idle", &[("FREEHOLD_OPERATION_CONCURRENCY", "0")]).await);
+    let start = async || {
+        let fleet = start("idle", &IDLE_SETTINGS).await;
+        // As many as demand asks for, which is none by these settings; those that a test makes are left alone.
+        fleet.control().run("UPDATE servers SET warm_target = NULL").await;
+        tokio::sync::Mutex::new(fleet)
+    };
     IDLE.get_or_init(start).await.lock().await
 }
 
@@ -104,7 +114,8 @@ impl Fleet {
 
     async fn register_server(&self) {
         let url = self.environment.server_admin_url().unwrap();
-        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here" });
+        // Tests that count databases must not see those of the warm pool come and go.
+        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here", "warm_target": 0 });
         self.operator().post("/platform/v1/servers", &body).await.expect(201);
     }
 
