@@ -21,7 +21,7 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, engine, housekeeping, publish},
+    operations::{Context, engine, housekeeping, key_encryption, publish, rotate_signing_keys},
     product,
     servers::{AdminUrl, Connection, Connector},
     telemetry::metrics::Metrics,
@@ -81,6 +81,7 @@ impl App {
         let pools = PoolSettings {
             max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
             idle: config.tenancy.idle,
+            secrets_kept: usize::try_from(config.tenancy.secrets_kept).unwrap_or(usize::MAX),
             application_name: format!("freehold:{}", config.replica),
         };
         let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
@@ -225,6 +226,9 @@ impl App {
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
         background.spawn(housekeeping::run(self.state.operations.db.clone(), stop.clone()));
+        background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
+        let age = self.config.identity.signing_key_age;
+        background.spawn(rotate_signing_keys::keep_young(self.state.operations.clone(), age, stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
     }

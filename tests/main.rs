@@ -42,6 +42,8 @@ mod process_replicas;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod server_admin;
 #[cfg(test)]
 mod servers;

@@ -61,6 +61,8 @@ const ADMIN: &[Row<10>] = &[
     ("GET /platform/v1/audit-events",        [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
     ("GET /platform/v1/fsck",                [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
     ("GET /platform/v1/isolation",           [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("GET /platform/v1/keys",                [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
+    ("POST /platform/v1/keys/rotate",        [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/migrations",          [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("POST /platform/v1/migrations",         [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/operations",          [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
@@ -75,6 +77,8 @@ const ADMIN: &[Row<10>] = &[
     ("GET /platform/v1/tenants",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("POST /platform/v1/tenants",            [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("GET /platform/v1/tenants/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("POST /platform/v1/tenants/{id}/rotate-signing-keys", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
+    ("POST /platform/v1/tenants/{id}/rotate-credentials", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 401, 204, 204, 204, 204, 403]),
     ("POST /v1/auth/logout",                 [401, 401, 401, 403, 401, 401, 401, 401, 401, 403]),
 ];

@@ -1,4 +1,4 @@
-//! `freehold tenant …`: tenants made, listed and looked at.
+//! `freehold tenant …`: tenants made, listed, looked at, and given other secrets.
 
 use anyhow::{Context, ensure};
 use secrecy::{ExposeSecret, SecretString};
@@ -37,6 +37,8 @@ const FIELDS: [Column; 9] = [
     ("url", "/url"),
 ];
 
+const SIGNING_KEY: [Column; 2] = [("key", "/key_id"), ("signs from", "/signs_from")];
+
 /// Looks after tenants.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -48,6 +50,20 @@ pub(super) enum Command {
     Show {
         /// Its slug, or its id: ten_…
         tenant: String,
+    },
+    /// Give a tenant's database role another password, without a failed request, and wait for it.
+    RotateCredentials {
+        /// Its slug, or its id: ten_…
+        tenant: String,
+    },
+    /// Give a tenant another key to sign access tokens with.
+    RotateSigningKeys {
+        /// Its slug, or its id: ten_…
+        tenant: String,
+        /// A key has leaked: what earlier keys signed is worth nothing from now on. Nobody has to sign in again, but
+        /// every program that holds an access token has to get another one with its refresh token.
+        #[arg(long)]
+        revoke_previous: bool,
     },
 }
 
@@ -114,6 +130,12 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Create(create) => make(*create, &client, output).await?,
         Command::List(list) => show_all(list, &client, output).await?,
         Command::Show { tenant } => output.record(&find(&client, &tenant).await?, &FIELDS)?,
+        Command::RotateCredentials { tenant } => rotate_credentials(&tenant, &client, output).await?,
+        Command::RotateSigningKeys { tenant, revoke_previous } => {
+            let path = format!("{PATH}/{}/rotate-signing-keys", id_of(&client, &tenant).await?);
+            let rotated = client.post(&path, &json!({ "revoke_previous": revoke_previous }), None).await?;
+            output.record(&rotated, &SIGNING_KEY)?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -188,6 +210,25 @@ async fn show_all(list: List, client: &Client, output: Output) -> anyhow::Result
         output::note("There are more: narrow the list down, raise --limit, or say --all.");
     }
     Ok(())
+}
+
+async fn rotate_credentials(tenant: &str, client: &Client, output: Output) -> anyhow::Result<()> {
+    let path = format!("{PATH}/{}/rotate-credentials", id_of(client, tenant).await?);
+    let mut tenant = client.post(&path, &json!({}), None).await?;
+    let operation = tenant.get("operation_id").and_then(Value::as_str).context("the answer names no operation")?;
+    operation::watch(client, operation).await?;
+    tenant.as_object_mut().map(|fields| fields.remove("operation_id"));
+    output.record(&tenant, &FIELDS)
+}
+
+/// The id of the tenant with this id or slug. The platform tenant, which has no name here, is told by its id.
+async fn id_of(client: &Client, tenant: &str) -> anyhow::Result<TenantId> {
+    if let Ok(id) = tenant.parse() {
+        return Ok(id);
+    }
+    let found = find(client, tenant).await?;
+    let id = found.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+    id.context("the answer holds no tenant's id")
 }
 
 /// The tenant with this id or slug.

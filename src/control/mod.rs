@@ -8,12 +8,14 @@
 pub mod audit;
 pub mod data_keys;
 pub mod idempotency;
+pub mod key_rings;
 pub mod listener;
 pub mod migration_files;
 pub mod operation_claims;
 pub mod operation_steps;
 pub mod operations;
 pub mod plans;
+pub mod sealed;
 pub mod sealing;
 pub mod secrets;
 pub mod servers;

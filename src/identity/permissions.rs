@@ -35,6 +35,10 @@ pub enum Permission {
     MigrationsRead,
     /// Publish migrations.
     MigrationsWrite,
+    /// See which key-encryption keys there are.
+    KeysRead,
+    /// Wrap data keys anew.
+    KeysWrite,
     /// Read the operators' audit log.
     AuditRead,
     /// Run `fsck` and `verify isolation`.
@@ -52,7 +56,7 @@ pub(super) enum Plane {
 
 use Permission as P;
 
-const ALL: [(Permission, &str, Plane); 15] = [
+const ALL: [(Permission, &str, Plane); 17] = [
     (P::ProjectsRead, "projects:read", Plane::Tenant),
     (P::ProjectsWrite, "projects:write", Plane::Tenant),
     (P::TasksRead, "tasks:read", Plane::Tenant),
@@ -66,6 +70,8 @@ const ALL: [(Permission, &str, Plane); 15] = [
     (P::PlansRead, "plans:read", Plane::Platform),
     (P::MigrationsRead, "migrations:read", Plane::Platform),
     (P::MigrationsWrite, "migrations:write", Plane::Platform),
+    (P::KeysRead, "keys:read", Plane::Platform),
+    (P::KeysWrite, "keys:write", Plane::Platform),
     (P::AuditRead, "audit:read", Plane::Platform),
     (P::FleetVerify, "fleet:verify", Plane::Platform),
 ];
@@ -125,7 +131,10 @@ fn on(plane: Plane) -> impl Iterator<Item = Permission> {
 
 /// What an operator who is a plain member has no part in: the fleet's shape and other operators' doings.
 fn is_for_admins(permission: Permission) -> bool {
-    matches!(permission, P::ServersWrite | P::MigrationsWrite | P::AuditRead | P::FleetVerify)
+    matches!(
+        permission,
+        P::ServersWrite | P::MigrationsWrite | P::KeysRead | P::KeysWrite | P::AuditRead | P::FleetVerify
+    )
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@
 
 use futures::future::BoxFuture;
 
-use super::{attempt::Run, provision};
+use super::{attempt::Run, provision, rotate_credentials};
 use crate::{
     error::{Error, Result},
     faults::StepPoints,
 };
 
 /// All kinds of operations.
-static KINDS: [&Kind; 1] = [&provision::KIND];
+static KINDS: [&Kind; 2] = [&provision::KIND, &rotate_credentials::KIND];
 
 /// A kind of operation.
 #[derive(Debug)]

@@ -5,6 +5,8 @@
 //! closed, taken from PUBLIC, opened last) and the first administrator, and open the gate. Each looks before it
 //! acts and adopts what is already there, so each can be repeated.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -31,7 +33,7 @@ use crate::{
     faults::crash_point,
     identity::{self, FirstAdmin},
     tenancy::Statements,
-    types::{AuditEventId, DisplayName, Email, OperationId, ServerId, Slug, TenantId},
+    types::{AuditEventId, DisplayName, Email, KeyId, OperationId, ServerId, Slug, TenantId},
 };
 
 pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
@@ -153,7 +155,8 @@ pub async fn start(
     }
     let tenant = insert_tenant_in_txn(&mut txn, id, &request).await?;
     let data_key = data_keys::create_in_txn(&mut txn, &ctx.keys, id.uuid(), ctx.random).await?;
-    identity::provision_signing_key_in_txn(&mut txn, &data_key, id, &ctx.clock, ctx.random).await?;
+    let key = KeyId::generate(&ctx.clock, ctx.random);
+    identity::make_signing_key_in_txn(&mut txn, &data_key, id, key, Duration::ZERO).await?;
     let password = SecretString::from(ctx.random.token());
     secrets::put(&mut txn, &data_key, id.uuid(), Purpose::TenantDatabasePassword, &password).await?;
     let invitation = match &request.admin {

@@ -23,8 +23,15 @@ pub(super) struct Subject {
     ends: (&'static str, &'static str),
 }
 
-const SUBJECTS: [Subject; 1] =
-    [Subject { kind: "tenant.provision", before: None, asks: "", ends: ("active", "deleted") }];
+const SUBJECTS: [Subject; 2] = [
+    Subject { kind: "tenant.provision", before: None, asks: "", ends: ("active", "deleted") },
+    Subject {
+        kind: "tenant.rotate_credentials",
+        before: Some(&[]),
+        asks: "rotate-credentials",
+        ends: ("active", "active"),
+    },
+];
 
 /// One operation that was asked for.
 #[derive(Clone, Debug)]

@@ -212,11 +212,12 @@ impl Fleet {
 fn settings(environment: &Environment) -> BTreeMap<String, String> {
     let control = environment.control_url().unwrap();
     let redis = environment.redis.as_ref().expect("these tests need a redis-server").url().unwrap();
-    let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let key = |id: &str| format!("{id}:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let keys = [key("k1"), key("k0")].join(",");
     [
         ("FREEHOLD_CONTROL_URL", control.expose_secret()),
         ("FREEHOLD_REDIS_URL", redis.expose_secret()),
-        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
+        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &keys),
         ("FREEHOLD_METRICS_TOKEN", METRICS_TOKEN),
         ("FREEHOLD_PUBLIC_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),

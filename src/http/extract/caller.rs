@@ -55,6 +55,8 @@ pub mod right {
         PlansRead,
         MigrationsRead,
         MigrationsWrite,
+        KeysRead,
+        KeysWrite,
         AuditRead,
         FleetVerify,
     );

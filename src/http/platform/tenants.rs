@@ -1,6 +1,7 @@
 //! `/platform/v1/tenants`.
 
 mod create;
+mod rotate;
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -23,7 +24,11 @@ use crate::{
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create::create)).routes(routes!(show))
+    OpenApiRouter::new()
+        .routes(routes!(list, create::create))
+        .routes(routes!(show))
+        .routes(routes!(rotate::credentials))
+        .routes(routes!(rotate::signing_keys))
 }
 
 /// A tenant.
