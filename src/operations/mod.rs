@@ -22,6 +22,7 @@ pub mod provision;
 pub mod publish;
 pub mod register_server;
 pub mod rotate_credentials;
+pub mod rotate_server;
 pub mod rotate_signing_keys;
 pub mod steer;
 mod template;

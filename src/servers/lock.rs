@@ -25,6 +25,8 @@ pub enum LockKey {
     Template(String),
     /// The server's shared roles.
     Roles,
+    /// The password of the administrative role.
+    Credentials,
 }
 
 impl LockKey {
@@ -35,6 +37,7 @@ impl LockKey {
             Self::Tenant(id) => format!("freehold:tenant:{id}"),
             Self::Template(name) => format!("freehold:template:{name}"),
             Self::Roles => "freehold:roles:".to_owned(),
+            Self::Credentials => "freehold:credentials:".to_owned(),
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))

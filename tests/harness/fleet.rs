@@ -160,6 +160,11 @@ impl Fleet {
         ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
     }
 
+    /// What the administrative role of the tenant server was made with.
+    pub(crate) fn server_admin_password(&self) -> SecretString {
+        AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap().credentials.password
+    }
+
     /// What the superuser of the tenant server logs in with.
     pub(crate) fn superuser_password(&self) -> String {
         let url = AdminUrl::parse(&self.environment.server.superuser_url().unwrap()).unwrap();

@@ -3,6 +3,7 @@
 mod credentials;
 mod keys;
 mod load;
+mod server;
 mod signing_keys;
 
 use std::{io::Write, sync::Arc, time::Duration};
@@ -76,9 +77,11 @@ async fn rotate_until(fleet: &Fleet, tenants: &[Tenant<'_>], every: Duration, en
             signing_keys::rotate(fleet, tenant).await;
         }
         keys::rotate(fleet, if rotations % 2 == 0 { "k0" } else { "k1" }).await;
+        server::rotate(fleet).await;
         rotations += 1;
     }
     keys::rotate(fleet, "k1").await;
+    server::restore(fleet).await;
     rotations
 }
 
