@@ -112,6 +112,16 @@ CREATE TABLE replicas (
     registry_digest   text NOT NULL
 );
 
+-- Which key-encryption keys each replica has: one that lacked a key could not open what that key wrapped. A row that
+-- is not renewed is of a replica that is gone.
+CREATE TABLE key_rings (
+    replica text PRIMARY KEY,
+    -- The first one wraps new data keys.
+    key_ids text[] NOT NULL,
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX data_keys_kek_id_idx ON data_keys (kek_id, owner_id);
+
 -- A signing key is published before it signs, so that whoever verifies has it by then, and goes on verifying after
 -- it has been retired (which may be a time to come).
 ALTER TABLE signing_keys ADD COLUMN active_from timestamptz NOT NULL DEFAULT now();

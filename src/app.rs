@@ -23,7 +23,7 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, Memory, engine, janitor, publish, warm},
+    operations::{Context, Memory, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
     product,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -219,6 +219,9 @@ impl App {
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
         self.keep_warm(background, stop);
         background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
+        background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
+        let age = self.config.identity.signing_key_age;
+        background.spawn(rotate_signing_keys::keep_young(self.state.operations.clone(), age, stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
     }

@@ -50,6 +50,8 @@ mod process_warm;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod server_admin;
 #[cfg(test)]
 mod servers;

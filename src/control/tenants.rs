@@ -266,6 +266,17 @@ pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Resu
     query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
 }
 
+/// The revisions of `limit` tenants, the lowest ones above `revision`, in their order.
+pub async fn revisions_after(connection: &mut PgConnection, revision: i64, limit: i64) -> Result<Vec<(TenantId, i64)>> {
+    let sql = sqlx::query!(
+        "SELECT id, revision FROM tenants WHERE revision > $1 ORDER BY revision LIMIT $2",
+        revision,
+        limit
+    );
+    let rows = sql.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (TenantId::from_uuid(row.id), row.revision)).collect())
+}
+
 /// A page of customers' tenants, newest first: at most `limit` of those before `before` (time and id of the
 /// last one seen).
 pub async fn page(
@@ -343,6 +354,19 @@ pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     .execute(&mut *txn)
     .await?;
     sqlx::query!("DELETE FROM signing_keys WHERE tenant_id = $1", id.uuid()).execute(txn).await?;
+    Ok(())
+}
+
+/// The tenant with this id, which nobody else changes until the transaction ends.
+pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
+    let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
+    if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
+}
+
+/// Tells every replica that something changed that belongs to the tenant but is not in its row: its secrets.
+pub async fn touch_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    // The trigger does the rest.
+    sqlx::query!("UPDATE tenants SET updated_at = now() WHERE id = $1", id.uuid()).execute(txn).await?;
     Ok(())
 }
 

@@ -43,9 +43,10 @@ enum Asks {
 
 use Asks::{Action, Creation, Warm};
 
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
     Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
+    Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
     Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
     Subject { kind: "warm.retire", asks: Warm(&["make"], "retire"), ends: ("gone", "ready") },
 ];

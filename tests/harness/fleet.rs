@@ -171,6 +171,11 @@ impl Fleet {
         ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
     }
 
+    /// What the administrative role of the tenant server was made with.
+    pub(crate) fn server_admin_password(&self) -> SecretString {
+        AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap().credentials.password
+    }
+
     /// What the superuser of the tenant server logs in with.
     pub(crate) fn superuser_password(&self) -> String {
         let url = AdminUrl::parse(&self.environment.server.superuser_url().unwrap()).unwrap();
@@ -234,12 +239,13 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
     if let Some(folder) = &environment.postgres_bin {
         settings.insert("FREEHOLD_POSTGRES_BIN".to_owned(), folder.display().to_string());
     }
-    let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let key = |id: &str| format!("{id}:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let keys = [key("k1"), key("k0")].join(",");
     let pairs = [
         ("FREEHOLD_ARCHIVE_URL", objects.as_str()),
         ("FREEHOLD_CONTROL_URL", control.expose_secret()),
         ("FREEHOLD_REDIS_URL", redis.expose_secret()),
-        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
+        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &keys),
         ("FREEHOLD_METRICS_TOKEN", METRICS_TOKEN),
         ("FREEHOLD_PUBLIC_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),
