@@ -11,6 +11,7 @@ CREATE TABLE slugs (
 );
 CREATE UNIQUE INDEX slugs_current_key ON slugs (tenant_id) WHERE expires_at IS NULL;
 CREATE INDEX slugs_tenant_id_idx ON slugs (tenant_id);
+CREATE INDEX slugs_expires_at_idx ON slugs (expires_at) WHERE expires_at IS NOT NULL;
 INSERT INTO slugs (slug, tenant_id) SELECT slug, id FROM tenants;
 
 ALTER TABLE tenants
@@ -20,9 +21,14 @@ ALTER TABLE tenants
     ADD COLUMN suspension_reason   text,
     -- While its first administrator is being made requests wait; see tenancy::gate.
     ADD COLUMN is_settling         boolean NOT NULL DEFAULT false,
-    -- When somebody last asked for its deletion, and when what is left of it will be erased.
+    -- Who asked for its deletion last, and when; kept when the deletion is taken back, since it counts for the limit.
+    ADD COLUMN delete_requested_by text,
     ADD COLUMN delete_requested_at timestamptz,
-    ADD COLUMN erase_after         timestamptz;
+    -- When it will be erased. Null in state 'deleting': the deletion is being taken back.
+    ADD COLUMN erase_after         timestamptz,
+    -- Where a deletion that is taken back leads.
+    ADD COLUMN state_before_deletion text CHECK (state_before_deletion IN ('active', 'suspended', 'archived')),
+    ADD CONSTRAINT tenants_deleting_check CHECK (state <> 'deleting' OR state_before_deletion IS NOT NULL);
 -- A tombstone keeps its slug for display; `slugs` says whether it is still reserved.
 CREATE UNIQUE INDEX tenants_slug_key ON tenants (slug) WHERE state <> 'deleted';
 CREATE INDEX tenants_erase_after_idx ON tenants (erase_after) WHERE state = 'deleting';
@@ -106,6 +112,16 @@ CREATE TABLE replicas (
     registry_digest   text NOT NULL
 );
 
+-- Which key-encryption keys each replica has: one that lacked a key could not open what that key wrapped. A row that
+-- is not renewed is of a replica that is gone.
+CREATE TABLE key_rings (
+    replica text PRIMARY KEY,
+    -- The first one wraps new data keys.
+    key_ids text[] NOT NULL,
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX data_keys_kek_id_idx ON data_keys (kek_id, owner_id);
+
 -- A signing key is published before it signs, so that whoever verifies has it by then, and goes on verifying after
 -- it has been retired (which may be a time to come).
 ALTER TABLE signing_keys ADD COLUMN active_from timestamptz NOT NULL DEFAULT now();
@@ -134,7 +150,8 @@ CREATE INDEX archives_tenant_id_idx ON archives (tenant_id);
 CREATE TABLE deletion_certificates (
     tenant_id   uuid PRIMARY KEY,
     certificate jsonb NOT NULL,
-    issued_at   timestamptz NOT NULL DEFAULT now()
+    -- Null while the erasure is under way: what was found is written down before it is destroyed.
+    issued_at   timestamptz
 );
 
 -- An operation may make what is not a tenant yet, and can go backwards: undoing what its steps did.

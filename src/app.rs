@@ -6,28 +6,29 @@
 //! missing. Stopping goes the other way: no new requests and operations, accepted ones are finished or handed
 //! over, connections are closed. Nothing is decided here: each part knows its own rules.
 
+mod settings;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use secrecy::{ExposeSecret, SecretBox};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     archives::Store,
-    config::{Config, Cors, Environment, OperationsConfig},
-    control::{self, ControlDb, listener::Signals, sealing::KeyRing},
+    config::{Config, Environment, OperationsConfig},
+    control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
-    http::{self, AppState, Readiness, listener::Bounds, proxies::TrustedProxies, router},
+    http::{self, AppState, Readiness, listener::Bounds, router},
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, Memory, engine, housekeeping, publish, warm},
+    operations::{Context, Memory, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
     product,
-    servers::{AdminUrl, Connection, Connector, dump::DumpTools},
+    servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
-    tenancy::{self, PoolSettings, Tenancy, resolve::Rules},
-    types::{Clock, Random, Slug},
+    tenancy::{self, Tenancy},
+    types::{Clock, Random},
 };
 
 /// Between attempts to bring up what was not reachable.
@@ -76,12 +77,11 @@ impl App {
     pub fn new(config: Config, metrics: Metrics, clock: Clock) -> Result<Self> {
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
-        let db = ControlDb::new(&control_settings(&config)?);
-        let keys = config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret()))));
-        let keys = Arc::new(KeyRing::new(keys)?);
-        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pool_settings(&config));
+        let db = ControlDb::new(&settings::control_settings(&config)?);
+        let keys = Arc::new(settings::key_ring(&config)?);
+        let pools = settings::pool_settings(&config);
+        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
         let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
-        let public_url = public_url(&config);
         let identity = Identity::new(
             identity::Dependencies {
                 db: db.clone(),
@@ -91,11 +91,7 @@ impl App {
                 random: Random,
                 attempts: Attempts::new(redis.clone(), clock.clone()),
             },
-            identity::Settings {
-                hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
-                session_idle: config.identity.session_idle,
-                issuer: Arc::clone(&public_url),
-            },
+            settings::identity_settings(&config),
         );
         let signals = Signals::default();
         let operations = Context {
@@ -105,28 +101,27 @@ impl App {
             tenancy: tenancy.clone(),
             identity: identity.clone(),
             signals: signals.clone(),
-            memory: Memory::default(),
             archives: config.archives.store.as_ref().map(Store::open).transpose()?,
             dump_tools: DumpTools::new(config.archives.postgres_bin.clone(), config.control.ca_file.clone()),
+            memory: Memory::default(),
             clock: clock.clone(),
             random: Random,
             replica: config.replica.clone(),
             invitation: config.identity.invitation,
+            redis: redis.clone(),
+            settings: settings::operations_settings(&config),
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {
             readiness: Readiness::new(clock),
             metrics,
-            settings: Arc::new(http_settings(&config)?),
+            settings: Arc::new(settings::http_settings(&config)?),
             tasks: TaskTracker::new(),
-            rules: Arc::new(Rules {
-                base_domain: config.http.public_url.base_domain.clone(),
-                path_prefix: config.http.path_prefix,
-            }),
+            rules: Arc::new(settings::rules(&config)),
             tenancy,
             identity,
             operations,
-            public_url,
+            public_url: settings::public_url(&config),
             streams: http::Streams::default(),
         };
         Ok(Self { config: Arc::new(config), state, connector, redis, signals })
@@ -141,7 +136,7 @@ impl App {
     /// Applies the control database's migrations, on a connection of their own and under a lock: any number of
     /// replicas may do so at once.
     pub async fn migrate_control(&self) -> Result<migrations::Report> {
-        let url = control_url(&self.config)?;
+        let url = settings::control_url(&self.config)?;
         let name = format!("freehold:{}:migrate", self.config.replica);
         let mut connection: Connection =
             self.connector.connect(&url.address, &url.database, &url.credentials, &name).await?;
@@ -223,14 +218,17 @@ impl App {
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
         self.keep_warm(background, stop);
-        background.spawn(housekeeping::run(self.state.operations.db.clone(), stop.clone()));
+        background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
+        background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
+        let age = self.config.identity.signing_key_age;
+        background.spawn(rotate_signing_keys::keep_young(self.state.operations.clone(), age, stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
     }
 
     /// Databases are kept ready by replicas that can make them.
     fn keep_warm(&self, background: &TaskTracker, stop: &CancellationToken) {
-        let OperationsConfig { concurrency, warm_min: min, warm_max: max } = self.config.operations;
+        let OperationsConfig { concurrency, warm_min: min, warm_max: max, .. } = self.config.operations;
         if concurrency > 0 {
             warm::spawn(&self.state.operations, warm::Bounds { min, max }, background, stop);
         }
@@ -258,12 +256,6 @@ impl App {
     }
 }
 
-/// How a tenant's public address is made.
-fn public_url(config: &Config) -> Arc<dyn Fn(&Slug) -> String + Send + Sync> {
-    let public_url = config.http.public_url.clone();
-    Arc::new(move |slug| public_url.of(slug))
-}
-
 async fn ping_control(db: ControlDb) -> Result<()> {
     db.ping().await
 }
@@ -278,6 +270,7 @@ fn describe_metrics() {
     identity::describe_metrics();
     tenancy::describe_metrics();
     engine::describe_metrics();
+    janitor::describe_metrics();
     warm::describe_metrics();
 }
 
@@ -286,47 +279,4 @@ fn judge_registry(tenancy: &Tenancy) -> Result<()> {
         return Ok(());
     }
     Err(Error::unavailable("registry_unavailable", "the tenants are not known, or no longer for certain", None))
-}
-
-fn control_url(config: &Config) -> Result<&AdminUrl> {
-    config.control.database.as_ref().ok_or_else(|| Error::defect("the configuration has no control database"))
-}
-
-fn control_settings(config: &Config) -> Result<control::Settings> {
-    let url = control_url(config)?;
-    Ok(control::Settings {
-        host: url.address.host.clone(),
-        port: url.address.port,
-        role: url.credentials.role.clone(),
-        password: url.credentials.password.clone(),
-        database: url.database.clone(),
-        verify_tls: url.address.tls == crate::servers::Tls::VerifyFull,
-        ca_file: config.control.ca_file.clone(),
-        max_connections: config.control.max_connections,
-        application_name: format!("freehold:{}", config.replica),
-    })
-}
-
-fn pool_settings(config: &Config) -> PoolSettings {
-    PoolSettings {
-        max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
-        idle: config.tenancy.idle,
-        application_name: format!("freehold:{}", config.replica),
-    }
-}
-
-fn http_settings(config: &Config) -> Result<http::Settings> {
-    let origins = match &config.http.cors {
-        Cors::SameOrigin => Vec::new(),
-        Cors::Any => vec!["*".to_owned()],
-        Cors::Origins(origins) => origins.clone(),
-    };
-    let origin = |origin: String| origin.parse().map_err(|error| Error::internal(anyhow::Error::new(error)));
-    Ok(http::Settings {
-        production: config.environment == Environment::Production,
-        cors_origins: origins.into_iter().map(origin).collect::<Result<_>>()?,
-        trusted_proxies: TrustedProxies::new(config.http.trusted_proxies.clone()),
-        metrics_token: config.telemetry.metrics_token.clone(),
-        ..http::Settings::default()
-    })
 }

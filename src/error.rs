@@ -81,7 +81,7 @@ pub enum Error {
     /// Too often (429).
     #[error("too many requests")]
     TooMany {
-        /// Stable code: `too_many_attempts` or `rate_limited`.
+        /// Stable code: `too_many_attempts`, `deletion_limit` or `rate_limited`.
         code: &'static str,
         /// When to come back.
         retry_after: Duration,

@@ -11,7 +11,7 @@
 //! app        -> archives, servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> archives, identity, tenancy, servers, migrations, control, faults
+//! operations -> archives, identity, tenancy, limits, servers, migrations, control, faults
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
 //! config     -> archives, servers

@@ -18,7 +18,7 @@ pub use ids::{
     ApiKeyId, ArchiveId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId,
     TaskId, TenantId, UserId,
 };
-pub use name::DisplayName;
+pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};
 pub use random::Random;
 pub use slug::{RESERVED_SLUGS, Slug};

@@ -50,11 +50,17 @@ mod process_warm;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod server_admin;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod tenant_deletion;
+#[cfg(test)]
+mod tenant_states;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]

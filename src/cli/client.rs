@@ -97,6 +97,11 @@ impl Client {
         self.send(key.iter().fold(request, |request, key| request.header(&IDEMPOTENCY_KEY, *key))).await
     }
 
+    /// `PATCH path`.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.send(self.http.request(Method::PATCH, self.url(path)).json(body)).await
+    }
+
     /// All items of a list that comes in one piece.
     pub(super) async fn whole(&self, path: &str) -> Result<Vec<Value>, ClientError> {
         Ok(take_items(&mut self.get(path, &[]).await?))

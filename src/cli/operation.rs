@@ -132,7 +132,7 @@ pub(super) async fn watch(client: &Client, id: &str) -> anyhow::Result<Value> {
 }
 
 /// Waits until an operation has been undone, and tells its steps meanwhile.
-async fn undone(client: &Client, id: &str) -> anyhow::Result<Value> {
+pub(super) async fn undone(client: &Client, id: &str) -> anyhow::Result<Value> {
     let mut progress = Progress::begin(&format!("undoing {id}"));
     let (operation, answer) = settled(client, id, |step| progress.tell(step)).await?;
     if operation.state == "cancelled" { Ok(answer) } else { Err(operation.complaint(id)) }

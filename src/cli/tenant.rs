@@ -1,4 +1,7 @@
-//! `freehold tenant …`: tenants made, listed and looked at.
+//! `freehold tenant …`: tenants made, listed, looked at, changed, given other secrets, and deleted.
+
+mod change;
+mod deletion;
 
 use anyhow::{Context, ensure};
 use secrecy::{ExposeSecret, SecretString};
@@ -25,7 +28,7 @@ const COLUMNS: [Column; 7] = [
     ("SERVER", "/server"),
     ("CREATED", "/created_at"),
 ];
-const FIELDS: [Column; 9] = [
+const FIELDS: [Column; 12] = [
     ("id", "/id"),
     ("slug", "/slug"),
     ("name", "/name"),
@@ -33,9 +36,14 @@ const FIELDS: [Column; 9] = [
     ("plan", "/plan"),
     ("server", "/server"),
     ("schema version", "/schema_version"),
+    ("labels", "/labels"),
+    ("suspended for", "/suspension_reason"),
+    ("erased after", "/erase_after"),
     ("created", "/created_at"),
     ("url", "/url"),
 ];
+
+const SIGNING_KEY: [Column; 2] = [("key", "/key_id"), ("signs from", "/signs_from")];
 
 /// Looks after tenants.
 #[derive(Debug, clap::Subcommand)]
@@ -49,6 +57,61 @@ pub(super) enum Command {
         /// Its slug, or its id: ten_…
         tenant: String,
     },
+    /// Refuse every request to a tenant, until it is resumed.
+    Suspend(change::Suspend),
+    /// Open a suspended tenant again.
+    Resume {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Give a tenant another slug; its old host leads to the new one for a time.
+    Rename {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+        /// The new slug.
+        slug: Slug,
+    },
+    /// Change a tenant's name, plan or labels.
+    Update(change::Update),
+    /// Delete a tenant: it is refused at once, and erased after a time in which it can be had back.
+    Delete(deletion::Delete),
+    /// Take a deletion back.
+    Undelete {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Show what was destroyed with an erased tenant.
+    Certificate {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Give a tenant's database role another password, without a failed request, and wait for it.
+    RotateCredentials {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Give a tenant another key to sign access tokens with.
+    RotateSigningKeys {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+        /// A key has leaked: what earlier keys signed is worth nothing from now on. Nobody has to sign in again, but
+        /// every program that holds an access token has to get another one with its refresh token.
+        #[arg(long)]
+        revoke_previous: bool,
+    },
+}
+
+/// What changes a tenant takes its id alone: slugs pass from one tenant to another.
+fn id(text: &str) -> Result<TenantId, String> {
+    text.parse().map_err(|_| {
+        format!("a tenant is changed by its id, ten_ and 32 digits; find it with: freehold tenant show {text}")
+    })
 }
 
 /// The arguments of `freehold tenant create`.
@@ -114,6 +177,19 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Create(create) => make(*create, &client, output).await?,
         Command::List(list) => show_all(list, &client, output).await?,
         Command::Show { tenant } => output.record(&find(&client, &tenant).await?, &FIELDS)?,
+        Command::Suspend(suspend) => change::suspend(&suspend, &client, output).await?,
+        Command::Resume { id } => change::resume(id, &client, output).await?,
+        Command::Rename { id, slug } => change::rename(id, &slug, &client, output).await?,
+        Command::Update(update) => change::update(&update, &client, output).await?,
+        Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
+        Command::Undelete { id } => deletion::undelete(id, &client, output).await?,
+        Command::Certificate { id } => deletion::certificate(id, &client, output).await?,
+        Command::RotateCredentials { id } => rotate_credentials(id, &client, output).await?,
+        Command::RotateSigningKeys { id, revoke_previous } => {
+            let path = format!("{PATH}/{id}/rotate-signing-keys");
+            let rotated = client.post(&path, &json!({ "revoke_previous": revoke_previous }), None).await?;
+            output.record(&rotated, &SIGNING_KEY)?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -188,6 +264,15 @@ async fn show_all(list: List, client: &Client, output: Output) -> anyhow::Result
         output::note("There are more: narrow the list down, raise --limit, or say --all.");
     }
     Ok(())
+}
+
+async fn rotate_credentials(id: TenantId, client: &Client, output: Output) -> anyhow::Result<()> {
+    let path = format!("{PATH}/{id}/rotate-credentials");
+    let mut tenant = client.post(&path, &json!({}), None).await?;
+    let operation = tenant.get("operation_id").and_then(Value::as_str).context("the answer names no operation")?;
+    operation::watch(client, operation).await?;
+    tenant.as_object_mut().map(|fields| fields.remove("operation_id"));
+    output.record(&tenant, &FIELDS)
 }
 
 /// The tenant with this id or slug.

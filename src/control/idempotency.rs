@@ -106,9 +106,15 @@ pub async fn find(connection: &mut PgConnection, ring: &KeyRing, request: &Reque
     }
 }
 
-/// Forgets keys older than a day, and with them the answers' secrets.
-pub async fn purge(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query!("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")
+/// Forgets the keys under which the resource was made: it is gone, and a new one may be made under them.
+pub async fn forget_in_txn(txn: &mut PgConnection, resource: Uuid) -> Result<()> {
+    sqlx::query!("DELETE FROM idempotency_keys WHERE resource_id = $1", resource).execute(txn).await?;
+    Ok(())
+}
+
+/// Forgets keys older than a day, and with them the answers' secrets. How many keys there were.
+pub async fn purge(connection: &mut PgConnection) -> Result<u64> {
+    let done = sqlx::query!("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")
         .execute(&mut *connection)
         .await?;
     sqlx::query!(
@@ -118,5 +124,5 @@ pub async fn purge(connection: &mut PgConnection) -> Result<()> {
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }

@@ -5,21 +5,27 @@
 //! when Freehold is compiled. A missing row is an `Option`; a broken constraint becomes the error of its field
 //! right here. It holds no customer data and, but for what [`sealing`] sealed, no secrets.
 
+pub mod archives;
 pub mod audit;
 pub mod data_keys;
+pub mod deletion_certificates;
 pub mod idempotency;
+pub mod janitor;
+pub mod key_rings;
 pub mod listener;
 pub mod migration_files;
 pub mod operation_claims;
 pub mod operation_steps;
 pub mod operations;
 pub mod plans;
+pub mod sealed;
 pub mod sealing;
 pub mod secrets;
 pub mod servers;
 pub mod signing_keys;
 pub mod slugs;
 pub mod templates;
+pub mod tenant_states;
 pub mod tenants;
 pub mod warm_databases;
 

@@ -136,12 +136,16 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Re
     .execute(&mut *txn)
     .await
     .map_err(|error| match constraint(&error) {
-        Some("operations_live_key") => {
-            Error::conflict("operation_in_progress", "another operation on this tenant is under way")
-        }
+        Some("operations_live_key") => in_progress(),
         _ => error.into(),
     })?;
     operation_steps::insert_in_txn(txn, new.id, new.steps, new.done).await
+}
+
+/// What whoever asks for a change is told that another operation on the tenant is in the way of.
+#[must_use]
+pub fn in_progress() -> Error {
+    Error::conflict("operation_in_progress", "another operation on this tenant is under way")
 }
 
 /// The operation with this id.
@@ -196,6 +200,41 @@ pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by
     .execute(txn)
     .await?;
     Ok(())
+}
+
+/// The operation on the tenant that has not ended, locked against claims and other requests until the transaction
+/// ends.
+pub async fn lock_live_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<Option<Operation>> {
+    let query = sqlx::query_as!(
+        Row,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+                cancel_requested_at, created_at, started_at, finished_at
+         FROM operations WHERE tenant_id = $1 AND state IN ('queued', 'running', 'blocked') FOR UPDATE",
+        tenant.uuid()
+    );
+    Ok(query.fetch_optional(txn).await?.map(Operation::from))
+}
+
+/// Empties what was asked for in the operations on a tenant: it may name people.
+pub async fn scrub_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<()> {
+    sqlx::query!("UPDATE operations SET input = '{}' WHERE tenant_id = $1 AND input <> '{}'", tenant.uuid())
+        .execute(txn)
+        .await?;
+    Ok(())
+}
+
+/// Forgets operations on databases made ahead that ended more than a day ago, `at_most` of them. How many there were.
+pub async fn purge_warm(connection: &mut PgConnection, at_most: i64) -> Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM operations WHERE id IN (
+             SELECT id FROM operations
+             WHERE created_at < now() - interval '1 day' AND kind LIKE 'warm.%' AND finished_at < now() - interval '1 day'
+             ORDER BY created_at, id LIMIT $1)",
+        at_most
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// The operation that made the tenant.

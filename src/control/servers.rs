@@ -164,6 +164,30 @@ pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<S
     Ok(query.fetch_optional(connection).await?.map(Server::from))
 }
 
+/// The servers that are this one under another registration, with the same role: what its password is, theirs is too.
+/// This one is among them.
+pub async fn sharing_role(connection: &mut PgConnection, id: ServerId) -> Result<Vec<ServerId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT other.id FROM servers s
+         JOIN servers other ON other.system_identifier = s.system_identifier AND other.admin_role = s.admin_role
+         WHERE s.id = $1",
+        id.uuid()
+    );
+    Ok(query.fetch_all(connection).await?.into_iter().map(ServerId::from_uuid).collect())
+}
+
+/// Whether the server's administrative role is the one with which Freehold is at its control database.
+pub async fn is_controls_own(connection: &mut PgConnection, id: ServerId) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM servers s, pg_control_system() control
+               WHERE s.id = $1 AND s.system_identifier = control.system_identifier AND s.admin_role = current_user
+           ) AS "is_controls_own!""#,
+        id.uuid()
+    );
+    Ok(query.fetch_one(connection).await?)
+}
+
 /// All servers by name, the platform server first.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<Server>> {
     let query = rows!("ORDER BY purpose, name");

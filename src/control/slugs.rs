@@ -3,7 +3,8 @@
 //! One row a slug, so no two tenants ever hold the same. A row that has expired binds nobody: whoever asks for the
 //! slug next gets it, whether or not the janitor has come by.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::{
@@ -30,11 +31,38 @@ pub(super) fn taken() -> Error {
     Error::conflict("slug_taken", "another tenant has this slug, or had it until recently")
 }
 
-/// Keeps the slug that the tenant has now from others until `until`, and no longer.
-pub async fn expire_in_txn(txn: &mut PgConnection, tenant: TenantId, until: DateTime<Utc>) -> Result<()> {
-    sqlx::query!("UPDATE slugs SET expires_at = $2 WHERE tenant_id = $1 AND expires_at IS NULL", tenant.uuid(), until)
-        .execute(txn)
-        .await?;
+/// Refuses a slug that another tenant holds. One that is free may be gone a moment later: [`take_in_txn`] decides.
+pub(super) async fn check_free(connection: &mut PgConnection, slug: &Slug, tenant: TenantId) -> Result<()> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM slugs WHERE slug = $1 AND tenant_id <> $2
+                            AND (expires_at IS NULL OR expires_at > now())) AS "held!""#,
+        slug.as_str(),
+        tenant.uuid()
+    );
+    if query.fetch_one(connection).await? { Err(taken()) } else { Ok(()) }
+}
+
+/// Keeps the slug that the tenant has now from others for `time`, and no longer.
+pub(super) async fn expire_in_txn(txn: &mut PgConnection, tenant: TenantId, time: Duration) -> Result<()> {
+    sqlx::query!(
+        "UPDATE slugs SET expires_at = now() + make_interval(secs => $2) WHERE tenant_id = $1 AND expires_at IS NULL",
+        tenant.uuid(),
+        time.as_secs_f64()
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
+/// Keeps every slug that a deleted tenant holds from others for `time` at most.
+pub async fn reserve_in_txn(txn: &mut PgConnection, tenant: TenantId, time: Duration) -> Result<()> {
+    sqlx::query!(
+        "UPDATE slugs SET expires_at = least(expires_at, now() + make_interval(secs => $2)) WHERE tenant_id = $1",
+        tenant.uuid(),
+        time.as_secs_f64()
+    )
+    .execute(txn)
+    .await?;
     Ok(())
 }
 
@@ -58,4 +86,23 @@ pub async fn leaks(connection: &mut PgConnection) -> Result<Vec<String>> {
            ORDER BY 1"#
     );
     Ok(query.fetch_all(connection).await?)
+}
+
+/// Forgets the expired slugs of `at_most` tenants, and has every replica look again at those tenants. How many there
+/// were. A tenant that is being changed at the moment is left for the next time.
+pub async fn purge_in_txn(txn: &mut PgConnection, at_most: i64) -> Result<u64> {
+    let done = sqlx::query!(
+        "WITH held AS (
+             SELECT id FROM tenants WHERE id IN (SELECT tenant_id FROM slugs WHERE expires_at <= now())
+             LIMIT $1 FOR UPDATE SKIP LOCKED
+         ), expired AS (
+             DELETE FROM slugs WHERE expires_at <= now() AND tenant_id IN (SELECT id FROM held) RETURNING tenant_id
+         )
+         -- Any change of a row raises its revision.
+         UPDATE tenants SET revision = revision WHERE id IN (SELECT tenant_id FROM expired)",
+        at_most
+    )
+    .execute(txn)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -43,7 +43,7 @@ pub struct Tenant {
     pub is_settling: bool,
     /// Why it is suspended, if it is; whatever its state.
     pub suspension: Option<String>,
-    /// When it will be erased, if it is being deleted.
+    /// When it will be erased, if it is being deleted; none while its deletion is being taken back.
     pub erase_after: Option<DateTime<Utc>>,
     /// Free labels, an object of texts.
     pub labels: serde_json::Value,
@@ -266,6 +266,17 @@ pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Resu
     query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
 }
 
+/// The revisions of `limit` tenants, the lowest ones above `revision`, in their order.
+pub async fn revisions_after(connection: &mut PgConnection, revision: i64, limit: i64) -> Result<Vec<(TenantId, i64)>> {
+    let sql = sqlx::query!(
+        "SELECT id, revision FROM tenants WHERE revision > $1 ORDER BY revision LIMIT $2",
+        revision,
+        limit
+    );
+    let rows = sql.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (TenantId::from_uuid(row.id), row.revision)).collect())
+}
+
 /// A page of customers' tenants, newest first: at most `limit` of those before `before` (time and id of the
 /// last one seen).
 pub async fn page(
@@ -331,16 +342,31 @@ pub async fn settle(connection: &mut PgConnection, id: TenantId) -> Result<()> {
     Ok(())
 }
 
-/// Leaves of the tenant a tombstone without signing keys.
+/// Leaves of the tenant a tombstone: its id, its slug for display, and nothing that anybody has written about it.
 pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     sqlx::query!(
-        "UPDATE tenants SET state = 'deleted', epoch = epoch + 1, is_settling = false, erase_after = NULL
+        "UPDATE tenants
+         SET state = 'deleted', epoch = epoch + 1, is_settling = false, erase_after = NULL, name = '', labels = '{}',
+             suspended_at = NULL, suspension_reason = NULL, state_before_deletion = NULL
          WHERE id = $1 AND state <> 'deleted'",
         id.uuid()
     )
     .execute(&mut *txn)
     .await?;
     sqlx::query!("DELETE FROM signing_keys WHERE tenant_id = $1", id.uuid()).execute(txn).await?;
+    Ok(())
+}
+
+/// The tenant with this id, which nobody else changes until the transaction ends.
+pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
+    let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
+    if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
+}
+
+/// Tells every replica that something changed that belongs to the tenant but is not in its row: its secrets.
+pub async fn touch_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    // The trigger does the rest.
+    sqlx::query!("UPDATE tenants SET updated_at = now() WHERE id = $1", id.uuid()).execute(txn).await?;
     Ok(())
 }
 

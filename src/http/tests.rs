@@ -86,7 +86,8 @@ fn operations() -> operations::Context {
     });
     let keys = Arc::new(KeyRing::new([("k1".to_owned(), SecretBox::new(Box::new(random.bytes())))]).unwrap());
     let connector = Connector::new(None).unwrap();
-    let pools = PoolSettings { max_size: 1, idle: Duration::from_secs(1), application_name: "test".into() };
+    let pools =
+        PoolSettings { max_size: 1, idle: Duration::from_secs(1), secrets_kept: 1, application_name: "test".into() };
     let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
     let dependencies = identity::Dependencies {
         db: db.clone(),
@@ -100,7 +101,13 @@ fn operations() -> operations::Context {
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
     let (identity, signals) = (Identity::new(dependencies, settings), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
-    let (plaintext, archives, dump_tools) = (true, None, DumpTools::new(None, None));
+    let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));
+    let settings = operations::Settings {
+        deletion_grace: Duration::from_hours(1),
+        slug_redirect: Duration::from_hours(1),
+        slug_reservation: Duration::from_hours(1),
+        deletions_per_hour: 1,
+    };
     operations::Context {
         db,
         keys,
@@ -108,13 +115,15 @@ fn operations() -> operations::Context {
         tenancy,
         identity,
         signals,
-        memory: operations::Memory::default(),
         archives,
         dump_tools,
+        memory: operations::Memory::default(),
         clock,
         random,
         replica,
         invitation,
+        redis,
+        settings,
         plaintext,
     }
 }

@@ -21,6 +21,8 @@ pub enum Permission {
     TenantsRead,
     /// Make and change tenants.
     TenantsWrite,
+    /// Delete tenants, and take that back.
+    TenantsDelete,
     /// See servers.
     ServersRead,
     /// Register and change servers.
@@ -35,6 +37,10 @@ pub enum Permission {
     MigrationsRead,
     /// Publish migrations.
     MigrationsWrite,
+    /// See which key-encryption keys there are.
+    KeysRead,
+    /// Wrap data keys anew.
+    KeysWrite,
     /// Read the operators' audit log.
     AuditRead,
     /// Run `fsck` and `verify isolation`.
@@ -52,13 +58,14 @@ pub(super) enum Plane {
 
 use Permission as P;
 
-const ALL: [(Permission, &str, Plane); 15] = [
+const ALL: [(Permission, &str, Plane); 18] = [
     (P::ProjectsRead, "projects:read", Plane::Tenant),
     (P::ProjectsWrite, "projects:write", Plane::Tenant),
     (P::TasksRead, "tasks:read", Plane::Tenant),
     (P::TasksWrite, "tasks:write", Plane::Tenant),
     (P::TenantsRead, "tenants:read", Plane::Platform),
     (P::TenantsWrite, "tenants:write", Plane::Platform),
+    (P::TenantsDelete, "tenants:delete", Plane::Platform),
     (P::ServersRead, "servers:read", Plane::Platform),
     (P::ServersWrite, "servers:write", Plane::Platform),
     (P::OperationsRead, "operations:read", Plane::Platform),
@@ -66,6 +73,8 @@ const ALL: [(Permission, &str, Plane); 15] = [
     (P::PlansRead, "plans:read", Plane::Platform),
     (P::MigrationsRead, "migrations:read", Plane::Platform),
     (P::MigrationsWrite, "migrations:write", Plane::Platform),
+    (P::KeysRead, "keys:read", Plane::Platform),
+    (P::KeysWrite, "keys:write", Plane::Platform),
     (P::AuditRead, "audit:read", Plane::Platform),
     (P::FleetVerify, "fleet:verify", Plane::Platform),
 ];
@@ -123,9 +132,19 @@ fn on(plane: Plane) -> impl Iterator<Item = Permission> {
     ALL.iter().filter(move |(.., of)| *of == plane).map(|(permission, ..)| *permission)
 }
 
-/// What an operator who is a plain member has no part in: the fleet's shape and other operators' doings.
+/// What an operator who is a plain member has no part in: the fleet's shape, the end of tenants, and other operators'
+/// doings.
 fn is_for_admins(permission: Permission) -> bool {
-    matches!(permission, P::ServersWrite | P::MigrationsWrite | P::AuditRead | P::FleetVerify)
+    matches!(
+        permission,
+        P::TenantsDelete
+            | P::ServersWrite
+            | P::MigrationsWrite
+            | P::KeysRead
+            | P::KeysWrite
+            | P::AuditRead
+            | P::FleetVerify
+    )
 }
 
 #[cfg(test)]

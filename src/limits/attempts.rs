@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fred::types::scripts::Script;
 
-use super::{Redis, local::Local, redis::NoAnswer};
+use super::{Redis, local::Local, redis::NoAnswer, traces::prefix};
 use crate::{
     error::{Error, Result},
     types::{Clock, TenantId},
@@ -159,7 +159,7 @@ impl Subjects {
     fn new(tenant: TenantId, name: &str, address: IpAddr) -> Self {
         let key = |kind: &str, subject: &str| {
             let digest = digest(&SHA256, format!("{kind}\0{tenant}\0{subject}").as_bytes());
-            format!("fh:{tenant}:attempts:{kind}:{}", BASE64_URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
+            format!("{}attempts:{kind}:{}", prefix(tenant), BASE64_URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
         };
         Self {
             account: key("account", &name.trim().to_lowercase()),

@@ -11,6 +11,7 @@ mod attempts;
 mod breaker;
 mod local;
 mod redis;
+mod traces;
 
 pub use attempts::{Attempts, Reservation};
 pub use redis::Redis;

@@ -80,6 +80,11 @@ impl Redis {
         }
     }
 
+    /// The connection, for what waits for Redis.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Runs a script, unless the breaker is open.
     pub(super) async fn run<T: FromValue>(
         &self,

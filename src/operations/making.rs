@@ -4,6 +4,8 @@
 //! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
 //! role's. Each step looks before it acts and adopts what is already there, so each can be repeated.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -25,13 +27,14 @@ use crate::{
     },
     error::Result,
     identity,
-    types::TenantId,
+    types::{KeyId, TenantId},
 };
 
 /// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
 pub(super) async fn make_keys_in_txn(ctx: &Context, txn: &mut PgConnection, id: TenantId) -> Result<DataKey> {
     let data_key = data_keys::create_in_txn(txn, &ctx.keys, id.uuid(), ctx.random).await?;
-    identity::provision_signing_key_in_txn(txn, &data_key, id, &ctx.clock, ctx.random).await?;
+    let key = KeyId::generate(&ctx.clock, ctx.random);
+    identity::make_signing_key_in_txn(txn, &data_key, id, key, Duration::ZERO).await?;
     let password = SecretString::from(ctx.random.token());
     secrets::put(txn, &data_key, id.uuid(), Purpose::TenantDatabasePassword, &password).await?;
     Ok(data_key)

@@ -31,7 +31,7 @@ pub struct Published {
 
 /// The newest published set, with the name of its template.
 #[derive(Debug)]
-pub(super) struct Newest {
+pub struct Newest {
     pub(super) set: MigrationSet,
     pub(super) template: String,
 }
@@ -43,7 +43,7 @@ impl Newest {
 }
 
 /// The newest published set, read only when it is another than the one in memory: sets only ever grow.
-pub(super) async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
+pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
     let version = migration_files::newest_version(connection).await?;
     if let Some(held) = memory.newest().filter(|held| held.set.version() == version) {
         return Ok(held);

@@ -80,7 +80,8 @@ pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
     Ok(Snapshot { operation, steps: operation_steps::list(&mut connection, id).await? })
 }
 
-/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then.
+/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then. Whoever is told here
+/// that it has ended finds the tenant as that left it, at this replica at least.
 ///
 /// # Errors
 /// As [`look`].
@@ -92,6 +93,7 @@ pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Resu
             Ok(snapshot) => {
                 let snapshot = snapshot?;
                 if snapshot.is_settled() {
+                    ctx.tenancy.refresh(snapshot.operation.tenant_id).await;
                     return Ok(snapshot);
                 }
             }

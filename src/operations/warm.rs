@@ -21,7 +21,7 @@ use super::{
         build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
         restrict_database,
     },
-    publish::{self, Newest},
+    publish::Newest,
 };
 use crate::{
     control::{
@@ -58,27 +58,31 @@ struct Input {
     schema_version: Option<i32>,
 }
 
-/// Queues the making of a database of the newest template on the server.
-pub async fn make_in_txn(ctx: &Context, txn: &mut PgConnection, server: ServerId) -> Result<OperationId> {
+/// Queues the making of a database on the server.
+pub async fn make_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    server: ServerId,
+    newest: &Newest,
+) -> Result<OperationId> {
     let id = TenantId::generate(&ctx.clock, ctx.random);
-    let newest = publish::newest(&ctx.memory, txn).await?;
     let version = newest.set.version();
     warm_databases::insert_in_txn(txn, (id, server), &newest.template, version).await?;
     make_keys_in_txn(ctx, txn, id).await?;
     queue_in_txn(ctx, txn, (&MAKE, id), &Input { server_id: server, schema_version: Some(version) }).await
 }
 
-/// Queues the taking away of a database. `None` when somebody is faster and claims it, or is at work on it.
+/// Queues the taking away of a database, unless somebody was faster and has claimed it.
 pub async fn retire_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
-    (id, server): (TenantId, ServerId),
+    id: TenantId,
+    server: ServerId,
 ) -> Result<Option<OperationId>> {
     if !warm_databases::retire_in_txn(txn, id).await? {
         return Ok(None);
     }
-    let input = Input { server_id: server, schema_version: None };
-    queue_in_txn(ctx, txn, (&RETIRE, id), &input).await.map(Some)
+    queue_in_txn(ctx, txn, (&RETIRE, id), &Input { server_id: server, schema_version: None }).await.map(Some)
 }
 
 async fn queue_in_txn(
@@ -87,9 +91,8 @@ async fn queue_in_txn(
     (kind, tenant_id): (&Kind, TenantId),
     input: &Input,
 ) -> Result<OperationId> {
-    let id = OperationId::generate(&ctx.clock, ctx.random);
     let new = NewOperation {
-        id,
+        id: OperationId::generate(&ctx.clock, ctx.random),
         kind: kind.name,
         tenant_id,
         input: serde_json::to_value(input).map_err(Error::internal)?,
@@ -98,7 +101,7 @@ async fn queue_in_txn(
         done: 1,
     };
     operations::insert_in_txn(txn, &new).await?;
-    Ok(id)
+    Ok(new.id)
 }
 
 /// Gives a database of the newest template to a tenant that is being recorded.

@@ -110,6 +110,12 @@ impl ServerAdmin {
         self.query(TENANT_ROLES, &[&DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
     }
 
+    /// Whether the tenant has a role, whether or not it may log in.
+    pub async fn has_role(&self, name: DbName) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)";
+        Ok(self.query_one(sql, &[&name.to_string()]).await?.try_get(0)?)
+    }
+
     /// PostgreSQL's own name for the cluster, drawn when it was made.
     pub async fn system_identifier(&self) -> Result<i64> {
         Ok(self.query_one("SELECT system_identifier FROM pg_control_system()", &[]).await?.try_get(0)?)

@@ -29,6 +29,8 @@ pub enum LockKey {
     Roles,
     /// The copying of templates: one copy at a time.
     Copies,
+    /// The password of the administrative role.
+    Credentials,
 }
 
 impl LockKey {
@@ -40,6 +42,7 @@ impl LockKey {
             Self::Template(name) => format!("freehold:template:{name}"),
             Self::Roles => "freehold:roles:".to_owned(),
             Self::Copies => "freehold:copies:".to_owned(),
+            Self::Credentials => "freehold:credentials:".to_owned(),
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))

@@ -1,4 +1,4 @@
-//! Names for people to read: of tenants, users, projects.
+//! Short texts for people to read: names of tenants, users and projects, and reasons.
 
 use std::{fmt, str::FromStr};
 
@@ -23,14 +23,7 @@ impl FromStr for DisplayName {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let text = text.trim();
-        if text.is_empty() || text.chars().count() > Self::MAX_CHARS {
-            return Err(Invalid::new("invalid_length", format!("must be 1 to {} characters long", Self::MAX_CHARS)));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(Invalid::new("invalid_format", "must not hold control characters"));
-        }
-        Ok(Self(text.to_owned()))
+        line(text, Self::MAX_CHARS).map(Self)
     }
 }
 
@@ -40,4 +33,46 @@ impl fmt::Display for DisplayName {
     }
 }
 
+/// Why an operator did something: 1 to 500 characters, trimmed, without control characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// The most characters that a reason may have.
+    pub const MAX_CHARS: usize = 500;
+
+    /// The reason as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reason {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        line(text, Self::MAX_CHARS).map(Self)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One line of text, trimmed.
+fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > max_chars {
+        return Err(Invalid::new("invalid_length", format!("must be 1 to {max_chars} characters long")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new("invalid_format", "must not hold control characters"));
+    }
+    Ok(text.to_owned())
+}
+
+text_value!(Reason, r"^\S(.*\S)?$", "Unpaid since March");
 text_value!(DisplayName, r"^\S(.*\S)?$", "Acme Corporation");

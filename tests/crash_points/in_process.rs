@@ -7,9 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, engine, settled},
+    subject::{Asked, PATIENCE, Subject, assert_clean, engine, operation, settled},
     tally::{Case, Tally},
-    warm,
 };
 use crate::harness::fleet::{self, Fleet};
 
@@ -21,7 +20,6 @@ fn cases(point: &StepPoint) -> Vec<Case> {
 #[tokio::test]
 async fn every_step_and_every_undoing_survives_errors_panics_delays_and_repetition() {
     let fleet = fleet::idle().await;
-    let _keeper = warm::without_keeper(&fleet).await;
     let mut kinds = BTreeMap::<&str, Vec<StepPoint>>::new();
     for point in step_points() {
         kinds.entry(point.kind).or_default().push(point);
@@ -29,6 +27,7 @@ async fn every_step_and_every_undoing_survives_errors_panics_delays_and_repetiti
     let mut tally = Tally::of(kinds.values().flatten().flat_map(cases));
     for (kind, points) in &kinds {
         of_kind(&fleet, kind, points, &mut tally).await;
+        Subject::of(kind).clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("in one process");
@@ -78,7 +77,7 @@ async fn brake(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> String {
     if point.step != "record" {
         return format!("{}.{}.after_record", point.kind, point.step);
     }
-    let operation = fleet.operator().get(&format!("/platform/v1/operations/{}", asked.operation)).await.expect(200);
+    let operation = operation(fleet, asked).await;
     format!("{}.{}.before_effect", point.kind, operation["steps"][1]["name"].as_str().unwrap())
 }
 

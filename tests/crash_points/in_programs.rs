@@ -7,9 +7,8 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, engine, settled},
+    subject::{Asked, Subject, assert_clean, engine, operation, settled},
     tally::Tally,
-    warm,
 };
 use crate::{
     harness::{
@@ -34,7 +33,7 @@ struct Route {
 
 impl Route {
     async fn of(fleet: &Fleet, points: Vec<StepPoint>, asked: &Asked) -> Self {
-        let operation = fleet.operator().get(&format!("/platform/v1/operations/{}", asked.operation)).await.expect(200);
+        let operation = operation(fleet, asked).await;
         let steps: Vec<_> = operation["steps"].as_array().unwrap().iter().map(|step| step["name"].clone()).collect();
         let step = |point: &StepPoint| steps.iter().position(|step| *step == point.step).unwrap();
         let place = |point: &StepPoint| {
@@ -96,7 +95,6 @@ async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_on() {
     let fleet = fleet::idle().await;
-    let _keeper = warm::without_keeper(&fleet).await;
     let mut tally = Tally::of(step_points().iter().map(|point| (point.name, Mode::Abort)));
     for (kind, points) in by_kind() {
         let subject = Subject::of(kind);
@@ -111,6 +109,7 @@ async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
             die_at_each(&fleet, &route.undo, &mut tally).await;
             finish(&fleet, subject, &[asked], true).await;
         }
+        subject.clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("programs that killed themselves");
@@ -141,7 +140,6 @@ async fn finish(fleet: &Fleet, subject: &Subject, operations: &[Asked], is_undon
 #[ignore = "long: ./ops/test --soak"]
 async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_nothing_when_they_wake() {
     let fleet = fleet::idle().await;
-    let _keeper = warm::without_keeper(&fleet).await;
     let server = fleet.on_server("postgres");
     server.run("ALTER SYSTEM SET log_statement = 'ddl'").await;
     server.run("SELECT pg_reload_conf()").await;
@@ -165,6 +163,7 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
                 finish(&fleet, subject, &operations, is_undone).await;
             }
         }
+        subject.clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("programs that stopped themselves");

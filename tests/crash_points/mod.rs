@@ -10,7 +10,6 @@ mod in_process;
 mod in_programs;
 mod subject;
 mod tally;
-mod warm;
 
 use freehold::faults;
 

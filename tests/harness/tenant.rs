@@ -3,9 +3,9 @@
 use freehold::{
     config::parse_keys,
     control::{
+        data_keys, sealed,
         sealing::KeyRing,
         secrets::{self, Purpose},
-        signing_keys,
     },
     types::TenantId,
 };
@@ -68,12 +68,25 @@ impl Fleet {
         Answer::to(request.header("prefer", "wait=10").json(body)).await
     }
 
+    /// What an operator reads there, who waits up to `wait` seconds for its end. Told to come back later, they do.
+    pub(crate) async fn patiently(&self, path: &str, wait: u8) -> Value {
+        for _ in 0..30 {
+            let request = self.operator().request(reqwest::Method::GET, path);
+            let request = request.header("prefer", format!("wait={wait}"));
+            let answer = Answer::to(request).await;
+            if answer.status() != 503 {
+                return answer.expect(200);
+            }
+            // Everything at once is a lot for a small machine.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        panic!("{path} is never answered");
+    }
+
     /// The operation once it has succeeded.
     pub(crate) async fn finished(&self, operation: &str) -> Value {
         for _ in 0..6 {
-            let path = format!("/platform/v1/operations/{operation}");
-            let request = self.operator().request(reqwest::Method::GET, &path).header("prefer", "wait=10");
-            let operation = Answer::to(request).await.expect(200);
+            let operation = self.patiently(&format!("/platform/v1/operations/{operation}"), 10).await;
             match operation["state"].as_str().unwrap() {
                 "succeeded" => return operation,
                 "queued" | "running" => {}
@@ -86,8 +99,10 @@ impl Fleet {
     /// The key that signs a tenant's tokens now, and its name: for tokens that Freehold would never make.
     pub(crate) async fn signing_key(&self, tenant: &str) -> (String, EncodingKey) {
         let (mut connection, ring) = self.vault().await;
-        let key = signing_keys::active(&mut connection, &ring, tenant.parse().unwrap()).await.unwrap();
-        (key.id.to_string(), EncodingKey::from_ed_der(key.pkcs8.expose_secret()))
+        let sealed = sealed::read(&mut connection, &[tenant.parse().unwrap()]).await.unwrap().pop().unwrap();
+        let key = sealed.signing_keys.iter().rfind(|key| key.signs_from <= 0.0).unwrap();
+        let pkcs8 = sealed.open_signing_key(&ring, key).unwrap();
+        (key.id.to_string(), EncodingKey::from_ed_der(pkcs8.expose_secret()))
     }
 
     /// The password of a tenant's own database role.
@@ -95,6 +110,14 @@ impl Fleet {
         let (mut connection, ring) = self.vault().await;
         let tenant: TenantId = tenant.parse().unwrap();
         secrets::require(&mut connection, &ring, tenant.uuid(), Purpose::TenantDatabasePassword).await.unwrap()
+    }
+
+    /// Stores another password of the tenant's role, and tells nobody.
+    pub(crate) async fn replace_database_password(&self, tenant: &str, password: &SecretString) {
+        let (mut connection, ring) = self.vault().await;
+        let owner = tenant.parse::<TenantId>().unwrap().uuid();
+        let key = data_keys::get(&mut connection, &ring, owner).await.unwrap();
+        secrets::put(&mut connection, &key, owner, Purpose::TenantDatabasePassword, password).await.unwrap();
     }
 
     /// The control database with the keys to what is sealed in it.

@@ -18,6 +18,11 @@ const MAIL: &str = "mail";
 /// What stands in for an object store.
 const OBJECTS: &str = "objects";
 
+/// What is otherwise than in production unless the caller says more: a playground's tenants come and go, and the
+/// name of one that is gone is there to be used again.
+const PLAYGROUND: [(&str, &str); 2] =
+    [("FREEHOLD_DELETIONS_PER_HOUR", "1000000"), ("FREEHOLD_SLUG_RESERVATION_SECONDS", "0")];
+
 /// The domain under which tenants have their hosts: browsers and curl resolve names below it without DNS.
 pub(super) const BASE_DOMAIN: &str = "localhost";
 
@@ -44,6 +49,9 @@ impl Settings {
             made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
         let mut pairs = over(variables, decided(environment, memory)?);
+        for (name, value) in PLAYGROUND {
+            pairs.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
         let sockets = Sockets::bind(&Config::load(&pairs, None)?).await.context(
             "choose other addresses with FREEHOLD_PUBLIC_LISTEN and FREEHOLD_ADMIN_LISTEN (127.0.0.1:0 takes any port)",
         )?;

@@ -48,6 +48,7 @@ pub mod right {
         TasksWrite,
         TenantsRead,
         TenantsWrite,
+        TenantsDelete,
         ServersRead,
         ServersWrite,
         OperationsRead,
@@ -55,6 +56,8 @@ pub mod right {
         PlansRead,
         MigrationsRead,
         MigrationsWrite,
+        KeysRead,
+        KeysWrite,
         AuditRead,
         FleetVerify,
     );

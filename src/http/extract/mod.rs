@@ -4,6 +4,7 @@
 //! path (`admin.email`); the rejected value itself is never repeated, since it may be a password.
 
 mod caller;
+mod change;
 mod field;
 mod headers;
 mod json;
@@ -13,6 +14,7 @@ mod query;
 mod tenant;
 
 pub use caller::{Member, Operator, Right, SignedIn, right};
+pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub use json::Json;
 pub use list::{List, Listing, NoFilter, Page};

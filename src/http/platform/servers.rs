@@ -1,5 +1,7 @@
 //! `/platform/v1/servers`.
 
+mod rotate;
+
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use axum::{
@@ -34,7 +36,7 @@ const DEFAULT_BUDGET: i32 = 80;
 const ROUTE: &str = "POST /platform/v1/servers";
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(show)).routes(routes!(rotate::credentials))
 }
 
 /// A PostgreSQL server that holds tenant databases. Its credential is never shown.

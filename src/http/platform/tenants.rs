@@ -1,8 +1,15 @@
 //! `/platform/v1/tenants`.
 
 mod create;
+mod deletion;
+mod rotate;
+mod suspension;
+mod update;
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,14 +23,23 @@ use crate::{
     error::{Error, FieldError, Result},
     http::{
         AppState,
-        extract::{Json, List, Listing, Operator, Page, Path, right},
+        extract::{ETag, Json, List, Listing, Operator, Page, Path, right},
         problem::Problem,
     },
     types::{ServerId, Slug, TenantId},
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create::create)).routes(routes!(show))
+    OpenApiRouter::new()
+        .routes(routes!(list, create::create))
+        .routes(routes!(show, update::update))
+        .routes(routes!(suspension::suspend))
+        .routes(routes!(suspension::resume))
+        .routes(routes!(deletion::delete))
+        .routes(routes!(deletion::undelete))
+        .routes(routes!(deletion::certificate))
+        .routes(routes!(rotate::credentials))
+        .routes(routes!(rotate::signing_keys))
 }
 
 /// A tenant.
@@ -44,10 +60,36 @@ struct View {
     server: String,
     /// The newest migration applied to its database.
     schema_version: i32,
+    /// Labels.
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: serde_json::Value,
+    /// Why it is suspended; null when it is not.
+    suspension_reason: Option<String>,
+    /// When it will be erased; null unless it is being deleted.
+    erase_after: Option<DateTime<Utc>>,
     /// When it was asked for.
     created_at: DateTime<Utc>,
     /// Its public address.
     url: String,
+}
+
+/// A tenant with its version.
+struct Versioned {
+    view: View,
+    revision: i64,
+}
+
+impl Versioned {
+    async fn new(tenant: Tenant, state: &AppState) -> Result<Self> {
+        let servers = servers::list(&mut *state.operations.db.acquire().await?).await?;
+        Ok(Self { revision: tenant.revision, view: View::new(tenant, &servers, state) })
+    }
+}
+
+impl IntoResponse for Versioned {
+    fn into_response(self) -> Response {
+        (ETag(self.revision), Json(self.view)).into_response()
+    }
 }
 
 impl View {
@@ -62,6 +104,9 @@ impl View {
             plan: tenant.plan,
             server: server.map(|server| server.name.clone()).unwrap_or_default(),
             schema_version: tenant.schema_version,
+            labels: tenant.labels,
+            suspension_reason: tenant.suspension,
+            erase_after: tenant.erase_after,
             created_at: tenant.created_at,
         }
     }
@@ -117,13 +162,13 @@ fn parse(filter: ListFilter, servers: &[servers::Server]) -> Result<Filter> {
 /// One tenant, by id or by slug.
 #[utoipa::path(get, path = "/platform/v1/tenants/{id}", tag = "tenants", operation_id = "get_tenant",
     params(("id" = String, Path, description = "The tenant's id or slug")),
-    responses((status = 200, description = "The tenant", body = View)),
+    responses((status = 200, description = "The tenant", body = View, headers(("ETag" = String)))),
 )]
 async fn show(
     _: Operator<right::TenantsRead>,
     State(state): State<AppState>,
     Path(reference): Path<String>,
-) -> Result<Json<View>, Problem> {
+) -> Result<Versioned, Problem> {
     let mut connection = state.operations.db.acquire().await?;
     // A slug holds no underscore, an id always does.
     let found = if reference.contains('_') {
@@ -139,6 +184,6 @@ async fn show(
         }
     };
     let tenant = found.filter(|tenant| !tenant.is_platform).ok_or_else(|| Error::not_found("tenant"))?;
-    let servers = servers::list(&mut connection).await?;
-    Ok(Json(View::new(tenant, &servers, &state)))
+    drop(connection);
+    Ok(Versioned::new(tenant, &state).await?)
 }

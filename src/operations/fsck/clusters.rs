@@ -24,7 +24,7 @@ pub(super) struct Cluster {
     /// PostgreSQL's own name for it.
     identifier: i64,
     /// All servers that are this cluster.
-    servers: Vec<ServerId>,
+    pub(super) servers: Vec<ServerId>,
     databases: Vec<DatabaseInfo>,
     roles: Vec<RoleInfo>,
     prepared: i64,
@@ -99,8 +99,11 @@ impl Resident<'_> {
 }
 
 fn residents<'a>(cluster: &Cluster, expected: &'a Expected) -> HashMap<String, Resident<'a>> {
-    let warm = expected.warm.iter().filter(|warm| cluster.servers.contains(&warm.server_id));
-    let tenants = expected.tenants.iter().filter(|tenant| cluster.servers.contains(&tenant.server_id));
+    let is_here = |server| cluster.servers.contains(&server);
+    let warm = expected.warm.iter().filter(|warm| is_here(warm.server_id));
+    let tenants = expected.tenants.iter();
+    // A tombstone has nothing on a server any more.
+    let tenants = tenants.filter(|tenant| is_here(tenant.server_id) && tenant.state != TenantState::Deleted);
     warm.map(|warm| (warm.id.db_name().to_string(), Resident::Warm(warm)))
         .chain(tenants.map(|tenant| (tenant.id.db_name().to_string(), Resident::Tenant(tenant))))
         .collect()

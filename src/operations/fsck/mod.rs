@@ -17,7 +17,9 @@ use clusters::Expected;
 use super::Context;
 use crate::{
     control::{
-        operations, secrets, servers, slugs,
+        operations, secrets,
+        servers::{self, Server},
+        slugs,
         tenants::{self, Tenant},
         warm_databases,
     },
@@ -89,15 +91,16 @@ pub async fn check(ctx: &Context) -> Result<Report> {
         let servers = servers::list(&mut connection).await?;
         // In this order: one that is claimed in between is in both lists, not in neither.
         let warm = warm_databases::list(&mut connection).await?;
-        (began, servers, Expected { warm, tenants: tenants::changed_since(&mut connection, -1).await? })
+        let tenants = tenants::changed_since(&mut connection, -1).await?;
+        (began, servers, Expected { tenants, warm })
     };
-    let tenants = &expected.tenants;
     let (clusters, mut findings) = clusters::inspect_all(ctx, &servers).await;
     findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &expected)));
     findings.extend(clusters::double_homes(&clusters));
-    let reachable: Vec<_> = clusters.iter().map(|cluster| &cluster.server).collect();
-    findings.extend(drift::findings(ctx, &reachable, tenants).await?);
-    findings.extend(memory_mismatches(ctx, tenants).await?);
+    let is_reachable = |server: &&Server| clusters.iter().any(|cluster| cluster.servers.contains(&server.id));
+    let reachable: Vec<_> = servers.iter().filter(is_reachable).collect();
+    findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
+    findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
     let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
@@ -119,12 +122,12 @@ async fn control_findings(ctx: &Context) -> Result<Vec<Finding>> {
     let leak = |slug: String| {
         finding("leaked_reservation", "", slug, "the slug is held for a tenant that does not have it, or not any more")
     };
-    let idle = |id: TenantId| {
-        let detail = "a warm database in the making, or being taken away, that no operation works on";
+    let stray = |id: TenantId| {
+        let detail = "a warm database is being made or taken away, and no operation does it";
         finding("leaked_reservation", "", id.db_name().to_string(), detail)
     };
-    let findings = secrets.into_iter().map(orphan).chain(slugs.into_iter().map(leak));
-    Ok(findings.chain(warm.into_iter().map(idle)).collect())
+    let reservations = slugs.into_iter().map(leak).chain(warm.into_iter().map(stray));
+    Ok(secrets.into_iter().map(orphan).chain(reservations).collect())
 }
 
 fn report(findings: Vec<Finding>, busy: bool) -> Report {

@@ -67,8 +67,8 @@ async fn look(ctx: &Context, bounds: Bounds) -> Result<()> {
             last_made: last_made.iter().filter(|made| made.server_id == demand.server_id).collect(),
         };
         match stock.plan(&newest.template, bounds) {
-            Plan::Make => drop(make_in_txn(ctx, &mut txn, demand.server_id).await?),
-            Plan::Retire(id) => drop(retire_in_txn(ctx, &mut txn, (id, demand.server_id)).await?),
+            Plan::Make => make_in_txn(ctx, &mut txn, demand.server_id, &newest).await.map(drop)?,
+            Plan::Retire(id) => retire_in_txn(ctx, &mut txn, id, demand.server_id).await.map(drop)?,
             Plan::Rest => {}
         }
     }

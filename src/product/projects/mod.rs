@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    change::Change,
     choice::choice,
     text::{Description, Search},
 };
-use crate::types::{DisplayName, ProjectId, UserId};
+use crate::{
+    http::extract::Change,
+    types::{DisplayName, ProjectId, UserId},
+};
 
 choice! {
     /// Whether a project takes new tasks.

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    change::Change,
     choice::choice,
     date::Date,
     text::{Description, Search},
 };
-use crate::types::{DisplayName, ProjectId, TaskId, UserId};
+use crate::{
+    http::extract::Change,
+    types::{DisplayName, ProjectId, TaskId, UserId},
+};
 
 choice! {
     /// How far a task is.

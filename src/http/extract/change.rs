@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 /// What a PATCH does to one field. The request's type says `#[serde(default)]` for it; a field that can be
 /// emptied is a `Change<Option<T>>`, so that null is refused for all others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Change<T> {
+pub enum Change<T> {
     /// The field was not sent.
     #[default]
     Keep,
@@ -15,9 +15,17 @@ pub(super) enum Change<T> {
 
 impl<T> Change<T> {
     /// Changes `field`, or leaves it.
-    pub(super) fn apply(self, field: &mut T) {
+    pub fn apply(self, field: &mut T) {
         if let Self::Set(value) = self {
             *field = value;
+        }
+    }
+
+    /// The value, if the field was sent.
+    pub fn sent(self) -> Option<T> {
+        match self {
+            Self::Keep => None,
+            Self::Set(value) => Some(value),
         }
     }
 }

@@ -1,0 +1,135 @@
+//! The janitor: what is due is done, and what nobody needs any more is forgotten.
+//!
+//! Every replica has one; an advisory lock in the control database lets one at a time sweep, and whatever a janitor
+//! that dies has not done the next one does. It begins the erasure of tenants whose grace time has passed, finishes
+//! deletions that are taken back after all, and forgets expired slugs, old idempotency keys with the secrets of
+//! their answers, and the operations that made databases ahead. It never touches a server itself: what has to be
+//! done there is an operation.
+
+use std::time::Duration;
+
+use sqlx::{Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, erase};
+use crate::{
+    control::{
+        audit::{self, Origin},
+        idempotency, janitor, operations, slugs, tenant_states,
+    },
+    error::Result,
+    faults::crash_point,
+    types::{AuditEventId, TenantId},
+};
+
+/// Between two looks for what is due.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Every how many looks old rows are forgotten too: once an hour.
+const FORGETTING: u32 = 720;
+/// How much one sweep deals with at most; the next one goes on.
+const BATCH: u32 = 1_000;
+
+/// Sweeps until `stop`.
+pub async fn run(ctx: Context, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweeps = 0_u32;
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        note("erasures", begin_erasures(&ctx).await);
+        note("undeletions", finish_undeletions(&ctx).await);
+        note("slugs", forget_slugs(&ctx).await);
+        if sweeps.is_multiple_of(FORGETTING) {
+            note("idempotency_keys", forget_idempotency_keys(&ctx).await);
+            note("operations", forget_operations(&ctx).await);
+        }
+        sweeps = sweeps.wrapping_add(1);
+    }
+}
+
+/// Counts what a chore has done. One that failed is tried again with the next sweep, and keeps no other back.
+fn note(chore: &'static str, done: Result<u64>) {
+    match done {
+        Ok(0) => {}
+        Ok(count) => {
+            metrics::counter!("freehold_janitor_chores_total", "chore" => chore).increment(count);
+            tracing::info!(janitor.chore = chore, count, "the janitor has swept");
+        }
+        Err(error) => {
+            tracing::warn!(error = error.chain(), janitor.chore = chore, "the janitor could not do what is due");
+        }
+    }
+}
+
+/// A transaction during which no other janitor sweeps; none while one does.
+async fn begin(ctx: &Context) -> Result<Option<Transaction<'static, Postgres>>> {
+    let mut txn = ctx.db.begin().await?;
+    let is_alone = janitor::lock_in_txn(&mut txn).await?;
+    Ok(is_alone.then_some(txn))
+}
+
+async fn begin_erasures(ctx: &Context) -> Result<u64> {
+    for done in 0..u64::from(BATCH) {
+        let Some(mut txn) = begin(ctx).await? else { return Ok(done) };
+        let Some(id) = tenant_states::lock_due_in_txn(&mut txn).await? else { return Ok(done) };
+        let origin = origin(ctx);
+        let operation = erase::queue_in_txn(ctx, &mut txn, id, &origin).await?;
+        let details = serde_json::json!({ "operation_id": operation });
+        record(ctx, &mut txn, ("tenant.erase", id), &details).await?;
+        crash_point!("janitor.erase.before_commit", id);
+        txn.commit().await?;
+        crash_point!("janitor.erase.after_commit", id);
+    }
+    Ok(BATCH.into())
+}
+
+async fn finish_undeletions(ctx: &Context) -> Result<u64> {
+    for done in 0..u64::from(BATCH) {
+        let Some(mut txn) = begin(ctx).await? else { return Ok(done) };
+        let Some(id) = tenant_states::lock_regretted_in_txn(&mut txn).await? else { return Ok(done) };
+        tenant_states::undelete_in_txn(&mut txn, id).await?;
+        crash_point!("janitor.undelete.before_commit", id);
+        txn.commit().await?;
+        crash_point!("janitor.undelete.after_commit", id);
+    }
+    Ok(BATCH.into())
+}
+
+async fn forget_slugs(ctx: &Context) -> Result<u64> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
+    let tenants = slugs::purge_in_txn(&mut txn, BATCH.into()).await?;
+    txn.commit().await?;
+    Ok(tenants)
+}
+
+async fn forget_idempotency_keys(ctx: &Context) -> Result<u64> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
+    let keys = idempotency::purge(&mut txn).await?;
+    txn.commit().await?;
+    Ok(keys)
+}
+
+async fn forget_operations(ctx: &Context) -> Result<u64> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
+    let forgotten = operations::purge_warm(&mut txn, BATCH.into()).await?;
+    txn.commit().await?;
+    Ok(forgotten)
+}
+
+fn origin(ctx: &Context) -> Origin {
+    Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() }
+}
+
+async fn record(
+    ctx: &Context,
+    txn: &mut Transaction<'static, Postgres>,
+    (action, target): (&str, TenantId),
+    details: &serde_json::Value,
+) -> Result<()> {
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    audit::record_in_txn(txn, event, &origin(ctx), (action, &target.to_string()), details).await
+}
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    metrics::describe_counter!("freehold_janitor_chores_total", "what the janitor has begun, finished or forgotten");
+}

@@ -1,0 +1,44 @@
+//! What there is of a tenant: what a deletion would destroy, and what an erasure has destroyed. Read-only.
+
+use super::Context;
+use crate::{
+    error::{Error, Result, Severity},
+    servers::ServerAdmin,
+    types::TenantId,
+};
+
+/// What a tenant has on its server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stock {
+    /// The size of its database, if it has one.
+    pub(super) bytes: Option<i64>,
+    /// Whether it has a role.
+    pub(super) has_role: bool,
+    /// The people in its database; none where that could not be read.
+    pub(super) users: Option<i64>,
+}
+
+/// Looks at the tenant's server.
+///
+/// # Errors
+/// The server is away. A database that is there and cannot be read is none: a broken tenant can be erased too.
+pub(super) async fn take(ctx: &Context, admin: &ServerAdmin, tenant: TenantId) -> Result<Stock> {
+    let name = tenant.db_name();
+    let bytes = match admin.database_size(name).await {
+        Err(Error::NotFound { .. }) => None,
+        measured => Some(measured?),
+    };
+    let has_role = admin.has_role(name).await?;
+    let users = if bytes.is_some() && has_role { count_users(ctx, tenant).await? } else { None };
+    Ok(Stock { bytes, has_role, users })
+}
+
+async fn count_users(ctx: &Context, tenant: TenantId) -> Result<Option<i64>> {
+    match ctx.identity.count_users(tenant).await {
+        Err(error) if error.severity() == Severity::Defect => {
+            tracing::warn!(error = error.chain(), tenant.id = %tenant, "the tenant's users cannot be counted");
+            Ok(None)
+        }
+        counted => counted.map(Some),
+    }
+}
