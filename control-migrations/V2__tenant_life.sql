@@ -54,14 +54,14 @@ ALTER TABLE servers
     -- How many databases are kept ready; null follows demand.
     ADD COLUMN warm_target integer CHECK (warm_target BETWEEN 0 AND 1000);
 
--- Templates that a server has, with the fingerprint of the schema that a tenant of that version must have.
+-- What the schema of a template really is once all its migrations have run: what drift is found by. The name says
+-- which migrations; definitions are spelt the same by all servers of one major version.
 CREATE TABLE templates (
-    server_id          uuid NOT NULL REFERENCES servers (id) ON DELETE CASCADE,
     name               text NOT NULL,
-    schema_version     integer NOT NULL,
+    server_major       integer NOT NULL,
     schema_fingerprint text NOT NULL,
     built_at           timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (server_id, name)
+    PRIMARY KEY (name, server_major)
 );
 
 -- Which replicas there are, and how far each has followed the tenants' changes. A row that is not renewed is gone.

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    archives::Store,
     config::{Config, Cors, Environment},
     control::{self, ControlDb, listener::Signals, sealing::KeyRing},
     error::{Error, Result},
@@ -23,7 +24,7 @@ use crate::{
     migrations::{self, MigrationSet},
     operations::{self, Context, engine, janitor, publish},
     product,
-    servers::{AdminUrl, Connection, Connector},
+    servers::{AdminUrl, Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{self, PoolSettings, Tenancy, resolve::Rules},
     types::{Clock, Random, Slug},
@@ -77,15 +78,9 @@ impl App {
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&control_settings(&config)?);
         let keys = Arc::new(key_ring(&config)?);
-        let pools = PoolSettings {
-            max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
-            idle: config.tenancy.idle,
-            application_name: format!("freehold:{}", config.replica),
-        };
-        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
+        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pool_settings(&config));
         let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
-        let public_url = config.http.public_url.clone();
-        let public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync> = Arc::new(move |slug| public_url.of(slug));
+        let public_url = public_url(&config);
         let identity = Identity::new(
             identity::Dependencies {
                 db: db.clone(),
@@ -109,6 +104,8 @@ impl App {
             tenancy: tenancy.clone(),
             identity: identity.clone(),
             signals: signals.clone(),
+            archives: config.archives.store.as_ref().map(Store::open).transpose()?,
+            dump_tools: DumpTools::new(config.archives.postgres_bin.clone(), config.control.ca_file.clone()),
             clock: clock.clone(),
             random: Random,
             replica: config.replica.clone(),
@@ -251,6 +248,12 @@ impl App {
     }
 }
 
+/// How a tenant's public address is made.
+fn public_url(config: &Config) -> Arc<dyn Fn(&Slug) -> String + Send + Sync> {
+    let public_url = config.http.public_url.clone();
+    Arc::new(move |slug| public_url.of(slug))
+}
+
 async fn ping_control(db: ControlDb) -> Result<()> {
     db.ping().await
 }
@@ -292,6 +295,14 @@ fn control_settings(config: &Config) -> Result<control::Settings> {
         max_connections: config.control.max_connections,
         application_name: format!("freehold:{}", config.replica),
     })
+}
+
+fn pool_settings(config: &Config) -> PoolSettings {
+    PoolSettings {
+        max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
+        idle: config.tenancy.idle,
+        application_name: format!("freehold:{}", config.replica),
+    }
 }
 
 fn key_ring(config: &Config) -> Result<KeyRing> {

@@ -188,6 +188,12 @@ impl Error {
         Self::Internal(anyhow::Error::msg(message.into()))
     }
 
+    /// The error that a reader of ours ended with (it crosses `io::Error` as its inner error), or what the system said.
+    #[must_use]
+    pub fn from_reader(error: std::io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(Self::internal)
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -6,18 +6,20 @@
 //!
 //! ```text
 //! main       -> cli
-//! cli        -> app, config, operations, migrations, telemetry, faults
-//! app        -> config, product, http, operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! cli        -> app, config, operations, servers, migrations, telemetry, faults
+//! app        -> config, product, http, operations, identity, tenancy, limits
+//! app        -> archives, servers, migrations, control, telemetry
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> identity, tenancy, limits, servers, migrations, control, faults
+//! operations -> archives, identity, tenancy, limits, servers, migrations, control, faults
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control
-//! config     -> servers
-//! limits, servers, migrations, control, telemetry, faults -> (types and error only)
+//! config     -> archives, servers
+//! archives, limits, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
 
 pub mod app;
+pub mod archives;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -15,8 +15,8 @@ mod slug;
 pub use clock::Clock;
 pub use email::Email;
 pub use ids::{
-    ApiKeyId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId, TaskId, TenantId,
-    UserId,
+    ApiKeyId, ArchiveId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId,
+    TaskId, TenantId, UserId,
 };
 pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};

@@ -1,7 +1,12 @@
 //! The integration tests: one binary, so that they link once and share their clusters.
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
 mod control;
+#[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod crash_points;
 #[cfg(test)]
 mod dev_launcher;
 #[cfg(test)]
@@ -21,6 +26,8 @@ mod matrix;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod postgres_version;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod process_cli;
@@ -37,9 +44,13 @@ mod process_replicas;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod server_admin;
+#[cfg(test)]
 mod servers;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod tenant_churn;
 #[cfg(test)]
 mod tenant_deletion;
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Replicas that are killed, frozen or restarted in the middle of provisioning: nothing lost, nothing twice.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
+use freehold::types::Random;
 use rustix::process::Signal;
+use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::process::{Dev, Ledger, assert_clean, claimed, eventually};
+use crate::process::{Dev, Ledger, Replica, assert_clean, claimed, eventually};
 
 /// The promise for what a crash interrupts: a lease (10 s) and the work itself.
 const RECOVERED: Duration = Duration::from_mins(1);
@@ -91,4 +93,40 @@ async fn a_replica_frozen_past_its_leases_wakes_up_and_writes_nothing_twice() {
     }
     let (homes, tenants) = homes_and_tenants(&dev).await;
     assert_eq!(homes, tenants, "databases and tenants");
+}
+
+/// Rounds of the long test, and how many of them one set of servers bears: 100 databases each are 750 MB.
+const ROUNDS: usize = 20;
+const ROUNDS_A_DEV: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: ./ops/test --soak"]
+async fn one_of_two_replicas_is_killed_at_a_random_moment_of_a_hundred_creations_twenty_times() {
+    for first in (0..ROUNDS).step_by(ROUNDS_A_DEV) {
+        let dev = Dev::start().await;
+        let control = dev.control().await;
+        for round in first..first + ROUNDS_A_DEV {
+            let [chance, who] = Random.bytes::<2>();
+            let moment = Duration::from_millis(u64::from(chance) * 20);
+            let mut replicas = [dev.replica("east").await, dev.replica("west").await];
+            let operators = replicas.each_ref().map(Replica::operator);
+            let ledger = Ledger::new("random");
+            let victim = usize::from(who % 2);
+            tokio::join!(ledger.ask(&operators[0], 0..50), ledger.ask(&operators[1], 50..100), async {
+                sleep(moment).await;
+                replicas[victim].program.kill();
+            });
+            replicas[victim] = dev.replica(["east", "west"][victim]).await;
+            ledger.settle(&replicas[victim].operator(), &control, RECOVERED * 2).await;
+            assert_clean(&dev.operator()).await;
+            tell(&format!("round {}: killed {victim} after {} ms; 100 active", round + 1, moment.as_millis()));
+        }
+        let (homes, tenants) = homes_and_tenants(&dev).await;
+        assert_eq!(homes, tenants, "databases and tenants");
+    }
+}
+
+/// Not captured: whoever runs the long tests sees how far they are, and what chance has chosen.
+fn tell(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }

@@ -58,6 +58,8 @@ fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("session_idle_hours", json!(config.identity.session_idle.as_secs() / 3_600)),
         ("invitation_hours", json!(config.identity.invitation.as_secs() / 3_600)),
         ("operation_concurrency", json!(config.operations.concurrency)),
+        ("archive_store", json!(config.archives.store.as_ref().map(ToString::to_string))),
+        ("postgres_bin", json!(config.archives.postgres_bin)),
         ("log", json!(config.telemetry.log)),
         ("metrics_token", json!(given(config.telemetry.metrics_token.is_some()))),
         ("sentry_dsn", json!(given(config.telemetry.sentry_dsn.is_some()))),

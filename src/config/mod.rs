@@ -5,6 +5,7 @@
 //! The environment wins over the file. It is read once, at start; nothing else in Freehold reads the
 //! environment. An unknown name is an error: a misspelt limit must not be silently ignored.
 
+mod archives;
 mod control;
 mod http;
 mod identity;
@@ -16,6 +17,7 @@ mod tenancy;
 
 use std::{collections::BTreeMap, path::Path};
 
+pub use archives::ArchivesConfig;
 pub use control::ControlConfig;
 pub use http::{Cors, HttpConfig, PublicUrl};
 pub use identity::IdentityConfig;
@@ -56,6 +58,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Durable operations.
     pub operations: OperationsConfig,
+    /// Dumps of tenants' databases.
+    pub archives: ArchivesConfig,
     /// Redis, when there is one: `redis://` or `rediss://`, with its password.
     pub redis_url: Option<secrecy::SecretString>,
     /// Logs, metrics, Sentry.
@@ -82,6 +86,7 @@ impl Config {
             tenancy: TenancyConfig::read(reader),
             identity: IdentityConfig::read(reader),
             operations: OperationsConfig::read(reader),
+            archives: ArchivesConfig::read(reader, kind),
             redis_url: redis(reader),
             telemetry: TelemetryConfig::read(reader, kind),
         }

@@ -22,6 +22,7 @@ pub mod secrets;
 pub mod servers;
 pub mod signing_keys;
 pub mod slugs;
+pub mod templates;
 pub mod tenant_states;
 pub mod tenants;
 

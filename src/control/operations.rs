@@ -271,20 +271,27 @@ pub async fn page(
 /// What is under way, and what is stuck.
 #[derive(Debug)]
 pub struct Unfinished {
-    /// How many operations are queued or running.
-    pub live: i64,
+    /// Whether an operation is due or running, or was since a given moment.
+    pub is_busy: bool,
     /// Blocked, without a lease for a minute, or not claimed although they have been due for ten.
     pub stuck: Vec<OperationId>,
     /// Blocked while they were being undone.
     pub undo_failed: Vec<OperationId>,
 }
 
-/// What is under way, and what is stuck.
-pub async fn unfinished(connection: &mut PgConnection) -> Result<Unfinished> {
-    let live =
-        sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM operations WHERE state IN ('queued', 'running')"#)
-            .fetch_one(&mut *connection)
-            .await?;
+/// The control database's clock.
+pub async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>> {
+    Ok(sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(connection).await?)
+}
+
+/// What is under way or was `since`, and what is stuck.
+pub async fn unfinished(connection: &mut PgConnection, since: DateTime<Utc>) -> Result<Unfinished> {
+    let is_busy = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM operations WHERE state IN ('queued', 'running') OR finished_at >= $1) AS "busy!""#,
+        since
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let rows = sqlx::query!(
         r#"SELECT id, (state = 'blocked' AND direction = 'undo') AS "undo_failed!" FROM operations
          WHERE state = 'blocked' OR (state = 'running' AND lease_expires_at < now() - interval '1 minute')
@@ -297,5 +304,5 @@ pub async fn unfinished(connection: &mut PgConnection) -> Result<Unfinished> {
         let chosen = rows.iter().filter(move |row| row.undo_failed == undo_failed);
         chosen.map(|row| OperationId::from_uuid(row.id)).collect()
     };
-    Ok(Unfinished { live, stuck: ids(false), undo_failed: ids(true) })
+    Ok(Unfinished { is_busy, stuck: ids(false), undo_failed: ids(true) })
 }

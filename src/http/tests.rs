@@ -42,7 +42,7 @@ use crate::{
     identity::{self, Identity},
     limits::Attempts,
     operations,
-    servers::Connector,
+    servers::{Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{PoolSettings, Tenancy, resolve::Rules},
     types::{Clock, DisplayName, ProjectId, Random, Slug},
@@ -100,13 +100,13 @@ fn operations() -> operations::Context {
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
     let (identity, signals) = (Identity::new(dependencies, settings), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
-    let (redis, plaintext) = (None, true);
     let settings = operations::Settings {
         deletion_grace: Duration::from_hours(1),
         slug_redirect: Duration::from_hours(1),
         slug_reservation: Duration::from_hours(1),
         deletions_per_hour: 1,
     };
+    let (plaintext, redis, archives, dump_tools) = (true, None, None, DumpTools::new(None, None));
     operations::Context {
         db,
         keys,
@@ -114,6 +114,8 @@ fn operations() -> operations::Context {
         tenancy,
         identity,
         signals,
+        archives,
+        dump_tools,
         clock,
         random,
         replica,

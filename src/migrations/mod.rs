@@ -10,9 +10,11 @@ mod apply;
 mod embedded;
 mod file;
 mod history;
+mod schema;
 mod set;
 
 pub use apply::{Report, apply};
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::HISTORY_TABLE;
+pub use schema::Schema;
 pub use set::{MAX_FILES, MigrationSet};

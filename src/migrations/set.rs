@@ -1,12 +1,11 @@
 //! An ordered set of migrations: all files up to a version. Sets only ever grow.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use anyhow::Context;
-use aws_lc_rs::digest;
 use refinery_core::Migration;
 
-use super::{MAX_SQL_BYTES, MigrationFile};
+use super::{MAX_SQL_BYTES, MigrationFile, schema::fingerprint};
 use crate::error::{Error, FieldError, Result};
 
 /// The most files that a set may have.
@@ -77,16 +76,14 @@ impl MigrationSet {
     /// SHA-256 over all names and texts, in hexadecimal: equal sets have equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in self.files.iter().flat_map(|file| [file.file_name(), file.sql.clone()]) {
-            // The length first, so that no text can pass for the end of another.
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        context.finish().as_ref().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        let parts: Vec<_> = self.files.iter().map(|file| (file.file_name(), file.sql.as_str())).collect();
+        fingerprint(parts.iter().flat_map(|(name, sql)| [name.as_bytes(), sql.as_bytes()]))
+    }
+
+    /// All files up to `version`: the set that a database of that version was made from.
+    #[must_use]
+    pub fn up_to(&self, version: i32) -> Self {
+        Self { files: self.files.iter().filter(|file| file.version <= version).cloned().collect() }
     }
 
     /// The name of the template database that holds this set: another text, another template.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     context::Access,
-    kind::{Kind, Step as Definition, StepFn, Undo},
+    kind::{Effect, Kind, Step as Definition, StepFn, Undo},
 };
 use crate::{
     control::{
@@ -221,9 +221,10 @@ impl Attempt<'_> {
 
 /// What a step does in this direction, if it does anything.
 fn side(definition: &Definition, direction: Direction) -> Option<(StepFn, StepPoints)> {
-    match (direction, &definition.undo) {
-        (Direction::Forward, _) => Some((definition.run, definition.points)),
-        (Direction::Undo, Undo::With(undo, points)) => Some((*undo, *points)),
-        (Direction::Undo, Undo::Nothing | Undo::Never) => None,
+    match (direction, &definition.run, &definition.undo) {
+        (Direction::Forward, Effect::By(act, points), _) | (Direction::Undo, _, Undo::By(act, points)) => {
+            Some((*act, *points))
+        }
+        (Direction::Forward, Effect::Recorded, _) | (Direction::Undo, _, Undo::Nothing | Undo::Never) => None,
     }
 }

@@ -9,6 +9,9 @@
 //! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies
 //! of archives, is unreadable from then on, whoever has it.
 
+use std::pin::pin;
+
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -20,8 +23,9 @@ use super::{
     stock,
 };
 use crate::{
+    archives::ArchiveName,
     control::{
-        archives,
+        archives::{self, Archive},
         audit::{self, Origin},
         data_keys, deletion_certificates, idempotency,
         operations::{self, NewOperation},
@@ -69,11 +73,6 @@ pub(super) async fn queue_in_txn(
     };
     operations::insert_in_txn(txn, &new).await?;
     Ok(id)
-}
-
-/// Done by the transaction that queues the operation.
-async fn record(_: &Run) -> Result<()> {
-    Ok(())
 }
 
 async fn call_off(run: &Run) -> Result<()> {
@@ -137,10 +136,22 @@ async fn drop_role(run: &Run) -> Result<()> {
     run.admin.drop_tenant_role(run.database()).await
 }
 
+/// Deletes objects first and rows after that, so that none is forgotten; then whatever else of the tenant lies in
+/// the store: a killed attempt at archiving it may have left an object that has no row.
 async fn purge_archives(run: &Run) -> Result<()> {
-    let mut connection = run.ctx.db.acquire().await?;
-    for archive in archives::list(&mut connection, run.tenant_id()).await? {
-        archives::delete(&mut connection, archive.id).await?;
+    let tenant = run.tenant_id();
+    let known = archives::list(&mut *run.ctx.db.acquire().await?, tenant).await?;
+    if known.is_empty() && run.ctx.archives.is_none() {
+        return Ok(());
+    }
+    let store = run.ctx.archives()?;
+    for Archive { id, .. } in known {
+        store.delete(ArchiveName { tenant, archive: id }).await?;
+        archives::delete(&mut *run.ctx.db.acquire().await?, id).await?;
+    }
+    let mut left = pin!(store.list(Some(tenant)));
+    while let Some(stored) = left.try_next().await? {
+        store.delete(stored.name).await?;
     }
     Ok(())
 }

@@ -43,12 +43,19 @@ pub(super) type StepFn = for<'a> fn(&'a Run) -> BoxFuture<'a, Result<()>>;
 pub(super) struct Step {
     /// Its name, within the kind.
     pub(super) name: &'static str,
-    /// Does it.
-    pub(super) run: StepFn,
-    /// Undoes it.
+    /// How it is done.
+    pub(super) run: Effect,
+    /// How it is undone.
     pub(super) undo: Undo,
-    /// Where tests make it fail.
-    pub(super) points: StepPoints,
+}
+
+/// How a step is done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// By the transaction that queues the operation.
+    Recorded,
+    /// By this; tests make it fail at these points.
+    By(StepFn, StepPoints),
 }
 
 /// How a step is undone.
@@ -56,8 +63,8 @@ pub(super) struct Step {
 pub(super) enum Undo {
     /// It leaves nothing behind that the undoing of an earlier step does not take away.
     Nothing,
-    /// By this, with crash points of its own.
-    With(StepFn, StepPoints),
+    /// By this; tests make it fail at these points.
+    By(StepFn, StepPoints),
     /// Not at all: from its beginning on the operation can only go forward.
     Never,
 }
@@ -84,21 +91,29 @@ impl Kind {
     }
 }
 
-/// Declares a kind. A step is the name of the function that does it, and how it is undone: by another function, or
-/// `nothing`, or `never`.
+/// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
+/// is the name of the function that does it. How a step is undone comes after it: by another function, or `nothing`,
+/// or `never`.
 macro_rules! kind {
-    ($kind:literal, $on_defect:ident, { $($step:ident => $undo:ident),+ $(,)? }) => {
+    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident => $undo:ident),+ $(,)? }) => {
         $crate::operations::kind::Kind {
             name: $kind,
             on_defect: $crate::operations::kind::OnDefect::$on_defect,
-            steps: &[$(
+            steps: &[
                 $crate::operations::kind::Step {
+                    name: "record",
+                    run: $crate::operations::kind::Effect::Recorded,
+                    undo: $crate::operations::kind::undo!($kind, record, $unrecord),
+                },
+                $($crate::operations::kind::Step {
                     name: stringify!($step),
-                    run: |run| Box::pin($step(run)),
+                    run: $crate::operations::kind::Effect::By(
+                        |run| Box::pin($step(run)),
+                        $crate::faults::step_points!($kind, ".", stringify!($step)),
+                    ),
                     undo: $crate::operations::kind::undo!($kind, $step, $undo),
-                    points: $crate::faults::step_points!($kind, ".", stringify!($step)),
-                }
-            ),+],
+                }),+
+            ],
         }
     };
 }
@@ -111,7 +126,7 @@ macro_rules! undo {
         $crate::operations::kind::Undo::Never
     };
     ($kind:literal, $step:ident, $undo:ident) => {
-        $crate::operations::kind::Undo::With(
+        $crate::operations::kind::Undo::By(
             |run| Box::pin($undo(run)),
             $crate::faults::step_points!($kind, ".", stringify!($step), ".undo"),
         )
@@ -129,14 +144,14 @@ mod tests {
         for kind in KINDS {
             let turning = kind.steps.iter().position(|step| matches!(step.undo, Undo::Never));
             let after = turning.map_or(&[][..], |at| &kind.steps[at..]);
-            assert!(after.iter().all(|step| !matches!(step.undo, Undo::With(..))), "{}", kind.name);
+            assert!(after.iter().all(|step| !matches!(step.undo, Undo::By(..))), "{}", kind.name);
         }
     }
 
     #[test]
     fn names_are_told_apart() {
-        let mut names: Vec<_> =
-            KINDS.iter().flat_map(|kind| kind.steps.iter().map(|step| step.points.before_effect)).collect();
+        let steps = KINDS.iter().flat_map(|kind| kind.steps.iter().map(|step| format!("{}.{}", kind.name, step.name)));
+        let mut names: Vec<_> = steps.collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

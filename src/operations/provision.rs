@@ -264,11 +264,6 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     Ok(Started { tenant, operation, invitation })
 }
 
-/// Done by the transaction of [`start`].
-async fn record(_: &Run) -> Result<()> {
-    Ok(())
-}
-
 /// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
 async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.ctx.db.begin().await?;
@@ -285,7 +280,7 @@ async fn build_template(run: &Run) -> Result<()> {
 async fn template_name(run: &Run) -> Result<String> {
     let set = publish::current(&run.ctx.db).await?;
     let access = &run.access;
-    template::ensure(&run.admin, &run.ctx.connector, &access.address, &access.credentials, &set).await
+    template::ensure(&run.ctx, &run.admin, &access.address, &access.credentials, &set).await
 }
 
 async fn create_role(run: &Run) -> Result<()> {

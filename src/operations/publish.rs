@@ -94,7 +94,7 @@ async fn rehearse(ctx: &Context, set: &MigrationSet) -> Result<()> {
     let platform = platform.ok_or_else(|| Error::defect("there is no platform server"))?;
     let access = ctx.access(platform).await?;
     let admin = ctx.administer(&access, "rehearsal").await?;
-    let built = template::ensure(&admin, &ctx.connector, &access.address, &access.credentials, set).await;
+    let built = template::ensure(ctx, &admin, &access.address, &access.credentials, set).await;
     admin.drop_template(&set.template_name()).await?;
     match built {
         Ok(_) => Ok(()),

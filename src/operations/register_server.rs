@@ -98,7 +98,7 @@ async fn prepare(ctx: &Context, url: &AdminUrl) -> Result<Prepared> {
     let admin = ServerAdmin::first_contact(&ctx.connector, url, &ctx.session_name("register")).await?;
     let open_databases = admin.ensure_roles().await?;
     let set = publish::current(&ctx.db).await?;
-    template::ensure(&admin, &ctx.connector, &url.address, &url.credentials, &set).await?;
+    template::ensure(ctx, &admin, &url.address, &url.credentials, &set).await?;
     let system_identifier = admin.system_identifier().await?;
     Ok(Prepared { version: admin.version(), system_identifier, open_databases })
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::Context;
 use crate::{
+    control::templates,
     error::{Error, Result},
-    migrations::{self, HISTORY_TABLE, MigrationSet},
-    servers::{
-        Connection, Connector, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE, quote_ident,
-    },
+    migrations::{self, HISTORY_TABLE, MigrationSet, Schema},
+    servers::{Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE, quote_ident},
 };
 
 /// How long to wait for another builder, which takes a second or two.
@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// `template_locked` while another session builds it for longer than 30 s; else what the server says.
 pub(super) async fn ensure(
+    ctx: &Context,
     admin: &ServerAdmin,
-    connector: &Connector,
     address: &ServerAddress,
     credentials: &Credentials,
     set: &MigrationSet,
@@ -43,7 +43,7 @@ pub(super) async fn ensure(
     if !admin.lock(&key, LOCK_WAIT).await? {
         return Err(Error::unavailable("template_locked", "the template database is being built", None));
     }
-    let builder = Builder { admin, connector, address, credentials, set, name: &name };
+    let builder = Builder { ctx, admin, address, credentials, set, name: &name };
     let built = builder.build_unless_finished().await;
     if built.is_err() {
         builder.clear_away().await;
@@ -61,8 +61,8 @@ async fn is_finished(admin: &ServerAdmin, name: &str) -> Result<bool> {
 
 /// Builds under the template's lock.
 struct Builder<'a> {
+    ctx: &'a Context,
     admin: &'a ServerAdmin,
-    connector: &'a Connector,
     address: &'a ServerAddress,
     credentials: &'a Credentials,
     set: &'a MigrationSet,
@@ -80,22 +80,26 @@ impl Builder<'_> {
         }
         tracing::info!(template = self.name, migrations.version = self.set.version(), "building a template database");
         let started = Instant::now();
-        self.admin.create_template(self.name).await?;
-        self.fill().await?;
+        self.admin.ensure_empty_database(self.name).await?;
+        let schema = self.fill().await?;
         self.wait_until_quiet().await?;
         self.admin.close_template(self.name).await?;
+        // Before the mark: a finished template is one whose schema is known.
+        let (connection, major) = (&mut *self.ctx.db.acquire().await?, self.admin.version().major());
+        templates::record(connection, self.name, major, &schema.fingerprint()).await?;
         self.admin.mark_database(self.name).await?;
         tracing::info!(template = self.name, elapsed_ms = started.elapsed().as_millis(), "template database is ready");
         Ok(())
     }
 
-    async fn fill(&self) -> Result<()> {
-        let session = self.enter(self.credentials).await?;
+    async fn fill(&self) -> Result<Schema> {
+        let mut session = self.enter(self.credentials).await?;
         session.batch_execute(&grants()?).await?;
         self.migrate().await?;
         protect_history(&session).await?;
+        let schema = Schema::of(&mut session).await?;
         session.close().await;
-        Ok(())
+        Ok(schema)
     }
 
     /// Takes away what a failed build has left; if that fails too, the next build begins with it.
@@ -134,7 +138,7 @@ impl Builder<'_> {
     }
 
     async fn enter(&self, credentials: &Credentials) -> Result<Connection> {
-        self.connector.connect(self.address, self.name, credentials, self.admin.application_name()).await
+        self.ctx.connector.connect(self.address, self.name, credentials, self.admin.application_name()).await
     }
 
     /// The server notices a goodbye a moment after it was sent; a clone would fail until then.

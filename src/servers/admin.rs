@@ -20,6 +20,12 @@ impl ServerVersion {
     /// The oldest release that Freehold works with: 15.0.
     pub const OLDEST: Self = Self(150_000);
 
+    /// 15, 16, …
+    #[must_use]
+    pub const fn major(self) -> i32 {
+        self.0 / 10_000
+    }
+
     /// From 16 on, memberships carry INHERIT and SET, and CREATEROLE reaches only the roles that it made.
     pub(super) const fn has_membership_options(self) -> bool {
         self.0 >= 160_000
@@ -28,7 +34,7 @@ impl ServerVersion {
 
 impl fmt::Display for ServerVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0 / 10_000, self.0 % 10_000)
+        write!(f, "{}.{}", self.major(), self.0 % 10_000)
     }
 }
 

@@ -37,12 +37,15 @@ impl ServerAdmin {
         self.alter_database(&name.to_string(), "ALLOW_CONNECTIONS true").await
     }
 
-    /// Makes an empty database to build a template in: UTF-8, closed to everybody but the owner and those who
-    /// inherit from it.
+    /// Makes an empty database to build a template or to restore a dump in, or adopts the one that is there: UTF-8,
+    /// closed to everybody but the owner, those who inherit from it, and whom it is granted to.
     ///
     /// The locale is the one that the server was initialised with, its operator's choice; where that is not of
     /// UTF-8 it is `C`, the one locale that goes with every encoding on every platform.
-    pub async fn create_template(&self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`ensure_database`](Self::ensure_database).
+    pub async fn ensure_empty_database(&self, name: &str) -> Result<()> {
         let sql = "SELECT pg_encoding_to_char(encoding) = 'UTF8' FROM pg_database WHERE datname = 'template0'";
         let utf8: bool = self.query_one(sql, &[]).await?.try_get(0)?;
         let locale = if utf8 { "" } else { " LOCALE 'C' LOCALE_PROVIDER libc" };

@@ -137,6 +137,12 @@ impl ServerAdmin {
         Ok(self.query_one(sql, &[&DbName::PREFIX]).await?.try_get(0)?)
     }
 
+    /// How many replication slots there are in tenant databases. Freehold makes none.
+    pub async fn replication_slots(&self) -> Result<i64> {
+        let sql = "SELECT count(*) FROM pg_replication_slots WHERE starts_with(database::text, $1)";
+        Ok(self.query_one(sql, &[&DbName::PREFIX]).await?.try_get(0)?)
+    }
+
     /// How many prepared transactions there are in tenant databases. Freehold makes none.
     pub async fn prepared_transactions(&self) -> Result<i64> {
         let sql = "SELECT count(*) FROM pg_prepared_xacts WHERE starts_with(database::text, $1)";

@@ -10,14 +10,19 @@
 //! This module must never see a slug, write a plain password into SQL, or drop a database that does not belong
 //! to [`OWNER_ROLE`].
 
+pub mod dump;
+pub mod programs;
+
 mod address;
 mod admin;
+mod child;
 mod connect;
 mod databases;
 mod errors;
 mod identifier;
 mod inspect;
 mod lock;
+mod logins;
 mod preflight;
 mod removal;
 mod roles;
@@ -31,6 +36,7 @@ pub use errors::{constraint, is_sqlstate};
 pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;
+pub use logins::Errand;
 pub use roles::{OWNER_ROLE, TENANT_ROLE};
 pub use scram::verifier;
 

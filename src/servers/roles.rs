@@ -10,10 +10,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio_postgres::error::SqlState;
 
-use super::{Credentials, LockKey, MARK, ServerAdmin, is_sqlstate, quote_ident, quote_literal, verifier};
+use super::{LockKey, MARK, ServerAdmin, is_sqlstate, quote_ident, quote_literal, verifier};
 use crate::{
     error::{Error, Result},
-    types::{DbName, Random},
+    types::DbName,
 };
 
 /// Owns all objects in tenant databases and runs their migrations. Cannot log in. It inherits, because the
@@ -82,23 +82,6 @@ impl ServerAdmin {
         Ok(self.alter_role(name, &format!("PASSWORD {secret}")).await??)
     }
 
-    /// Makes or adopts a login that can become the owner and nothing else, with a new password: migrations run in
-    /// its session, so that one which resets its role is left with nothing. The caller holds a lock on `name`.
-    pub async fn ensure_builder(&self, name: &str) -> Result<Credentials> {
-        let password = SecretString::from(Random.token());
-        let secret = quote_literal(&verifier(&password))?;
-        self.ensure_role(name, &format!("LOGIN INHERIT CONNECTION LIMIT 2 PASSWORD {secret}")).await?;
-        let options = if self.version().has_membership_options() { " WITH INHERIT TRUE, SET TRUE" } else { "" };
-        let grant = format!("GRANT {} TO {}{options}", quote_ident(OWNER_ROLE)?, quote_ident(name)?);
-        self.batch_execute(&format!("{}; {grant}", comment_ddl(name)?)).await?;
-        Ok(Credentials { role: name.to_owned(), password })
-    }
-
-    /// Drops the login again. Fails when something belongs to it: then a migration did not stay the owner.
-    pub async fn drop_builder(&self, name: &str) -> Result<()> {
-        Ok(self.batch_execute(&format!("DROP ROLE IF EXISTS {}", quote_ident(name)?)).await?)
-    }
-
     async fn alter_role(&self, name: DbName, option: &str) -> Result<Result<(), tokio_postgres::Error>> {
         let role = quote_ident(&name.to_string())?;
         Ok(self.batch_execute(&format!("ALTER ROLE {role} {option}")).await)
@@ -116,7 +99,7 @@ impl ServerAdmin {
     }
 
     /// Makes the role, or gives the one that is there the same attributes.
-    async fn ensure_role(&self, name: &str, attributes: &str) -> Result<()> {
+    pub(super) async fn ensure_role(&self, name: &str, attributes: &str) -> Result<()> {
         let role = quote_ident(name)?;
         if !self.adoptable(name).await? {
             let create = format!(
@@ -165,7 +148,7 @@ pub(super) fn is_taken(error: &tokio_postgres::Error) -> bool {
         .any(|state| is_sqlstate(error, state))
 }
 
-fn comment_ddl(role: &str) -> Result<String> {
+pub(super) fn comment_ddl(role: &str) -> Result<String> {
     Ok(format!("COMMENT ON ROLE {} IS {}", quote_ident(role)?, quote_literal(MARK)?))
 }
 

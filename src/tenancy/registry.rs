@@ -41,12 +41,15 @@ const REVISION_OVERLAP: i64 = 1_000;
 /// How long and how many unknown slugs are remembered.
 const UNKNOWN_TTL: Duration = Duration::from_secs(1);
 const UNKNOWN_CAPACITY: u64 = 10_000;
+/// Between two looks at a tenant in the making.
+const DOUBT_TTL: Duration = Duration::from_millis(50);
 
 /// Every tenant, in memory.
 pub struct Registry {
     db: ControlDb,
     known: RwLock<Known>,
     unknown: Cache<Slug, ()>,
+    doubted: Cache<TenantId, ()>,
     /// Wakes those who wait for a tenant to change.
     changed: Notify,
 }
@@ -102,7 +105,8 @@ impl Known {
 impl Registry {
     pub(super) fn new(db: ControlDb) -> Self {
         let unknown = Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(UNKNOWN_TTL).build();
-        Self { db, known: RwLock::default(), unknown, changed: Notify::new() }
+        let doubted = Cache::builder().max_capacity(UNKNOWN_CAPACITY).time_to_live(DOUBT_TTL).build();
+        Self { db, known: RwLock::default(), unknown, doubted, changed: Notify::new() }
     }
 
     pub(super) fn is_fresh(&self) -> bool {
@@ -122,6 +126,10 @@ impl Registry {
         let found = match held {
             Some(tenant) => Some(tenant),
             None => self.ask(slug).await?,
+        };
+        let found = match found {
+            Some(tenant) if tenant.state == TenantState::Provisioning => Some(self.doubt(tenant).await),
+            found => found,
         };
         let found = found.filter(|tenant| !tenant.is_platform);
         found.ok_or_else(|| Error::NotFound { code: "tenant_not_found", detail: "there is no such tenant".to_owned() })
@@ -146,6 +154,21 @@ impl Registry {
         let found = tenants::platform(&mut connection).await.map_err(unavailable)?;
         let detail = "Freehold has no operators yet; run `freehold bootstrap`";
         found.map(|tenant| self.hold(tenant)).ok_or_else(|| Error::unavailable("not_bootstrapped", detail, None))
+    }
+
+    /// A tenant in the making may serve by now: whoever was told so must not be refused because word of it is still on
+    /// its way. Looked up now and then only, since anybody can ask.
+    async fn doubt(&self, held: Arc<Tenant>) -> Arc<Tenant> {
+        if !self.doubted.entry(held.id).or_insert(()).is_fresh() {
+            return held;
+        }
+        match self.refresh(held.id).await {
+            Ok(found) => found.unwrap_or(held),
+            Err(error) => {
+                tracing::debug!(error = error.chain(), "a tenant in the making could not be looked up");
+                held
+            }
+        }
     }
 
     /// The tenant once `wanted` holds of it, or as it is after `at_most`.

@@ -84,6 +84,10 @@ typed_id!(
     OperationId, "op"
 );
 typed_id!(
+    /// An archive: one dump of one tenant's database. Names one attempt at writing it.
+    ArchiveId, "arc"
+);
+typed_id!(
     /// A person in one tenant's database.
     UserId, "usr"
 );

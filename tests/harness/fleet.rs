@@ -11,6 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use freehold::{
     cli::dev::environment::{self, Environment},
     operations::bootstrap,
+    servers::{AdminUrl, Connector, ServerAdmin},
     telemetry::metrics::Metrics,
     types::{Clock, Random},
 };
@@ -21,7 +22,7 @@ use tokio::{
     sync::{MutexGuard, OnceCell},
 };
 
-use super::{PASSWORD, actors::Operator, replica::Replica, sql::Database, unique, watchdog::Watchdog};
+use super::{PASSWORD, actors::Operator, postgres, replica::Replica, sql::Database, unique, watchdog::Watchdog};
 
 /// Everything that outlives a test runs here.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -50,31 +51,39 @@ pub(crate) struct Fleet {
 /// The Freehold that tests share. Whoever uses it looks only at tenants of their own.
 pub(crate) async fn shared() -> &'static Fleet {
     static SHARED: OnceCell<Fleet> = OnceCell::const_new();
-    SHARED.get_or_init(|| start("shared")).await
+    SHARED.get_or_init(|| start("shared", &[])).await
 }
 
 /// A Freehold that nobody else uses while the guard lives. What earlier tests did there stays done.
 pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
     static ALONE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone").await)).await.lock().await
+    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
 }
 
-async fn start(name: &str) -> Fleet {
+/// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
+pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
+    static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
+    let start = async || tokio::sync::Mutex::new(start("idle", &[("FREEHOLD_OPERATION_CONCURRENCY", "0")]).await);
+    IDLE.get_or_init(start).await.lock().await
+}
+
+async fn start(name: &str, changes: &'static [(&'static str, &'static str)]) -> Fleet {
     log_to_memory();
     // A second one is refused, and was the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique(name));
-    RUNTIME.spawn(Fleet::start_in(folder)).await.unwrap()
+    RUNTIME.spawn(Fleet::start_in(folder, changes)).await.unwrap()
 }
 
 impl Fleet {
-    async fn start_in(folder: PathBuf) -> Self {
+    async fn start_in(folder: PathBuf, changes: &[(&str, &str)]) -> Self {
         fs::create_dir_all(&folder).unwrap();
         let environment = environment::start(&folder, false).await.unwrap();
         let data = environment.control.data_dir();
         // As root the clusters may lie elsewhere: the folder of all servers is two above a data folder.
         let watchdog = Watchdog::over(&[data.ancestors().nth(2).unwrap(), &folder]);
-        let settings = settings(&environment);
+        let mut settings = settings(&environment);
+        settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let replica = Replica::make(&settings, Clock::default()).await;
         replica.app().migrate_control().await.unwrap();
         let request = bootstrap::Request {
@@ -87,6 +96,7 @@ impl Fleet {
         let replica = replica.serve().await;
         let server = environment.server.name().to_owned();
         let fleet = Self { replica, server, environment, settings, api_key, _watchdog: watchdog };
+        postgres::version(&fleet.on_server("postgres").connect().await.unwrap()).await;
         fleet.register_server().await;
         fleet
     }
@@ -142,6 +152,19 @@ impl Fleet {
         Database::new(&self.environment.server.superuser_url().unwrap()).named(database)
     }
 
+    /// A session with the tenant server's administrative credential, as operations have it.
+    pub(crate) async fn server_admin(&self) -> ServerAdmin {
+        let url = AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap();
+        let connector = Connector::new(None).unwrap();
+        ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
+    }
+
+    /// What the superuser of the tenant server logs in with.
+    pub(crate) fn superuser_password(&self) -> String {
+        let url = AdminUrl::parse(&self.environment.server.superuser_url().unwrap()).unwrap();
+        url.credentials.password.expose_secret().to_owned()
+    }
+
     /// Any database of the platform server, with a superuser's eyes.
     pub(crate) fn on_platform_server(&self, database: &str) -> Database {
         Database::new(&self.environment.control.superuser_url().unwrap()).named(database)
@@ -167,6 +190,23 @@ impl Fleet {
         self.environment.platform_admin_url().unwrap().expose_secret().replace("127.0.0.1", "localhost")
     }
 
+    /// Where programs of a test's own may run.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn folder(&self) -> &Path {
+        self.environment.folder()
+    }
+
+    /// The log of the tenant server.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn server_log(&self) -> PathBuf {
+        self.environment.server.log_file()
+    }
+
+    /// The administrative access to the server that takes tenants.
+    pub(crate) fn server_admin_url(&self) -> SecretString {
+        self.environment.server_admin_url().unwrap()
+    }
+
     /// The setting of this name, as the replica has it.
     pub(crate) fn setting(&self, name: &str) -> &str {
         &self.settings[name]
@@ -176,8 +216,15 @@ impl Fleet {
 fn settings(environment: &Environment) -> BTreeMap<String, String> {
     let control = environment.control_url().unwrap();
     let redis = environment.redis.as_ref().expect("these tests need a redis-server").url().unwrap();
+    let objects = environment.folder().join("objects").display().to_string();
+    let mut settings = BTreeMap::new();
+    // The clusters' own release, where several are installed.
+    if let Some(folder) = &environment.postgres_bin {
+        settings.insert("FREEHOLD_POSTGRES_BIN".to_owned(), folder.display().to_string());
+    }
     let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
-    [
+    let pairs = [
+        ("FREEHOLD_ARCHIVE_URL", objects.as_str()),
         ("FREEHOLD_CONTROL_URL", control.expose_secret()),
         ("FREEHOLD_REDIS_URL", redis.expose_secret()),
         ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
@@ -190,9 +237,9 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
         // Hundreds of tenants pass by; the server has 200 sessions.
         ("FREEHOLD_TENANT_POOL_IDLE_SECONDS", "5"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    ];
+    settings.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    settings
 }
 
 /// All that Freehold logged so far in this process, at level debug, as its JSON lines.

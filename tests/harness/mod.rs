@@ -9,6 +9,7 @@
 pub(crate) mod actors;
 pub(crate) mod answer;
 pub(crate) mod fleet;
+pub(crate) mod postgres;
 pub(crate) mod replica;
 pub(crate) mod sql;
 pub(crate) mod tenant;

@@ -8,6 +8,7 @@ use freehold::{
     types::Clock,
 };
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
@@ -23,6 +24,7 @@ pub(crate) struct Replica {
     public: SocketAddr,
     admin: SocketAddr,
     stop: Option<DropGuard>,
+    served: Option<JoinHandle<()>>,
 }
 
 impl Replica {
@@ -32,20 +34,27 @@ impl Replica {
         let sockets = Sockets::bind(&config).await.unwrap();
         let (public, admin) = (sockets.public.local_addr().unwrap(), sockets.admin.local_addr().unwrap());
         let app = App::new(config, METRICS.clone(), clock).unwrap();
-        Self { app, sockets: Some(sockets), public, admin, stop: None }
+        Self { app, sockets: Some(sockets), public, admin, stop: None, served: None }
     }
 
     /// Serves until it is dropped; answers when it is ready. Runs on the runtime that it is called on.
     pub(crate) async fn serve(mut self) -> Self {
         let (app, sockets, stop) = (self.app.clone(), self.sockets.take().unwrap(), CancellationToken::new());
         self.stop = Some(stop.clone().drop_guard());
-        tokio::spawn(async move { app.serve(sockets, stop).await.unwrap() });
+        self.served = Some(tokio::spawn(async move { app.serve(sockets, stop).await.unwrap() }));
         let anonymous = self.admin_anonymous();
         eventually("a replica to be ready", async || {
             (anonymous.get("/health/ready").await.status() == 200).then_some(())
         })
         .await;
         self
+    }
+
+    /// Stops it, and answers when nothing of it runs any more.
+    #[cfg(feature = "crash-points")]
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
     }
 
     /// The replica's parts. Only for use on the runtime that it was made on.

@@ -13,6 +13,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, NoTls};
 
 use super::{Api, Program, Variables, eventually, undertaker::Folder};
+use crate::harness::postgres;
 
 /// The contract says 10 s on an idle machine; this one may be busy.
 const READY: Duration = Duration::from_mins(2);
@@ -56,6 +57,7 @@ impl Dev {
         let program = launch(folder.path(), &variables);
         let mut dev = Self { program, about: Value::Null, variables, folder, _room: room };
         dev.ready().await;
+        postgres::version(&dev.server().await).await;
         dev
     }
 

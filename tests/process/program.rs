@@ -85,8 +85,9 @@ pub(crate) async fn run(folder: &Path, arguments: &[&str], variables: &Variables
 
 fn command(folder: &Path, arguments: &[&str], variables: &Variables) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    command.args(arguments).current_dir(folder).env_clear().env("PATH", path).envs(variables);
+    // What says where programs are found, and nothing else: not the caller's settings.
+    let places = ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    command.args(arguments).current_dir(folder).env_clear().envs(places).envs(variables);
     command
 }
 

@@ -17,13 +17,13 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    binaries::PostgresBinaries,
     credentials::Credentials,
     initdb,
     place::Place,
     ports::Reservation,
     process::{Running, Supervised},
 };
+use crate::servers::programs::Programs;
 
 /// Administers tenants' databases on a server: CREATEDB and CREATEROLE, nothing else.
 pub const ADMIN_ROLE: &str = "freehold_admin";
@@ -65,19 +65,14 @@ impl Cluster {
         place: &Place,
         name: &str,
         max_connections: u16,
-        binaries: &PostgresBinaries,
+        binaries: &Programs,
     ) -> anyhow::Result<Self> {
         let place = place.within(&format!("{FOLDER_PREFIX}{name}"))?;
         let started = Self::start_in(place, name, max_connections, binaries).await;
         started.with_context(|| format!("cannot start the PostgreSQL cluster {name}"))
     }
 
-    async fn start_in(
-        place: Place,
-        name: &str,
-        max_connections: u16,
-        binaries: &PostgresBinaries,
-    ) -> anyhow::Result<Self> {
+    async fn start_in(place: Place, name: &str, max_connections: u16, binaries: &Programs) -> anyhow::Result<Self> {
         stop_leftover(&place).await?;
         let names = [SUPERUSER, ADMIN_ROLE, CONTROL_ROLE];
         let credentials = Credentials::load_or_make(place.folder().join("credentials.json"), &names)?;
@@ -159,7 +154,7 @@ struct Postmaster(Supervised);
 
 impl Postmaster {
     /// Starts PostgreSQL and waits until it accepts connections.
-    async fn start(place: &Place, binaries: &PostgresBinaries) -> anyhow::Result<Self> {
+    async fn start(place: &Place, binaries: &Programs) -> anyhow::Result<Self> {
         let deadline = Instant::now() + START_TIMEOUT;
         let errors = place.folder().join("start.log");
         loop {
@@ -176,7 +171,7 @@ impl Postmaster {
         }
     }
 
-    fn spawn(place: &Place, binaries: &PostgresBinaries, errors: &Path) -> anyhow::Result<Self> {
+    fn spawn(place: &Place, binaries: &Programs, errors: &Path) -> anyhow::Result<Self> {
         let errors = File::create(errors).with_context(|| format!("cannot write {}", errors.display()))?;
         let mut command = place.command(&binaries.program("postgres"));
         command.arg("-D").arg(data_dir(place)).stdout(errors.try_clone()?).stderr(errors);

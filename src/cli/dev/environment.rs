@@ -9,7 +9,7 @@ use anyhow::Context;
 use secrecy::SecretString;
 
 use super::{
-    binaries::PostgresBinaries,
+    binaries,
     cluster::{self, ADMIN_ROLE, CONTROL_DATABASE, CONTROL_ROLE, Cluster, MAINTENANCE_DATABASE},
     lock::FolderLock,
     place::Place,
@@ -32,6 +32,8 @@ pub struct Environment {
     pub control: Cluster,
     /// Holds the tenants' databases.
     pub server: Cluster,
+    /// The folder with PostgreSQL's programs, if those for dumps are among them.
+    pub postgres_bin: Option<PathBuf>,
     /// Absent where Redis is not installed.
     pub redis: Option<Redis>,
     folder: PathBuf,
@@ -45,8 +47,9 @@ pub struct Environment {
 /// # Errors
 /// In sentences that say what to do: no PostgreSQL, a folder that another run uses, a cluster that does not start.
 pub async fn start(folder: &Path, reset: bool) -> anyhow::Result<Environment> {
-    let binaries = PostgresBinaries::find().await?;
+    let binaries = binaries::postgres().await?;
     let place = Place::of(folder).await?;
+    place.check_runs(&binaries.program("postgres")).await?;
     let lock = FolderLock::acquire(folder)?;
     if reset {
         stop_leftovers(&place).await?;
@@ -67,7 +70,8 @@ pub async fn start(folder: &Path, reset: bool) -> anyhow::Result<Environment> {
         },
         Redis::start(&place),
     )?;
-    Ok(Environment { control, server, redis, folder: folder.to_owned(), _lock: lock })
+    let postgres_bin = binaries.program("pg_dump").is_file().then(|| binaries.folder().to_owned());
+    Ok(Environment { control, server, postgres_bin, redis, folder: folder.to_owned(), _lock: lock })
 }
 
 impl Environment {

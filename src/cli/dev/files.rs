@@ -4,11 +4,10 @@
 
 use std::{fmt::Write as _, fs, io::ErrorKind, path::Path};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use super::{
     Variables,
@@ -72,8 +71,6 @@ fn describe(
     memory: &Memory,
     seed: &Seed,
 ) -> anyhow::Result<Description> {
-    let objects = settings::objects_dir(environment)?;
-    let objects = Url::from_directory_path(&objects).map_err(|()| anyhow!("{} is no URL", objects.display()))?;
     Ok(Description {
         public_url: settings.public_url(),
         admin_url: settings.admin_url(),
@@ -92,7 +89,7 @@ fn describe(
             Some(redis) => Some(redis.url()?.expose_secret().to_owned()),
             None => None,
         },
-        object_store_url: objects.into(),
+        object_store_url: settings::objects_url(environment)?,
         mail_dir: settings::mail_dir(environment)?.display().to_string(),
         pids: pids(environment),
     })

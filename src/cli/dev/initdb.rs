@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::process::Command;
 
-use super::{binaries::PostgresBinaries, cluster::SUPERUSER, credentials::write_private, place::Place};
+use super::{cluster::SUPERUSER, credentials::write_private, place::Place};
+use crate::servers::programs::Programs;
 
 /// The name of the log in the cluster's folder `log/`.
 pub(super) const LOG_FILE: &str = "postgresql.log";
@@ -20,7 +21,7 @@ const SETTINGS_FILE: &str = "freehold.conf";
 const INITDB_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Makes the folder `data` unless it is there; says so when it belongs to another version of PostgreSQL.
-pub(super) async fn ensure(place: &Place, binaries: &PostgresBinaries, password: &SecretString) -> anyhow::Result<()> {
+pub(super) async fn ensure(place: &Place, binaries: &Programs, password: &SecretString) -> anyhow::Result<()> {
     let data = place.folder().join("data");
     if data.exists() {
         return check_version(&data, binaries);
@@ -42,7 +43,7 @@ pub(super) async fn ensure(place: &Place, binaries: &PostgresBinaries, password:
     fs::rename(&draft, &data).with_context(|| format!("cannot name {}", data.display()))
 }
 
-async fn initdb(place: &Place, binaries: &PostgresBinaries, data: &Path, password_file: &Path) -> anyhow::Result<()> {
+async fn initdb(place: &Place, binaries: &Programs, data: &Path, password_file: &Path) -> anyhow::Result<()> {
     let mut command = place.command(&binaries.program("initdb"));
     command
         .args(["--no-sync", "--encoding=UTF8", "--auth=scram-sha-256"])
@@ -69,7 +70,7 @@ async fn locale() -> &'static str {
     if known.lines().any(|line| matches!(line.trim(), "c.utf8" | "c.utf-8")) { "C.UTF-8" } else { "C" }
 }
 
-fn check_version(data: &Path, binaries: &PostgresBinaries) -> anyhow::Result<()> {
+fn check_version(data: &Path, binaries: &Programs) -> anyhow::Result<()> {
     let version = fs::read_to_string(data.join("PG_VERSION"))
         .with_context(|| format!("{} is no PostgreSQL data folder: start again with --reset", data.display()))?;
     if version.trim() != binaries.major().to_string() {
@@ -95,6 +96,9 @@ pub(super) fn configure(place: &Place, port: u16, max_connections: u16) -> anyho
          # Paths of sockets are limited to about 100 characters; everybody comes over TCP.\n\
          unix_socket_directories = ''\n\
          max_connections = {max_connections}\n\
+         # Freehold uses neither: what others may leave in a tenant's database has to be possible here too.\n\
+         max_prepared_transactions = 10\n\
+         wal_level = logical\n\
          # Survives a killed process, not a power cut.\n\
          fsync = off\n\
          full_page_writes = off\n\

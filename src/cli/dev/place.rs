@@ -76,6 +76,20 @@ impl Place {
         self.account.map_or(Ok(()), |account| chown(path, Some(account.uid), Some(account.gid)))
     }
 
+    /// Whether the servers' account can run `program`: as root, one in a folder that is closed to the account is found
+    /// and cannot be started.
+    pub(super) async fn check_runs(&self, program: &Path) -> anyhow::Result<()> {
+        let said = self.command(program).arg("--version").output().await.map(|output| output.status.success());
+        if !matches!(said, Ok(true)) {
+            bail!(
+                "{} cannot be run by the account that the servers run as: let every user read and enter its folder, or \
+                 set PG_BIN to another one",
+                program.display()
+            );
+        }
+        Ok(())
+    }
+
     /// A command that runs as the servers' account, in a process group of its own: a Ctrl-C in the terminal goes
     /// to Freehold alone, which needs its databases until the last request is answered.
     pub(super) fn command(&self, program: &Path) -> Command {
@@ -162,5 +176,19 @@ mod tests {
             assert_eq!(place.folder(), fs::canonicalize(&folder).unwrap());
         }
         fs::remove_dir_all(&closed).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_the_account_cannot_run_is_named() {
+        let folder = std::env::temp_dir().join(format!("freehold-place-{}", Random.token()));
+        let place = Place::of(&folder).await.unwrap();
+        place.check_runs(Path::new("/bin/true")).await.unwrap();
+        place.check_runs(Path::new("/bin/false")).await.unwrap_err();
+        fs::DirBuilder::new().mode(0o700).create(folder.join("closed")).unwrap();
+        let program = folder.join("closed/true");
+        fs::copy("/bin/true", &program).unwrap();
+        let runs = place.check_runs(&program).await;
+        assert_eq!(runs.is_err(), rustix::process::geteuid().is_root(), "{runs:?}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

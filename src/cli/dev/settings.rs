@@ -3,10 +3,12 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::{Variables, environment::Environment, memory::Memory};
 use crate::{app::Sockets, config::Config};
@@ -43,7 +45,8 @@ impl Settings {
         memory: &Memory,
     ) -> anyhow::Result<(Self, Config, Sockets)> {
         for folder in [MAIL, OBJECTS].map(|name| environment.folder().join(name)) {
-            fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
         let mut pairs = over(variables, decided(environment, memory)?);
         for (name, value) in PLAYGROUND {
@@ -81,9 +84,11 @@ pub(super) fn mail_dir(environment: &Environment) -> anyhow::Result<std::path::P
     Ok(fs::canonicalize(environment.folder().join(MAIL))?)
 }
 
-/// Where objects are kept.
-pub(super) fn objects_dir(environment: &Environment) -> anyhow::Result<std::path::PathBuf> {
-    Ok(fs::canonicalize(environment.folder().join(OBJECTS))?)
+/// Where archives are kept: a folder's URL.
+pub(super) fn objects_url(environment: &Environment) -> anyhow::Result<String> {
+    let objects = fs::canonicalize(environment.folder().join(OBJECTS))?;
+    let url = Url::from_directory_path(&objects).map_err(|()| anyhow!("{} is no URL", objects.display()))?;
+    Ok(url.into())
 }
 
 /// What the environment decides.
@@ -95,9 +100,14 @@ fn decided(environment: &Environment, memory: &Memory) -> anyhow::Result<Vec<(&'
         ("FREEHOLD_PATH_PREFIX", "true".to_owned()),
         ("FREEHOLD_REPLICA", "dev-1".to_owned()),
         ("FREEHOLD_KEY_ENCRYPTION_KEYS", memory.key_encryption_keys.clone()),
+        ("FREEHOLD_ARCHIVE_URL", objects_url(environment)?),
         ("FREEHOLD_CONTROL_URL", environment.control_url()?.expose_secret().to_owned()),
         ("FREEHOLD_PLATFORM_SERVER_URL", environment.platform_admin_url()?.expose_secret().to_owned()),
     ];
+    // The clusters' own release, where several are installed.
+    if let Some(folder) = &environment.postgres_bin {
+        pairs.push(("FREEHOLD_POSTGRES_BIN", folder.display().to_string()));
+    }
     if let Some(redis) = &environment.redis {
         pairs.push(("FREEHOLD_REDIS_URL", redis.url()?.expose_secret().to_owned()));
     }

@@ -1,0 +1,165 @@
+//! What the clusters hold, compared with the tenants that live there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Finding, finding};
+use crate::{
+    control::{
+        servers::Server,
+        tenants::{Tenant, TenantState},
+    },
+    error::Result,
+    operations::Context,
+    servers::{DatabaseInfo, RoleInfo, ServerAdmin},
+    types::DbName,
+};
+
+/// What templates' names begin with: see [`crate::migrations::MigrationSet::template_name`].
+const TEMPLATE_PREFIX: &str = "freehold_template_";
+
+/// What one cluster holds. Two registered servers may be one cluster under one address.
+pub(super) struct Cluster {
+    pub(super) server: Server,
+    databases: Vec<DatabaseInfo>,
+    roles: Vec<RoleInfo>,
+    prepared: i64,
+    slots: i64,
+    idle_in_transaction: Option<i64>,
+}
+
+/// Looks at every cluster once. One that cannot be looked at is a finding and says nothing about its tenants.
+pub(super) async fn inspect_all(ctx: &Context, servers: &[Server]) -> (Vec<Cluster>, Vec<Finding>) {
+    let (mut clusters, mut findings) = (Vec::<Cluster>::new(), Vec::new());
+    for server in servers {
+        if clusters.iter().any(|c| (&c.server.host, c.server.port) == (&server.host, server.port)) {
+            continue;
+        }
+        match inspect(ctx, server).await {
+            Ok(cluster) => clusters.push(cluster),
+            Err(error) => {
+                tracing::warn!(server = server.name, error = error.chain(), "a server cannot be checked");
+                let detail = "the server cannot be checked; the log has the reason";
+                findings.push(finding("unreachable_server", &server.name, server.id.to_string(), detail));
+            }
+        }
+    }
+    (clusters, findings)
+}
+
+/// Looks at a server.
+async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
+    let access = ctx.access(server).await?;
+    let admin: ServerAdmin = ctx.administer(&access, "fsck").await?;
+    Ok(Cluster {
+        server: server.clone(),
+        databases: admin.list_databases().await?,
+        roles: admin.list_tenant_roles().await?,
+        prepared: admin.prepared_transactions().await?,
+        slots: admin.replication_slots().await?,
+        idle_in_transaction: admin.idle_in_transaction().await?,
+    })
+}
+
+/// What is on the cluster and should not be, and what should be and is not.
+pub(super) fn judge(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -> Vec<Finding> {
+    let name = &cluster.server.name;
+    let here: Vec<_> = servers
+        .iter()
+        .filter(|server| (&server.host, server.port) == (&cluster.server.host, cluster.server.port))
+        .map(|server| server.id)
+        .collect();
+    let residents: HashMap<String, &Tenant> = tenants
+        .iter()
+        // A tombstone has nothing on a server any more.
+        .filter(|tenant| here.contains(&tenant.server_id) && tenant.state != TenantState::Deleted)
+        .map(|tenant| (tenant.id.db_name().to_string(), tenant))
+        .collect();
+    let mut findings = Vec::new();
+    findings.extend(cluster.databases.iter().filter_map(|database| judge_database(name, database, &residents)));
+    findings.extend(cluster.databases.iter().filter_map(|database| judge_openness(name, database)));
+    findings.extend(ghosts(cluster, &residents));
+    findings.extend(
+        cluster
+            .roles
+            .iter()
+            .filter(|role| !residents.contains_key(&role.name))
+            .map(|role| finding("orphan_role", name, role.name.clone(), "a tenant's role without a tenant")),
+    );
+    if cluster.prepared > 0 {
+        let detail = format!("{} prepared transactions hold back vacuum and locks", cluster.prepared);
+        findings.push(finding("prepared_transaction", name, String::new(), &detail));
+    }
+    if cluster.slots > 0 {
+        let detail =
+            format!("{} replication slots in tenants' databases hold back vacuum and log files", cluster.slots);
+        findings.push(finding("replication_slot", name, String::new(), &detail));
+    }
+    if let Some(count) = cluster.idle_in_transaction.filter(|count| *count > 0) {
+        let detail = format!("{count} sessions sit idle in a transaction");
+        findings.push(finding("idle_in_transaction", name, String::new(), &detail));
+    }
+    findings
+}
+
+fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, &Tenant>) -> Option<Finding> {
+    if database.name.parse::<DbName>().is_err() {
+        return None;
+    }
+    if database.is_interrupted_drop() {
+        let detail = "an interrupted DROP DATABASE: nobody can connect";
+        return Some(finding("invalid_database", server, database.name.clone(), detail));
+    }
+    let orphan = !residents.contains_key(&database.name);
+    orphan.then(|| finding("orphan_database", server, database.name.clone(), "a tenant's database without a tenant"))
+}
+
+/// Tenants' databases and templates that PUBLIC may enter.
+fn judge_openness(server: &str, database: &DatabaseInfo) -> Option<Finding> {
+    let ours = database.name.parse::<DbName>().is_ok() || database.name.starts_with(TEMPLATE_PREFIX);
+    let open = ours && database.allow_connections && (database.public_connect || database.public_temp);
+    open.then(|| finding("public_connect", server, database.name.clone(), "PUBLIC may connect to the database"))
+}
+
+/// Whether the tenant has a database that is open. One that is being deleted still has what it had.
+fn is_housed(tenant: &Tenant) -> bool {
+    let state = tenant.state_before_deletion.unwrap_or(tenant.state);
+    matches!(state, TenantState::Active | TenantState::Suspended)
+}
+
+/// Tenants that should have a database and a role and lack one.
+fn ghosts(cluster: &Cluster, residents: &HashMap<String, &Tenant>) -> Vec<Finding> {
+    let lacks = |name: &String| {
+        let database = cluster.databases.iter().any(|database| database.name == *name && database.allow_connections);
+        let role = cluster.roles.iter().any(|role| role.name == *name && role.can_login);
+        match (database, role) {
+            (true, true) => None,
+            (false, _) => Some("the tenant has no open database"),
+            (true, false) => Some("the tenant's role is missing or may not log in"),
+        }
+    };
+    residents
+        .iter()
+        .filter(|(_, tenant)| is_housed(tenant))
+        .filter_map(|(name, tenant)| {
+            lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, tenant.id.to_string(), detail))
+        })
+        .collect()
+}
+
+/// Tenant databases that are on more than one cluster.
+pub(super) fn double_homes(clusters: &[Cluster]) -> Vec<Finding> {
+    let mut homes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for cluster in clusters {
+        for database in cluster.databases.iter().filter(|database| database.name.parse::<DbName>().is_ok()) {
+            homes.entry(&database.name).or_default().push(&cluster.server.name);
+        }
+    }
+    homes
+        .into_iter()
+        .filter(|(_, servers)| servers.len() > 1)
+        .map(|(name, servers)| {
+            let detail = format!("the database is on {}", servers.join(" and "));
+            finding("double_home", "", name.to_owned(), &detail)
+        })
+        .collect()
+}

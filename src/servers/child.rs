@@ -1,0 +1,253 @@
+//! One run of a program of PostgreSQL's, as a child process: its surroundings, its complaints, its end.
+//!
+//! The child gets an environment of its own: what this process was started with, its secrets included, stays here.
+//! The password travels in `PGPASSWORD`, which other users cannot read and which leaves no file behind when this
+//! process is killed. Dropping a [`Child`] kills it.
+//!
+//! What it writes to standard error is kept up to a bound, and of that only the sentences that the program itself
+//! begins: PostgreSQL's DETAIL and CONTEXT hold customer data. It goes to the log, never into an answer.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::ExposeSecret;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+use super::{Tls, dump::Target, errors::unavailable};
+use crate::{
+    error::{Error, Result},
+    types::Random,
+};
+
+/// How much of what a program says is kept: the first complaint is the one that matters.
+const HEARD: usize = 16 * 1024;
+/// How long its last words may take once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What libpq says (in English, since `LC_ALL` is `C`) where the server is away rather than unwilling.
+const AWAY: [&str; 3] =
+    ["connection to server", "server closed the connection unexpectedly", "could not receive data from server"];
+/// Settings of its sessions: a backend whose client is gone notices within a second, also in a long statement, and
+/// names are looked up nowhere but where they say. Both programs lift all time limits of the session themselves.
+const OPTIONS: &str = "-c client_connection_check_interval=1s -c search_path=pg_catalog";
+const CONNECT_SECONDS: &str = "2";
+
+/// A running program.
+pub(super) struct Child {
+    process: tokio::process::Child,
+    program: &'static str,
+    said: JoinHandle<Vec<u8>>,
+    // For as long as it runs.
+    _authorities: Option<Authorities>,
+}
+
+impl Child {
+    /// Starts `program` with `arguments` on `target`.
+    pub(super) async fn start(
+        program: (&'static str, PathBuf),
+        arguments: &[&str],
+        target: &Target<'_>,
+        ca_file: Option<&Path>,
+    ) -> Result<Self> {
+        let authorities = match target.address.tls {
+            Tls::VerifyFull => Some(Authorities::gather(ca_file.map(Path::to_owned)).await?),
+            Tls::Disable => None,
+        };
+        let (program, path) = program;
+        let mut command = command(&path, target, authorities.as_ref());
+        let mut process = command.args(arguments).spawn().map_err(Error::internal)?;
+        let said =
+            process.stderr.take().map_or_else(|| tokio::spawn(async { Vec::new() }), |said| tokio::spawn(hear(said)));
+        Ok(Self { process, program, said, _authorities: authorities })
+    }
+
+    /// What it writes.
+    pub(super) fn output(&mut self) -> Result<ChildStdout> {
+        self.process.stdout.take().ok_or_else(|| Error::defect("a child's output was taken twice"))
+    }
+
+    /// What it reads.
+    pub(super) fn input(&mut self) -> Result<ChildStdin> {
+        self.process.stdin.take().ok_or_else(|| Error::defect("a child's input was taken twice"))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// `tenant_database_unavailable` when it lost the server; internal when it failed for another reason.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        let status = self.process.wait().await.map_err(Error::internal)?;
+        let said = tokio::time::timeout(LAST_WORDS, &mut self.said).await;
+        let said = said.ok().and_then(Result::ok).unwrap_or_default();
+        judge(self.program, status, &complaints(self.program, &String::from_utf8_lossy(&said)))
+    }
+
+    /// Ends it at once.
+    pub(super) async fn kill(mut self) {
+        if let Err(error) = self.process.kill().await {
+            tracing::warn!(program = self.program, %error, "a child process cannot be killed");
+        }
+    }
+}
+
+fn command(path: &Path, target: &Target<'_>, authorities: Option<&Authorities>) -> Command {
+    let mut command = Command::new(path);
+    command
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PGHOST", &target.address.host)
+        .env("PGPORT", target.address.port.to_string())
+        .env("PGUSER", &target.credentials.role)
+        .env("PGPASSWORD", target.credentials.password.expose_secret())
+        .env("PGDATABASE", target.database)
+        .env("PGAPPNAME", target.application_name)
+        .env("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
+        .env("PGOPTIONS", OPTIONS)
+        .env("PGGSSENCMODE", "disable")
+        .env("PGSSLMODE", target.address.tls.to_string());
+    // PostgreSQL may stand in a folder of its own, with its libraries beside it.
+    command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|folders| ("LD_LIBRARY_PATH", folders)));
+    command.envs(authorities.map(|file| ("PGSSLROOTCERT", &file.0)));
+    // A Ctrl-C in the terminal is for this process, which decides what becomes of its children.
+    command.process_group(0).kill_on_drop(true);
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Listens to the end, so that the program is never blocked, and keeps the beginning.
+async fn hear(mut said: impl AsyncRead + Unpin) -> Vec<u8> {
+    let (mut heard, mut rest) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = said.read(&mut rest).await {
+        let room = HEARD.saturating_sub(heard.len());
+        heard.extend_from_slice(&rest[..length.min(room)]);
+    }
+    heard
+}
+
+/// The first lines of errors and warnings, without what PostgreSQL adds to them.
+fn complaints(program: &str, said: &str) -> String {
+    let is_complaint = |line: &&str| {
+        let rest = line.strip_prefix(program).and_then(|rest| rest.strip_prefix(": "));
+        rest.is_some_and(|rest| rest.starts_with("error:") || rest.starts_with("warning:"))
+    };
+    said.lines().filter(is_complaint).collect::<Vec<_>>().join("; ")
+}
+
+fn judge(program: &'static str, status: ExitStatus, complaints: &str) -> Result<()> {
+    if status.success() {
+        if !complaints.is_empty() {
+            tracing::warn!(program, complaints, "a program of postgresql's did its work and complains");
+        }
+        return Ok(());
+    }
+    let cause = anyhow::anyhow!("{program} ended with {status}: {complaints}");
+    if AWAY.iter().any(|words| complaints.contains(words)) {
+        Err(unavailable(cause))
+    } else {
+        Err(Error::Internal(cause))
+    }
+}
+
+/// A file with the authorities that [`super::Connector`] trusts too, for libpq: the operating system's and those of
+/// the configured file. Removed when dropped; there is nothing secret in it.
+struct Authorities(PathBuf);
+
+impl Authorities {
+    async fn gather(ca_file: Option<PathBuf>) -> Result<Self> {
+        let gathered = tokio::task::spawn_blocking(move || Self::write(ca_file.as_deref())).await;
+        gathered.map_err(Error::internal)?.map_err(Error::internal)
+    }
+
+    fn write(ca_file: Option<&Path>) -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("freehold-authorities-{}.pem", Random.token()));
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let authorities = Self(path);
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            file.write_all(pem(&certificate).as_bytes())?;
+        }
+        if let Some(path) = ca_file {
+            file.write_all(&fs::read(path)?)?;
+        }
+        Ok(authorities)
+    }
+}
+
+impl Drop for Authorities {
+    fn drop(&mut self) {
+        // It holds public certificates: one that stays is litter and no more.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// RFC 7468: lines of 64 characters, and no empty one, which OpenSSL refuses.
+fn pem(certificate: &[u8]) -> String {
+    let encoded = BASE64_STANDARD.encode(certificate);
+    let body: String = encoded.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n").collect();
+    format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    use super::*;
+
+    #[test]
+    fn of_what_a_program_says_only_its_own_sentences_are_kept() {
+        let said = "pg_restore: error: could not execute query: ERROR:  duplicate key value\n\
+                    DETAIL:  Key (email)=(ada@example.com) already exists.\nCommand was: COPY users\n\
+                    pg_restore: detail: Query was: SELECT 'ada@example.com'\npg_dump: error: ada@example.com\n";
+        let kept = complaints("pg_restore", said);
+        assert_eq!(kept, "pg_restore: error: could not execute query: ERROR:  duplicate key value");
+    }
+
+    #[test]
+    fn only_a_server_that_is_away_is_worth_another_try() {
+        let failed = ExitStatus::from_raw(256);
+        let away = "pg_dump: error: connection to server at \"127.0.0.1\", port 1 failed: Connection refused";
+        assert!(judge("pg_dump", failed, away).unwrap_err().is_transient());
+        assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied").unwrap_err().is_transient());
+        assert!(judge("pg_dump", ExitStatus::from_raw(9), "").is_err());
+        assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular").is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_long_complaint_is_heard_to_its_end_and_kept_to_a_bound() {
+        let said = vec![b'x'; 5 * HEARD];
+        assert_eq!(hear(said.as_slice()).await.len(), HEARD);
+    }
+
+    #[test]
+    fn certificates_survive_the_file() {
+        for length in [1, 48, 49, 1000] {
+            let certificate = vec![7; length];
+            let read = CertificateDer::from_pem_slice(pem(&certificate).as_bytes()).unwrap();
+            assert_eq!(read.as_ref(), certificate, "{length}");
+            assert!(!pem(&certificate).contains("\n\n"), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_file_of_authorities_ends_with_its_owner() {
+        let ca = std::env::temp_dir().join(format!("freehold-ca-{}", Random.token()));
+        fs::write(&ca, pem(b"ours")).unwrap();
+        let authorities = Authorities::gather(Some(ca.clone())).await.unwrap();
+        let path = authorities.0.clone();
+        assert!(fs::read_to_string(&path).unwrap().ends_with(&pem(b"ours")));
+        drop(authorities);
+        assert!(!path.exists());
+        fs::remove_file(ca).unwrap();
+    }
+}

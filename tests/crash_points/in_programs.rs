@@ -1,0 +1,209 @@
+//! Programs that kill themselves at every point, and programs that stop themselves there and wake up too late.
+
+use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
+
+use freehold::faults::{self, Mode};
+use rustix::process::Signal;
+
+use super::{
+    StepPoint, step_points,
+    subject::{Asked, Subject, assert_clean, engine, settled},
+    tally::Tally,
+};
+use crate::{
+    harness::{
+        fleet::{self, Fleet},
+        unique,
+    },
+    process::{Program, eventually},
+};
+
+/// How long a program may take to reach its point.
+const REACHED: Duration = Duration::from_mins(1);
+/// How long woken programs are watched.
+const WATCHED: Duration = Duration::from_secs(3);
+/// As many programs as a small machine bears.
+const PROGRAMS: usize = 12;
+
+/// The points of a kind in the order in which an operation passes them, forwards and undoing.
+struct Route {
+    forward: Vec<StepPoint>,
+    undo: Vec<StepPoint>,
+}
+
+impl Route {
+    async fn of(fleet: &Fleet, points: Vec<StepPoint>, asked: &Asked) -> Self {
+        let operation = fleet.operator().get(&format!("/platform/v1/operations/{}", asked.operation)).await.expect(200);
+        let steps: Vec<_> = operation["steps"].as_array().unwrap().iter().map(|step| step["name"].clone()).collect();
+        let step = |point: &StepPoint| steps.iter().position(|step| *step == point.step).unwrap();
+        let place = |point: &StepPoint| {
+            ["before_effect", "after_effect", "after_record"].iter().position(|place| *place == point.place).unwrap()
+        };
+        let (mut undo, mut forward): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| point.is_undo);
+        forward.sort_by_key(|point| (step(point), place(point)));
+        undo.sort_by_key(|point| (steps.len() - step(point), place(point)));
+        Self { forward, undo }
+    }
+
+    /// Where an operation has to fail so that there is everything to be undone: after the last step that can be.
+    fn brake(&self) -> &'static str {
+        let last = self.undo[0].step;
+        let after = self.forward.iter().find(|point| point.step == last && point.place == "after_record");
+        after.unwrap_or(&self.forward[0]).name
+    }
+}
+
+fn by_kind() -> BTreeMap<&'static str, Vec<StepPoint>> {
+    let mut kinds = BTreeMap::<_, Vec<_>>::new();
+    for point in step_points() {
+        kinds.entry(point.kind).or_default().push(point);
+    }
+    kinds
+}
+
+/// A replica that works on one operation at a time and has a point armed.
+fn worker(fleet: &Fleet, name: &str, point: &str, mode: &str) -> Program {
+    let armed = format!("{point}={mode}");
+    let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "1"), ("FREEHOLD_REPLICA", name), ("CRASH_POINTS", &*armed)];
+    Program::start(fleet.folder(), name, &["serve"], &fleet.settings_with(&changes))
+}
+
+/// Brings operations as far as they can be undone, and has them cancelled while nobody works on them.
+async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
+    for asked in operations {
+        // More often than they are tried before the engine stops.
+        for _ in 0..4 {
+            faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
+        }
+    }
+    let engine = engine(fleet).await;
+    let control = fleet.control();
+    let count = async |wanted: &str| -> i64 {
+        let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
+        control.value(&format!("SELECT count(*) FROM operations WHERE {wanted} AND id IN ({})", ids.join(","))).await
+    };
+    let all = i64::try_from(operations.len()).unwrap();
+    eventually("all have failed once", REACHED, async || (count("error IS NOT NULL").await == all).then_some(())).await;
+    engine.stop().await;
+    eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
+    for asked in operations {
+        let path = format!("/platform/v1/operations/{}/cancel", asked.operation);
+        fleet.operator().post(&path, &serde_json::json!({})).await.expect(202);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_on() {
+    let fleet = fleet::idle().await;
+    let mut tally = Tally::of(step_points().iter().map(|point| (point.name, Mode::Abort)));
+    for (kind, points) in by_kind() {
+        let subject = Subject::of(kind);
+        let mut ready = subject.prepare(&fleet, 2).await;
+        let asked = subject.ask(&fleet, &mut ready).await;
+        let route = Route::of(&fleet, points, &asked).await;
+        die_at_each(&fleet, &route.forward, &mut tally).await;
+        finish(&fleet, subject, &[asked], false).await;
+        if !route.undo.is_empty() {
+            let asked = subject.ask(&fleet, &mut ready).await;
+            turn(&fleet, std::slice::from_ref(&asked), route.brake()).await;
+            die_at_each(&fleet, &route.undo, &mut tally).await;
+            finish(&fleet, subject, &[asked], true).await;
+        }
+    }
+    assert_clean(&fleet).await;
+    tally.judge("programs that killed themselves");
+}
+
+/// The same operation goes on in one program after another, each of which dies a little further on.
+async fn die_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
+    // The next program under the same name takes up at once what the one before it left.
+    let name = unique("mortal");
+    for point in points {
+        let ended = worker(fleet, &name, point.name, "abort").ended(REACHED).await;
+        assert_eq!(ended.signal(), Some(9), "{}", point.name);
+        tally.hit((point.name, Mode::Abort));
+    }
+}
+
+/// A replica that nothing stops brings the operations to their end.
+async fn finish(fleet: &Fleet, subject: &Subject, operations: &[Asked], is_undone: bool) {
+    let engine = engine(fleet).await;
+    for asked in operations {
+        assert_eq!(settled(fleet, asked).await, if is_undone { "cancelled" } else { "succeeded" }, "{asked:?}");
+        subject.assert_ended(fleet, asked, is_undone).await;
+    }
+    engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: ./ops/test --soak"]
+async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_nothing_when_they_wake() {
+    let fleet = fleet::idle().await;
+    let server = fleet.on_server("postgres");
+    server.run("ALTER SYSTEM SET log_statement = 'ddl'").await;
+    server.run("SELECT pg_reload_conf()").await;
+    let mut tally = Tally::of(step_points().iter().map(|point| (point.name, Mode::Stop)));
+    for (kind, points) in by_kind() {
+        let subject = Subject::of(kind);
+        let mut ready = subject.prepare(&fleet, points.len() + 1).await;
+        let first = subject.ask(&fleet, &mut ready).await;
+        let route = Route::of(&fleet, points, &first).await;
+        finish(&fleet, subject, &[first], false).await;
+        for (points, is_undone) in [(&route.forward, false), (&route.undo, true)] {
+            for points in points.chunks(PROGRAMS) {
+                let mut operations = Vec::new();
+                for _ in points {
+                    operations.push(subject.ask(&fleet, &mut ready).await);
+                }
+                if is_undone {
+                    turn(&fleet, &operations, route.brake()).await;
+                }
+                stop_at_each(&fleet, points, &mut tally).await;
+                finish(&fleet, subject, &operations, is_undone).await;
+            }
+        }
+    }
+    assert_clean(&fleet).await;
+    tally.judge("programs that stopped themselves");
+}
+
+/// One program a point, all at once; every one takes an operation and stops with it. Others have to take that over.
+async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
+    let prefix = unique("zombie");
+    let programs: Vec<_> = (0..points.len()).map(|n| (format!("{prefix}-{n}"), &points[n])).collect();
+    let programs: Vec<_> =
+        programs.into_iter().map(|(name, point)| (worker(fleet, &name, point.name, "stop"), name, point)).collect();
+    for (program, _, point) in &programs {
+        let what = format!("a program stops at {}", point.name);
+        eventually(&what, REACHED, async || is_stopped(program.pid()).then_some(())).await;
+        tally.hit((point.name, Mode::Stop));
+    }
+    let control = fleet.control();
+    let held = format!("SELECT count(*) FROM operations WHERE state = 'running' AND lease_owner LIKE '{prefix}-%'");
+    let survivor = engine(fleet).await;
+    eventually("their work is taken over", REACHED, async || (control.value::<i64>(&held).await == 0).then_some(()))
+        .await;
+    let before = server_log(fleet);
+    assert!(before.contains("statement: "), "PostgreSQL's log would tell of statements");
+    for (program, ..) in &programs {
+        program.signal(Signal::CONT);
+    }
+    tokio::time::sleep(WATCHED).await;
+    let log = server_log(fleet).split_off(before.len());
+    for (_, name, point) in &programs {
+        let by_it = |line: &&str| line.contains(&format!("freehold:{name}:op_")) && line.contains("statement: ");
+        let written: Vec<_> = log.lines().filter(by_it).collect();
+        assert!(written.is_empty(), "woken at {}: {written:?}", point.name);
+    }
+    survivor.stop().await;
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
+/// What PostgreSQL has logged so far: the second witness.
+fn server_log(fleet: &Fleet) -> String {
+    fs::read_to_string::<&Path>(fleet.server_log().as_ref()).unwrap()
+}
