@@ -6,28 +6,29 @@
 //! missing. Stopping goes the other way: no new requests and operations, accepted ones are finished or handed
 //! over, connections are closed. Nothing is decided here: each part knows its own rules.
 
+mod settings;
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use secrecy::{ExposeSecret, SecretBox};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     archives::Store,
-    config::{Config, Cors, Environment},
-    control::{self, ControlDb, listener::Signals, sealing::KeyRing},
+    config::{Config, Environment},
+    control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
-    http::{self, AppState, Readiness, listener::Bounds, proxies::TrustedProxies, router},
+    http::{self, AppState, Readiness, listener::Bounds, router},
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{self, Context, engine, janitor, publish},
+    operations::{Context, engine, janitor, publish},
     product,
-    servers::{AdminUrl, Connection, Connector, dump::DumpTools},
+    servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
-    tenancy::{self, PoolSettings, Tenancy, resolve::Rules},
-    types::{Clock, Random, Slug},
+    tenancy::{self, Tenancy},
+    types::{Clock, Random},
 };
 
 /// Between attempts to bring up what was not reachable.
@@ -76,11 +77,11 @@ impl App {
     pub fn new(config: Config, metrics: Metrics, clock: Clock) -> Result<Self> {
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
-        let db = ControlDb::new(&control_settings(&config)?);
-        let keys = Arc::new(key_ring(&config)?);
-        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pool_settings(&config));
+        let db = ControlDb::new(&settings::control_settings(&config)?);
+        let keys = Arc::new(settings::key_ring(&config)?);
+        let pools = settings::pool_settings(&config);
+        let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
         let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
-        let public_url = public_url(&config);
         let identity = Identity::new(
             identity::Dependencies {
                 db: db.clone(),
@@ -90,11 +91,7 @@ impl App {
                 random: Random,
                 attempts: Attempts::new(redis.clone(), clock.clone()),
             },
-            identity::Settings {
-                hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
-                session_idle: config.identity.session_idle,
-                issuer: Arc::clone(&public_url),
-            },
+            settings::identity_settings(&config),
         );
         let signals = Signals::default();
         let operations = Context {
@@ -111,22 +108,19 @@ impl App {
             replica: config.replica.clone(),
             invitation: config.identity.invitation,
             redis: redis.clone(),
-            settings: operations_settings(&config),
+            settings: settings::operations_settings(&config),
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {
             readiness: Readiness::new(clock),
             metrics,
-            settings: Arc::new(http_settings(&config)?),
+            settings: Arc::new(settings::http_settings(&config)?),
             tasks: TaskTracker::new(),
-            rules: Arc::new(Rules {
-                base_domain: config.http.public_url.base_domain.clone(),
-                path_prefix: config.http.path_prefix,
-            }),
+            rules: Arc::new(settings::rules(&config)),
             tenancy,
             identity,
             operations,
-            public_url,
+            public_url: settings::public_url(&config),
             streams: http::Streams::default(),
         };
         Ok(Self { config: Arc::new(config), state, connector, redis, signals })
@@ -141,7 +135,7 @@ impl App {
     /// Applies the control database's migrations, on a connection of their own and under a lock: any number of
     /// replicas may do so at once.
     pub async fn migrate_control(&self) -> Result<migrations::Report> {
-        let url = control_url(&self.config)?;
+        let url = settings::control_url(&self.config)?;
         let name = format!("freehold:{}:migrate", self.config.replica);
         let mut connection: Connection =
             self.connector.connect(&url.address, &url.database, &url.credentials, &name).await?;
@@ -248,12 +242,6 @@ impl App {
     }
 }
 
-/// How a tenant's public address is made.
-fn public_url(config: &Config) -> Arc<dyn Fn(&Slug) -> String + Send + Sync> {
-    let public_url = config.http.public_url.clone();
-    Arc::new(move |slug| public_url.of(slug))
-}
-
 async fn ping_control(db: ControlDb) -> Result<()> {
     db.ping().await
 }
@@ -276,60 +264,4 @@ fn judge_registry(tenancy: &Tenancy) -> Result<()> {
         return Ok(());
     }
     Err(Error::unavailable("registry_unavailable", "the tenants are not known, or no longer for certain", None))
-}
-
-fn control_url(config: &Config) -> Result<&AdminUrl> {
-    config.control.database.as_ref().ok_or_else(|| Error::defect("the configuration has no control database"))
-}
-
-fn control_settings(config: &Config) -> Result<control::Settings> {
-    let url = control_url(config)?;
-    Ok(control::Settings {
-        host: url.address.host.clone(),
-        port: url.address.port,
-        role: url.credentials.role.clone(),
-        password: url.credentials.password.clone(),
-        database: url.database.clone(),
-        verify_tls: url.address.tls == crate::servers::Tls::VerifyFull,
-        ca_file: config.control.ca_file.clone(),
-        max_connections: config.control.max_connections,
-        application_name: format!("freehold:{}", config.replica),
-    })
-}
-
-fn pool_settings(config: &Config) -> PoolSettings {
-    PoolSettings {
-        max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
-        idle: config.tenancy.idle,
-        application_name: format!("freehold:{}", config.replica),
-    }
-}
-
-fn key_ring(config: &Config) -> Result<KeyRing> {
-    KeyRing::new(config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret())))))
-}
-
-const fn operations_settings(config: &Config) -> operations::Settings {
-    operations::Settings {
-        deletion_grace: config.operations.deletion_grace,
-        slug_redirect: config.operations.slug_redirect,
-        slug_reservation: config.operations.slug_reservation,
-        deletions_per_hour: config.operations.deletions_per_hour,
-    }
-}
-
-fn http_settings(config: &Config) -> Result<http::Settings> {
-    let origins = match &config.http.cors {
-        Cors::SameOrigin => Vec::new(),
-        Cors::Any => vec!["*".to_owned()],
-        Cors::Origins(origins) => origins.clone(),
-    };
-    let origin = |origin: String| origin.parse().map_err(|error| Error::internal(anyhow::Error::new(error)));
-    Ok(http::Settings {
-        production: config.environment == Environment::Production,
-        cors_origins: origins.into_iter().map(origin).collect::<Result<_>>()?,
-        trusted_proxies: TrustedProxies::new(config.http.trusted_proxies.clone()),
-        metrics_token: config.telemetry.metrics_token.clone(),
-        ..http::Settings::default()
-    })
 }

@@ -12,6 +12,8 @@ mod dev_launcher;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
+mod fsck;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http_conventions;
@@ -25,6 +27,8 @@ mod layering;
 mod matrix;
 #[cfg(test)]
 mod migrations;
+#[cfg(test)]
+mod operations;
 #[cfg(test)]
 mod postgres_version;
 #[cfg(test)]

@@ -72,6 +72,22 @@ pub async fn release_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<
     Ok(())
 }
 
+/// Slugs that are held for nobody: as the present one of a tenant that has another or is deleted, or for longer than
+/// they were to be; and the slugs of tenants for which nothing is held.
+pub async fn leaks(connection: &mut PgConnection) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT s.slug AS "slug!" FROM slugs s JOIN tenants t ON t.id = s.tenant_id
+            WHERE (s.expires_at IS NULL AND (t.state = 'deleted' OR t.slug <> s.slug))
+               OR s.expires_at < now() - interval '1 day'
+           UNION ALL
+           SELECT t.slug FROM tenants t
+            WHERE t.state <> 'deleted'
+              AND NOT EXISTS (SELECT FROM slugs s WHERE s.tenant_id = t.id AND s.slug = t.slug AND s.expires_at IS NULL)
+           ORDER BY 1"#
+    );
+    Ok(query.fetch_all(connection).await?)
+}
+
 /// Forgets the expired slugs of `at_most` tenants, and has every replica look again at those tenants. How many there
 /// were. A tenant that is being changed at the moment is left for the next time.
 pub async fn purge_in_txn(txn: &mut PgConnection, at_most: i64) -> Result<u64> {
@@ -89,20 +105,4 @@ pub async fn purge_in_txn(txn: &mut PgConnection, at_most: i64) -> Result<u64> {
     .execute(txn)
     .await?;
     Ok(done.rows_affected())
-}
-
-/// Slugs that are held for nobody: as the present one of a tenant that has another or is deleted, or for longer than
-/// they were to be; and the slugs of tenants for which nothing is held.
-pub async fn leaks(connection: &mut PgConnection) -> Result<Vec<String>> {
-    let query = sqlx::query_scalar!(
-        r#"SELECT s.slug AS "slug!" FROM slugs s JOIN tenants t ON t.id = s.tenant_id
-            WHERE (s.expires_at IS NULL AND (t.state = 'deleted' OR t.slug <> s.slug))
-               OR s.expires_at < now() - interval '1 day'
-           UNION ALL
-           SELECT t.slug FROM tenants t
-            WHERE t.state <> 'deleted'
-              AND NOT EXISTS (SELECT FROM slugs s WHERE s.tenant_id = t.id AND s.slug = t.slug AND s.expires_at IS NULL)
-           ORDER BY 1"#
-    );
-    Ok(query.fetch_all(connection).await?)
 }

@@ -100,13 +100,13 @@ fn operations() -> operations::Context {
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
     let (identity, signals) = (Identity::new(dependencies, settings), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
+    let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));
     let settings = operations::Settings {
         deletion_grace: Duration::from_hours(1),
         slug_redirect: Duration::from_hours(1),
         slug_reservation: Duration::from_hours(1),
         deletions_per_hour: 1,
     };
-    let (plaintext, redis, archives, dump_tools) = (true, None, None, DumpTools::new(None, None));
     operations::Context {
         db,
         keys,

@@ -12,7 +12,6 @@
 use std::pin::pin;
 
 use futures::TryStreamExt;
-use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::{
@@ -47,10 +46,6 @@ pub(super) const KIND: Kind = kind!("tenant.erase", Block, {
     bury => never,
 });
 
-/// The operation's input: there is nothing to say beyond which tenant it is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Input {}
-
 /// Queues the erasure of a tenant that is being deleted.
 ///
 /// # Errors
@@ -66,7 +61,8 @@ pub(super) async fn queue_in_txn(
         id,
         kind: KIND.name,
         tenant_id: tenant,
-        input: serde_json::to_value(Input {}).map_err(Error::internal)?,
+        // There is nothing to say beyond which tenant it is.
+        input: serde_json::json!({}),
         requested_by: &origin.actor,
         steps: &KIND.step_names(),
         done: 1,

@@ -13,6 +13,8 @@ mod tally;
 
 use freehold::faults;
 
+pub(crate) use subject::engine;
+
 /// What the point of an undoing ends its step's name with.
 const UNDO: &str = ".undo";
 

@@ -85,7 +85,7 @@ impl Subject {
 }
 
 /// One more replica, which works on operations until it is dropped.
-pub(super) async fn engine(fleet: &Fleet) -> Replica {
+pub(crate) async fn engine(fleet: &Fleet) -> Replica {
     let name = unique("engine");
     let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "8"), ("FREEHOLD_REPLICA", name.as_str())];
     fleet.another_replica(&changes, freehold::types::Clock::default()).await
@@ -111,7 +111,13 @@ pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let path = format!("/platform/v1/operations/{}", asked.operation);
-        let operation = fleet.operator().get(&path).await.expect(200);
+        let answer = fleet.operator().get(&path).await;
+        if answer.status() == 503 {
+            // Everything at once is a lot for a small machine: told to come back, one comes back.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        }
+        let operation = answer.expect(200);
         let state = operation["state"].as_str().unwrap();
         assert!(state != "blocked" && Instant::now() < deadline, "{operation}");
         if !matches!(state, "queued" | "running") {

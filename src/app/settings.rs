@@ -1,0 +1,98 @@
+//! What each part of a replica is told of the configuration.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretBox};
+
+use crate::{
+    config::{Config, Cors, Environment},
+    control::{self, sealing::KeyRing},
+    error::{Error, Result},
+    http::{self, proxies::TrustedProxies},
+    identity, operations,
+    servers::AdminUrl,
+    tenancy::{PoolSettings, resolve::Rules},
+    types::Slug,
+};
+
+/// How a tenant's public address is made.
+pub(super) fn public_url(config: &Config) -> Arc<dyn Fn(&Slug) -> String + Send + Sync> {
+    let public_url = config.http.public_url.clone();
+    Arc::new(move |slug| public_url.of(slug))
+}
+
+/// Where the control database is.
+pub(super) fn control_url(config: &Config) -> Result<&AdminUrl> {
+    config.control.database.as_ref().ok_or_else(|| Error::defect("the configuration has no control database"))
+}
+
+/// How the control database is reached.
+pub(super) fn control_settings(config: &Config) -> Result<control::Settings> {
+    let url = control_url(config)?;
+    Ok(control::Settings {
+        host: url.address.host.clone(),
+        port: url.address.port,
+        role: url.credentials.role.clone(),
+        password: url.credentials.password.clone(),
+        database: url.database.clone(),
+        verify_tls: url.address.tls == crate::servers::Tls::VerifyFull,
+        ca_file: config.control.ca_file.clone(),
+        max_connections: config.control.max_connections,
+        application_name: format!("freehold:{}", config.replica),
+    })
+}
+
+/// How requests are bounded and answered.
+pub(super) fn http_settings(config: &Config) -> Result<http::Settings> {
+    let origins = match &config.http.cors {
+        Cors::SameOrigin => Vec::new(),
+        Cors::Any => vec!["*".to_owned()],
+        Cors::Origins(origins) => origins.clone(),
+    };
+    let origin = |origin: String| origin.parse().map_err(|error| Error::internal(anyhow::Error::new(error)));
+    Ok(http::Settings {
+        production: config.environment == Environment::Production,
+        cors_origins: origins.into_iter().map(origin).collect::<Result<_>>()?,
+        trusted_proxies: TrustedProxies::new(config.http.trusted_proxies.clone()),
+        metrics_token: config.telemetry.metrics_token.clone(),
+        ..http::Settings::default()
+    })
+}
+
+/// How long, and how often.
+pub(super) fn operations_settings(config: &Config) -> operations::Settings {
+    operations::Settings {
+        deletion_grace: config.operations.deletion_grace,
+        slug_redirect: config.operations.slug_redirect,
+        slug_reservation: config.operations.slug_reservation,
+        deletions_per_hour: config.operations.deletions_per_hour,
+    }
+}
+
+/// The keys that seal.
+pub(super) fn key_ring(config: &Config) -> Result<KeyRing> {
+    KeyRing::new(config.keys.iter().map(|kek| (kek.id.clone(), SecretBox::new(Box::new(*kek.key.expose_secret())))))
+}
+
+/// How connections to tenants' databases are kept.
+pub(super) fn pool_settings(config: &Config) -> PoolSettings {
+    PoolSettings {
+        max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
+        idle: config.tenancy.idle,
+        application_name: format!("freehold:{}", config.replica),
+    }
+}
+
+/// How people are known.
+pub(super) fn identity_settings(config: &Config) -> identity::Settings {
+    identity::Settings {
+        hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
+        session_idle: config.identity.session_idle,
+        issuer: public_url(config),
+    }
+}
+
+/// How requests name tenants.
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules { base_domain: config.http.public_url.base_domain.clone(), path_prefix: config.http.path_prefix }
+}
