@@ -169,6 +169,8 @@ async fn churn(time: Duration) {
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     assert_eq!(report["state"], "clean", "{report}\n{answers:?}");
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'freehold_control'";
+    assert_eq!(fleet.control().value::<i64>(deadlocks).await, 0, "whoever locks does so in one order");
 }
 
 #[tokio::test]
