@@ -48,11 +48,47 @@ CREATE TABLE warm_databases (
 );
 CREATE INDEX warm_databases_ready_idx ON warm_databases (server_id, template, ready_at) WHERE state = 'ready';
 
+-- A warm database has its keys before there is a tenant. A signing key is unreadable without its owner's data key.
+ALTER TABLE signing_keys
+    DROP CONSTRAINT signing_keys_tenant_id_fkey,
+    ADD CONSTRAINT signing_keys_owner_fkey FOREIGN KEY (tenant_id) REFERENCES data_keys (owner_id) ON DELETE CASCADE;
+
 ALTER TABLE servers
     -- The most tenants that it takes; null is as many as come.
     ADD COLUMN capacity    integer CHECK (capacity >= 0),
     -- How many databases are kept ready; null follows demand.
-    ADD COLUMN warm_target integer CHECK (warm_target BETWEEN 0 AND 1000);
+    ADD COLUMN warm_target integer CHECK (warm_target BETWEEN 0 AND 1000),
+    -- How many tenants have a database on it. Counting them for every placement would take longer than the placement.
+    ADD COLUMN tenants     integer NOT NULL DEFAULT 0;
+UPDATE servers SET tenants = (SELECT count(*) FROM tenants
+                              WHERE server_id = servers.id AND state NOT IN ('archived', 'deleted'));
+
+-- Counts, and keeps a server from being given more tenants than it takes. Deferred: the server's row is locked while
+-- a transaction commits and no longer, whatever becomes of the client that waits between two statements.
+CREATE FUNCTION tenants_counted() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_over boolean;
+BEGIN
+    IF TG_OP <> 'INSERT' AND OLD.state NOT IN ('archived', 'deleted') THEN
+        UPDATE servers SET tenants = tenants - 1 WHERE id = OLD.server_id;
+    END IF;
+    IF TG_OP <> 'DELETE' AND NEW.state NOT IN ('archived', 'deleted') THEN
+        UPDATE servers SET tenants = tenants + 1 WHERE id = NEW.server_id RETURNING tenants > capacity INTO is_over;
+        -- A tenant that comes back to its server is let in.
+        IF TG_OP = 'INSERT' AND is_over THEN
+            RAISE EXCEPTION 'the server takes no more tenants'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'servers_capacity';
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER tenants_counted AFTER INSERT OR DELETE ON tenants DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION tenants_counted();
+CREATE CONSTRAINT TRIGGER tenants_recounted AFTER UPDATE OF state, server_id ON tenants DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.server_id <> NEW.server_id
+        OR (OLD.state IN ('archived', 'deleted')) <> (NEW.state IN ('archived', 'deleted')))
+    EXECUTE FUNCTION tenants_counted();
 
 -- What the schema of a template really is once all its migrations have run: what drift is found by. The name says
 -- which migrations; definitions are spelt the same by all servers of one major version.
@@ -75,6 +111,16 @@ CREATE TABLE replicas (
     registry_revision bigint NOT NULL,
     registry_digest   text NOT NULL
 );
+
+-- Which key-encryption keys each replica has: one that lacked a key could not open what that key wrapped. A row that
+-- is not renewed is of a replica that is gone.
+CREATE TABLE key_rings (
+    replica text PRIMARY KEY,
+    -- The first one wraps new data keys.
+    key_ids text[] NOT NULL,
+    seen_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX data_keys_kek_id_idx ON data_keys (kek_id, owner_id);
 
 -- A signing key is published before it signs, so that whoever verifies has it by then, and goes on verifying after
 -- it has been retired (which may be a time to come).
@@ -115,6 +161,9 @@ ALTER TABLE operations
     ADD COLUMN cancel_requested_by text,
     ADD COLUMN cancel_requested_at timestamptz;
 CREATE INDEX operations_tenant_id_idx ON operations (tenant_id, created_at);
+-- How the making of warm databases went on a server lately.
+CREATE INDEX operations_warm_make_idx ON operations ((input ->> 'server_id'), finished_at)
+    WHERE kind = 'warm.make' AND finished_at IS NOT NULL;
 CREATE INDEX operations_lease_expires_at_idx ON operations (lease_expires_at) WHERE state = 'running';
 
 ALTER TABLE operation_steps

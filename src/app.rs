@@ -16,14 +16,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     archives::Store,
-    config::{Config, Environment},
+    config::{Config, Environment, OperationsConfig},
     control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
     http::{self, AppState, Readiness, listener::Bounds, router},
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, engine, janitor, publish},
+    operations::{Context, Memory, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
     product,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -103,6 +103,7 @@ impl App {
             signals: signals.clone(),
             archives: config.archives.store.as_ref().map(Store::open).transpose()?,
             dump_tools: DumpTools::new(config.archives.postgres_bin.clone(), config.control.ca_file.clone()),
+            memory: Memory::default(),
             clock: clock.clone(),
             random: Random,
             replica: config.replica.clone(),
@@ -216,9 +217,21 @@ impl App {
         background.spawn(self.signals.clone().run(self.state.operations.db.clone(), stop.clone()));
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
+        self.keep_warm(background, stop);
         background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
+        background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
+        let age = self.config.identity.signing_key_age;
+        background.spawn(rotate_signing_keys::keep_young(self.state.operations.clone(), age, stop.clone()));
         background.spawn(self.clone().gauges(stop.clone()));
         Ok(())
+    }
+
+    /// Databases are kept ready by replicas that can make them.
+    fn keep_warm(&self, background: &TaskTracker, stop: &CancellationToken) {
+        let OperationsConfig { concurrency, warm_min: min, warm_max: max, .. } = self.config.operations;
+        if concurrency > 0 {
+            warm::spawn(&self.state.operations, warm::Bounds { min, max }, background, stop);
+        }
     }
 
     fn watch_dependencies(&self, stop: &CancellationToken) {
@@ -238,6 +251,7 @@ impl App {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
+            warm::record_gauges(&self.state.operations).await;
         }
     }
 }
@@ -257,6 +271,7 @@ fn describe_metrics() {
     tenancy::describe_metrics();
     engine::describe_metrics();
     janitor::describe_metrics();
+    warm::describe_metrics();
 }
 
 fn judge_registry(tenancy: &Tenancy) -> Result<()> {

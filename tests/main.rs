@@ -46,7 +46,11 @@ mod process_faults;
 #[cfg(test)]
 mod process_replicas;
 #[cfg(test)]
+mod process_warm;
+#[cfg(test)]
 mod product;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod server_admin;
 #[cfg(test)]
@@ -61,3 +65,5 @@ mod tenant_deletion;
 mod tenant_states;
 #[cfg(test)]
 mod tenants;
+#[cfg(test)]
+mod warm;

@@ -13,7 +13,7 @@ use crate::harness::{
 const MIGRATIONS: &str = "/platform/v1/migrations";
 
 /// The published files as a client would send them again.
-async fn published(fleet: &Fleet) -> Vec<Value> {
+pub(crate) async fn published(fleet: &Fleet) -> Vec<Value> {
     let rows = fleet.control().connect().await.unwrap();
     let rows = rows
         .query("SELECT 'V' || version || '__' || name || '.sql', sql FROM migrations ORDER BY version", &[])

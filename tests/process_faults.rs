@@ -70,6 +70,23 @@ async fn without_the_control_database_known_tenants_are_served_and_unknown_ones_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_control_database_a_replica_serves_tenants_that_it_never_served() {
+    let dev = Dev::start().await;
+    let twin = dev.replica(&unique("twin")).await;
+    let acme = dev.admin_of("acme").await;
+    assert_eq!(failed_reads(&acme).await, 0);
+    // What it keeps of the tenants it reads behind its registry, and then every two seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    let data = Path::new(dev.told("/control/data_dir"));
+    stop_postgres(data);
+    assert_eq!(failed_reads(&acme.through(&twin.public)).await, 0, "of {REQUESTS}");
+    let signed_in = dev.sign_in(&twin.public, "globex").await;
+    assert_eq!(failed_reads(&signed_in).await, 0, "of {REQUESTS}, with a token that it signed itself");
+    start_postgres(data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_their_server_tenants_are_refused_fast_and_served_soon_after() {
     let dev = Dev::start().await;
     let (public, operator, acme) = (dev.public(), dev.operator(), dev.admin_of("acme").await);

@@ -109,7 +109,8 @@ async fn an_unfit_server_is_refused_and_left_as_it_was() {
 async fn a_fit_server_takes_tenants_and_keeps_its_credential_to_itself() {
     let fleet = fleet::alone().await;
     let admin_url = fleet.second_server_url();
-    let body = json!({ "name": "second", "admin_url": admin_url, "region": "there", "labels": { "tier": "gold" }, "connection_budget": 30 });
+    let body = json!({ "name": "second", "admin_url": admin_url, "region": "there", "labels": { "tier": "gold" },
+        "connection_budget": 30, "warm_target": 0 });
     let answer = fleet.operator().post(SERVERS, &body).await;
     let server = answer.expect(201);
     assert_eq!(answer.header("location"), format!("{SERVERS}/{}", server["id"].as_str().unwrap()));

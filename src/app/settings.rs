@@ -79,6 +79,7 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
     PoolSettings {
         max_size: usize::try_from(config.tenancy.pool_size).unwrap_or(1),
         idle: config.tenancy.idle,
+        secrets_kept: usize::try_from(config.tenancy.secrets_kept).unwrap_or(usize::MAX),
         application_name: format!("freehold:{}", config.replica),
     }
 }

@@ -15,6 +15,7 @@ mod client;
 mod configuration;
 mod crypto;
 mod fsck;
+mod keys;
 mod migrate;
 mod migration;
 mod operation;
@@ -90,6 +91,9 @@ enum Command {
     /// Publish the migrations of tenants' databases, and list the published ones.
     #[command(subcommand)]
     Migration(migration::Command),
+    /// Look at the key-encryption keys, and wrap data keys anew.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Compare what Freehold remembers with what is really there; exit code 1 when something differs.
     Fsck,
     /// Try what must not be possible.
@@ -147,6 +151,7 @@ fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcom
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
         Command::Migration(command) => process::block_on(migration::run(command, remote()?, output)),
+        Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),
         Command::Verify(command) => process::block_on(verify::run(command, remote()?, output)),
     }

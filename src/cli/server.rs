@@ -35,6 +35,14 @@ pub(super) enum Command {
     Add(Add),
     /// List the registered servers.
     List,
+    /// Give a server's administrative role another password, which only Freehold knows.
+    RotateCredentials {
+        /// Its name, or its id: srv_…
+        server: String,
+        /// The role has another password already: read it from standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
 }
 
 /// The arguments of `freehold server add`.
@@ -85,8 +93,25 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let items = client.whole(PATH).await?;
             output.list(&items, None, &COLUMNS)?;
         }
+        Command::RotateCredentials { server, password_stdin } => {
+            let mut body = json!({});
+            if password_stdin {
+                let password = secret_input::from_stdin("the password on standard input")?;
+                body["password"] = password.expose_secret().into();
+            }
+            let path = format!("{PATH}/{}/rotate-credentials", id_of(&client, &server).await?);
+            output.record(&client.post(&path, &body, None).await?, &COLUMNS)?;
+        }
     }
     Ok(Outcome::Success)
+}
+
+/// The id of the server with this id or name.
+async fn id_of(client: &Client, server: &str) -> anyhow::Result<String> {
+    let servers = client.whole(PATH).await?;
+    let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let found = servers.iter().find(|item| text(item, "id") == server || text(item, "name") == server);
+    found.map(|item| text(item, "id")).with_context(|| format!("there is no server {server}: freehold server list"))
 }
 
 impl Add {

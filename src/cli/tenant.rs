@@ -1,4 +1,4 @@
-//! `freehold tenant …`: tenants made, listed, looked at, changed and deleted.
+//! `freehold tenant …`: tenants made, listed, looked at, changed, given other secrets, and deleted.
 
 mod change;
 mod deletion;
@@ -43,6 +43,8 @@ const FIELDS: [Column; 12] = [
     ("url", "/url"),
 ];
 
+const SIGNING_KEY: [Column; 2] = [("key", "/key_id"), ("signs from", "/signs_from")];
+
 /// Looks after tenants.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -86,6 +88,22 @@ pub(super) enum Command {
         /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
+    },
+    /// Give a tenant's database role another password, without a failed request, and wait for it.
+    RotateCredentials {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Give a tenant another key to sign access tokens with.
+    RotateSigningKeys {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+        /// A key has leaked: what earlier keys signed is worth nothing from now on. Nobody has to sign in again, but
+        /// every program that holds an access token has to get another one with its refresh token.
+        #[arg(long)]
+        revoke_previous: bool,
     },
 }
 
@@ -166,6 +184,12 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
         Command::Undelete { id } => deletion::undelete(id, &client, output).await?,
         Command::Certificate { id } => deletion::certificate(id, &client, output).await?,
+        Command::RotateCredentials { id } => rotate_credentials(id, &client, output).await?,
+        Command::RotateSigningKeys { id, revoke_previous } => {
+            let path = format!("{PATH}/{id}/rotate-signing-keys");
+            let rotated = client.post(&path, &json!({ "revoke_previous": revoke_previous }), None).await?;
+            output.record(&rotated, &SIGNING_KEY)?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -240,6 +264,15 @@ async fn show_all(list: List, client: &Client, output: Output) -> anyhow::Result
         output::note("There are more: narrow the list down, raise --limit, or say --all.");
     }
     Ok(())
+}
+
+async fn rotate_credentials(id: TenantId, client: &Client, output: Output) -> anyhow::Result<()> {
+    let path = format!("{PATH}/{id}/rotate-credentials");
+    let mut tenant = client.post(&path, &json!({}), None).await?;
+    let operation = tenant.get("operation_id").and_then(Value::as_str).context("the answer names no operation")?;
+    operation::watch(client, operation).await?;
+    tenant.as_object_mut().map(|fields| fields.remove("operation_id"));
+    output.record(&tenant, &FIELDS)
 }
 
 /// The tenant with this id or slug.

@@ -13,6 +13,8 @@ pub struct IdentityConfig {
     pub session_idle: Duration,
     /// How long an invitation can be accepted.
     pub invitation: Duration,
+    /// How long a tenant's signing key signs before another one takes its place; none leaves that to operators.
+    pub signing_key_age: Option<Duration>,
 }
 
 impl IdentityConfig {
@@ -22,6 +24,8 @@ impl IdentityConfig {
         Self {
             hash_concurrency: reader.number("password_hash_concurrency", cores, 1..=256),
             session_idle: hours(reader.number("session_idle_hours", 24 * 14, 1..=24 * 90)),
+            signing_key_age: Some(hours(24 * reader.number("signing_key_age_days", 90, 0..=3_650)))
+                .filter(|age| !age.is_zero()),
             invitation: hours(reader.number("invitation_hours", 24 * 7, 1..=24 * 30)),
         }
     }

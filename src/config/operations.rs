@@ -23,17 +23,31 @@ pub struct OperationsConfig {
     pub slug_reservation: Duration,
     /// How many tenants may be deleted within an hour, over the whole fleet.
     pub deletions_per_hour: u32,
+    /// How many databases are kept ready on each server that follows demand: at least.
+    pub warm_min: u32,
+    /// At most.
+    pub warm_max: u32,
 }
 
 impl OperationsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut seconds = |name, default, least| Duration::from_secs(reader.number(name, default, least..=YEAR).into());
+        let deletion_grace = seconds("deletion_grace_seconds", 7 * DAY, 1);
+        let slug_redirect = seconds("slug_redirect_seconds", 30 * DAY, 0);
+        let slug_reservation = seconds("slug_reservation_seconds", 30 * DAY, 0);
+        let warm_min = reader.number("warm_min", 2, 0..=1_000);
+        let warm_max = reader.number("warm_max", 20, 0..=1_000);
+        if warm_min > warm_max {
+            reader.problem("warm_min", "must not be above FREEHOLD_WARM_MAX");
+        }
         Self {
-            deletion_grace: seconds("deletion_grace_seconds", 7 * DAY, 1),
-            slug_redirect: seconds("slug_redirect_seconds", 30 * DAY, 0),
-            slug_reservation: seconds("slug_reservation_seconds", 30 * DAY, 0),
             concurrency: reader.number("operation_concurrency", 4, 0..=64),
+            deletion_grace,
+            slug_redirect,
+            slug_reservation,
             deletions_per_hour: reader.number("deletions_per_hour", 20, 1..=1_000_000),
+            warm_min,
+            warm_max,
         }
     }
 }

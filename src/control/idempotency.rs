@@ -53,6 +53,20 @@ pub async fn claim_in_txn(
     find(txn, ring, request).await?.map(Some).ok_or_else(in_progress)
 }
 
+/// The transaction that claimed the key makes another resource than it meant to.
+pub async fn settle_in_txn(txn: &mut PgConnection, request: &Request<'_>, resource: Uuid) -> Result<()> {
+    sqlx::query!(
+        "UPDATE idempotency_keys SET resource_id = $4 WHERE principal = $1 AND route = $2 AND key = $3",
+        request.principal,
+        request.route,
+        request.key,
+        resource
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
 /// A parallel request with this key holds its row for longer than the connection's lock timeout.
 fn waited_in_vain(error: sqlx::Error) -> Error {
     let is_lock_timeout = error.as_database_error().is_some_and(|cause| cause.code().as_deref() == Some("55P03"));

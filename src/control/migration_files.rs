@@ -29,6 +29,12 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Published>> {
     Ok(query.fetch_all(connection).await?)
 }
 
+/// The newest published version; 0 before the first.
+pub async fn newest_version(connection: &mut PgConnection) -> Result<i32> {
+    let query = sqlx::query_scalar!(r#"SELECT coalesce(max(version), 0) AS "version!" FROM migrations"#);
+    Ok(query.fetch_one(connection).await?)
+}
+
 /// Keeps other publishers away until the transaction ends; readers go on.
 pub async fn lock_in_txn(txn: &mut PgConnection) -> Result<()> {
     sqlx::query!("LOCK TABLE migrations IN SHARE ROW EXCLUSIVE MODE").execute(txn).await?;

@@ -11,7 +11,10 @@ use super::{
     operation_claims::{Claim, Permission},
     operations::Direction,
 };
-use crate::{error::Result, types::OperationId};
+use crate::{
+    error::{Error, Result},
+    types::OperationId,
+};
 
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Step {
     }
 }
 
-pub(super) async fn insert_in_txn(txn: &mut PgConnection, id: OperationId, names: &[&str], done: i32) -> Result<()> {
+pub(super) async fn insert_in_txn(txn: &mut PgConnection, id: OperationId, names: &[&str], done: usize) -> Result<()> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     sqlx::query!(
         "INSERT INTO operation_steps (operation_id, position, name, state, attempts, started_at, finished_at)
@@ -50,7 +53,7 @@ pub(super) async fn insert_in_txn(txn: &mut PgConnection, id: OperationId, names
          FROM unnest($2::text[]) WITH ORDINALITY AS steps (name, ordinality)",
         id.uuid(),
         &names,
-        i64::from(done)
+        i64::try_from(done).map_err(Error::internal)?
     )
     .execute(txn)
     .await?;

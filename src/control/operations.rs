@@ -77,8 +77,9 @@ pub struct NewOperation<'a> {
     pub requested_by: &'a str,
     /// The names of its steps, in order.
     pub steps: &'a [&'a str],
-    /// How many of them are done already, by the transaction that records the operation.
-    pub done: i32,
+    /// How many of them are done already, by the transaction that records the operation: with all of them it has
+    /// succeeded.
+    pub done: usize,
 }
 
 pub(super) struct Row {
@@ -122,12 +123,15 @@ impl From<Row> for Operation {
 /// Queues an operation with its steps. A second live operation on the same tenant is a conflict.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO operations (id, kind, tenant_id, input, requested_by) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, started_at, finished_at)
+         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN 'succeeded' ELSE 'queued' END,
+                 CASE WHEN $6 THEN now() END, CASE WHEN $6 THEN now() END)",
         new.id.uuid(),
         new.kind,
         new.tenant_id.uuid(),
         new.input,
-        new.requested_by
+        new.requested_by,
+        new.done >= new.steps.len()
     )
     .execute(&mut *txn)
     .await

@@ -22,9 +22,3 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Plan>> {
     let query = sqlx::query_as!(Plan, "SELECT name, limits, quotas, features FROM plans ORDER BY name");
     Ok(query.fetch_all(connection).await?)
 }
-
-/// Whether there is a plan of this name.
-pub async fn exists(connection: &mut PgConnection, name: &str) -> Result<bool> {
-    let query = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM plans WHERE name = $1) AS "exists!""#, name);
-    Ok(query.fetch_one(connection).await?)
-}

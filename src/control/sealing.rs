@@ -73,13 +73,27 @@ impl KeyRing {
         Ok(DataKey { owner, key: SecretBox::new(Box::new(key)) })
     }
 
+    /// The names of its keys, the active one first.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        let mut ids: Vec<_> = self.keys.keys().cloned().collect();
+        ids.sort_by_key(|id| (*id != self.active, id.clone()));
+        ids
+    }
+
+    /// The same data key of `owner`, wrapped by the key `to`.
+    pub fn rewrap(&self, owner: Uuid, wrapped: &WrappedKey, to: &str) -> Result<WrappedKey> {
+        let key = self.unwrap(owner, wrapped)?.key;
+        let kek = self.keys.get(to).ok_or_else(|| Error::defect(format!("the key {to} is not in the ring")))?;
+        let wrapped = seal(kek, &associated(owner, "data_key"), key.expose_secret())?;
+        Ok(WrappedKey { kek_id: to.to_owned(), wrapped })
+    }
+
     /// Keyed digests of `message`, the active key's first: for comparing what must not be guessable from the
     /// control database alone. One under each key, so that a rotation does not make equal messages differ.
     #[must_use]
     pub fn digests(&self, message: &[u8]) -> Vec<[u8; 32]> {
-        let mut ids: Vec<_> = self.keys.keys().collect();
-        ids.sort_by_key(|id| (**id != self.active, (*id).clone()));
-        ids.into_iter().filter_map(|id| self.keys.get(id)).map(|kek| digest(kek, message)).collect()
+        self.ids().iter().filter_map(|id| self.keys.get(id)).map(|kek| digest(kek, message)).collect()
     }
 }
 
@@ -169,6 +183,21 @@ mod tests {
             assert!(key.open("p", &damaged).is_err(), "byte {index}");
         }
         assert!(key.open("p", &[]).is_err());
+    }
+
+    #[test]
+    fn a_data_key_wrapped_anew_is_the_same_key_under_another() {
+        let owner = Uuid::from_u128(1);
+        let both = ring(&[("k1", 1), ("k2", 2)]);
+        let (key, wrapped) = both.generate(owner, Random).unwrap();
+        let sealed = key.seal("p", b"secret").unwrap();
+        let rewrapped = both.rewrap(owner, &wrapped, "k2").unwrap();
+        assert_eq!((wrapped.kek_id.as_str(), rewrapped.kek_id.as_str()), ("k1", "k2"));
+        let opened = ring(&[("k2", 2)]).unwrap(owner, &rewrapped).unwrap().open("p", &sealed).unwrap();
+        assert_eq!(opened.expose_secret(), b"secret");
+        assert!(both.rewrap(Uuid::from_u128(2), &wrapped, "k2").is_err(), "another owner's");
+        assert!(both.rewrap(owner, &wrapped, "k3").is_err(), "a key that is not there");
+        assert_eq!(both.ids(), ["k1", "k2"]);
     }
 
     #[test]

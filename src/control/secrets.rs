@@ -15,8 +15,12 @@ use crate::error::{Error, Result};
 pub enum Purpose {
     /// The password of a server's administrative role.
     ServerAdminPassword,
+    /// The one that takes its place, while it is being replaced.
+    NextServerAdminPassword,
     /// The password of a tenant's login role.
     TenantDatabasePassword,
+    /// The one that takes its place, while it is being replaced.
+    NextTenantDatabasePassword,
     /// The first administrator's password, until the operation that creates the tenant has hashed it.
     FirstAdminPassword,
     /// The first administrator's invitation, so that a repeated request gets the same answer.
@@ -24,10 +28,12 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::ServerAdminPassword => "server_admin_password",
+            Self::NextServerAdminPassword => "next_server_admin_password",
             Self::TenantDatabasePassword => "tenant_database_password",
+            Self::NextTenantDatabasePassword => "next_tenant_database_password",
             Self::FirstAdminPassword => "first_admin_password",
             Self::FirstAdminInvitation => "first_admin_invitation",
         }
@@ -66,9 +72,14 @@ pub async fn get(
         sqlx::query_scalar!("SELECT sealed FROM secrets WHERE owner_id = $1 AND purpose = $2", owner, purpose.as_str());
     let Some(sealed) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let key = data_keys::get(connection, ring, owner).await?;
-    let opened = key.open(purpose.as_str(), &sealed)?;
-    let text = String::from_utf8(opened.expose_secret().clone()).map_err(|_| Error::defect("a secret is not text"))?;
-    Ok(Some(SecretString::from(text)))
+    open(&key, purpose, &sealed).map(Some)
+}
+
+/// A text that was sealed for `purpose`.
+pub(super) fn open(key: &DataKey, purpose: Purpose, sealed: &[u8]) -> Result<SecretString> {
+    let opened = key.open(purpose.as_str(), sealed)?;
+    let text = str::from_utf8(opened.expose_secret()).map_err(|_| Error::defect("a secret is not text"))?;
+    Ok(SecretString::from(text))
 }
 
 /// The owner's secret for `purpose`, which must be there.
@@ -82,6 +93,21 @@ pub async fn require(
     secret.ok_or_else(|| Error::defect(format!("{owner} has no secret {}", purpose.as_str())))
 }
 
+/// Lets the secret for `next` take the place of the one for `present`; nothing happens when there is no next one.
+pub async fn promote_in_txn(
+    txn: &mut PgConnection,
+    ring: &KeyRing,
+    owner: Uuid,
+    (next, present): (Purpose, Purpose),
+) -> Result<bool> {
+    let Some(value) = get(txn, ring, owner, next).await? else { return Ok(false) };
+    // Sealed anew: the purpose is part of what a value is sealed under.
+    let key = data_keys::get(txn, ring, owner).await?;
+    put(txn, &key, owner, present, &value).await?;
+    delete(txn, owner, next).await?;
+    Ok(true)
+}
+
 /// Forgets the owner's secret for `purpose`.
 pub async fn delete(connection: &mut PgConnection, owner: Uuid, purpose: Purpose) -> Result<()> {
     sqlx::query!("DELETE FROM secrets WHERE owner_id = $1 AND purpose = $2", owner, purpose.as_str())
@@ -90,12 +116,13 @@ pub async fn delete(connection: &mut PgConnection, owner: Uuid, purpose: Purpose
     Ok(())
 }
 
-/// Owners of secrets that are neither a server nor a tenant that is left: what `fsck` calls orphan secrets.
+/// Owners of secrets that are no server, no warm database and no tenant that is left: what `fsck` calls orphan secrets.
 pub async fn orphans(connection: &mut PgConnection) -> Result<Vec<Uuid>> {
     let query = sqlx::query_scalar!(
         "SELECT owner_id FROM data_keys k
          WHERE NOT EXISTS (SELECT FROM tenants t WHERE t.id = k.owner_id AND t.state <> 'deleted')
            AND NOT EXISTS (SELECT FROM servers s WHERE s.id = k.owner_id)
+           AND NOT EXISTS (SELECT FROM warm_databases w WHERE w.id = k.owner_id)
          ORDER BY owner_id"
     );
     Ok(query.fetch_all(connection).await?)

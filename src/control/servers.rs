@@ -36,6 +36,12 @@ pub struct Server {
     pub connection_budget: i32,
     /// Whether it takes no new tenants.
     pub cordoned: bool,
+    /// The most tenants that it takes; `None` is as many as come.
+    pub capacity: Option<i32>,
+    /// How many databases are kept ready for new tenants; `None` follows demand.
+    pub warm_target: Option<i32>,
+    /// How many tenants have a database on it.
+    pub tenants: i32,
     /// PostgreSQL's version number: 150018 is 15.18.
     pub version_num: i32,
     /// When it was registered.
@@ -55,8 +61,24 @@ struct Row {
     labels: serde_json::Value,
     connection_budget: i32,
     cordoned: bool,
+    capacity: Option<i32>,
+    warm_target: Option<i32>,
+    tenants: i32,
     version_num: i32,
     created_at: DateTime<Utc>,
+}
+
+/// All servers that `$rest` chooses.
+macro_rules! rows {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
+                    cordoned, capacity, warm_target, tenants, version_num, created_at
+             FROM servers " + $rest,
+            $($argument),*
+        )
+    };
 }
 
 impl From<Row> for Server {
@@ -75,6 +97,9 @@ impl From<Row> for Server {
             labels: row.labels,
             connection_budget: row.connection_budget,
             cordoned: row.cordoned,
+            capacity: row.capacity,
+            warm_target: row.warm_target,
+            tenants: row.tenants,
             version_num: row.version_num,
             created_at: row.created_at,
         }
@@ -86,8 +111,8 @@ impl From<Row> for Server {
 pub async fn insert_in_txn(txn: &mut PgConnection, server: &Server, system_identifier: i64) -> Result<()> {
     sqlx::query!(
         "INSERT INTO servers (id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels,
-                              connection_budget, version_num, system_identifier)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                              connection_budget, capacity, warm_target, version_num, system_identifier)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         server.id.uuid(),
         server.name,
         if server.is_platform { "platform" } else { "tenants" },
@@ -99,6 +124,8 @@ pub async fn insert_in_txn(txn: &mut PgConnection, server: &Server, system_ident
         server.region,
         server.labels,
         server.connection_budget,
+        server.capacity,
+        server.warm_target,
         server.version_num,
         system_identifier
     )
@@ -133,24 +160,37 @@ fn invalid_name() -> FieldError {
 
 /// The server with this id.
 pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<Server>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
-                cordoned, version_num, created_at
-         FROM servers WHERE id = $1",
+    let query = rows!("WHERE id = $1", id.uuid());
+    Ok(query.fetch_optional(connection).await?.map(Server::from))
+}
+
+/// The servers that are this one under another registration, with the same role: what its password is, theirs is too.
+/// This one is among them.
+pub async fn sharing_role(connection: &mut PgConnection, id: ServerId) -> Result<Vec<ServerId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT other.id FROM servers s
+         JOIN servers other ON other.system_identifier = s.system_identifier AND other.admin_role = s.admin_role
+         WHERE s.id = $1",
         id.uuid()
     );
-    Ok(query.fetch_optional(connection).await?.map(Server::from))
+    Ok(query.fetch_all(connection).await?.into_iter().map(ServerId::from_uuid).collect())
+}
+
+/// Whether the server's administrative role is the one with which Freehold is at its control database.
+pub async fn is_controls_own(connection: &mut PgConnection, id: ServerId) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM servers s, pg_control_system() control
+               WHERE s.id = $1 AND s.system_identifier = control.system_identifier AND s.admin_role = current_user
+           ) AS "is_controls_own!""#,
+        id.uuid()
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// All servers by name, the platform server first.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<Server>> {
-    let query = sqlx::query_as!(
-        Row,
-        "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
-                cordoned, version_num, created_at
-         FROM servers ORDER BY purpose, name"
-    );
+    let query = rows!("ORDER BY purpose, name");
     Ok(query.fetch_all(connection).await?.into_iter().map(Server::from).collect())
 }
 

@@ -1,16 +1,23 @@
 //! Table `signing_keys`: the Ed25519 keys with which a tenant's access tokens are signed.
+//!
+//! A key is published before it signs, signs until the next one does, and verifies for [`VERIFIES_FOR`] after that.
+//! How requests read the keys is in [`super::sealed`].
 
-use secrecy::SecretBox;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{
-    data_keys,
-    sealing::{DataKey, KeyRing},
-};
+use super::sealing::DataKey;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     types::{KeyId, TenantId},
 };
+
+/// How long a key verifies after it has been retired: a replica that is cut off from the control database serves for a
+/// quarter of an hour and does not hear of the rotation; what it signs then is valid for ten minutes. The rest is for
+/// clocks.
+pub const VERIFIES_FOR: Duration = Duration::from_mins(30);
 
 /// A public key that verifies a tenant's tokens.
 #[derive(Clone, Debug)]
@@ -21,62 +28,90 @@ pub struct VerifyingKey {
     pub public_key: Vec<u8>,
 }
 
-/// The key that signs a tenant's tokens now.
-pub struct SigningKey {
-    /// The `kid` of the tokens that it signs.
-    pub id: KeyId,
-    /// PKCS#8 (RFC 8410).
-    pub pkcs8: SecretBox<Vec<u8>>,
-}
-
-fn purpose(id: KeyId) -> String {
+/// What a signing key is sealed for.
+pub(super) fn purpose(id: KeyId) -> String {
     format!("signing_key:{id}")
 }
 
-/// Stores a tenant's signing key, sealed with the tenant's data key. Fails when it has an active one.
+/// Stores a tenant's signing key, sealed with the tenant's data key; it signs `after` that time. Fails when the tenant
+/// has one that is not retired. Answers from when on it signs.
 pub async fn insert_in_txn(
     txn: &mut PgConnection,
     data_key: &DataKey,
-    tenant: TenantId,
+    (tenant, after): (TenantId, Duration),
     public: &VerifyingKey,
     pkcs8: &[u8],
-) -> Result<()> {
+) -> Result<DateTime<Utc>> {
     let sealed = data_key.seal(&purpose(public.id), pkcs8)?;
-    sqlx::query!(
-        "INSERT INTO signing_keys (id, tenant_id, public_key, sealed) VALUES ($1, $2, $3, $4)",
+    let query = sqlx::query_scalar!(
+        "INSERT INTO signing_keys (id, tenant_id, public_key, sealed, active_from)
+         VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5)) RETURNING active_from",
         public.id.uuid(),
         tenant.uuid(),
         public.public_key,
-        sealed
+        sealed,
+        after.as_secs_f64()
+    );
+    Ok(query.fetch_one(txn).await?)
+}
+
+/// Lets the tenant's key sign for no longer than `after` that time.
+pub async fn retire_in_txn(txn: &mut PgConnection, tenant: TenantId, after: Duration) -> Result<()> {
+    sqlx::query!(
+        "UPDATE signing_keys SET retired_at = now() + make_interval(secs => $2)
+         WHERE tenant_id = $1 AND retired_at IS NULL",
+        tenant.uuid(),
+        after.as_secs_f64()
     )
     .execute(txn)
     .await?;
     Ok(())
 }
 
-/// The key that signs for the tenant now.
-pub async fn active(connection: &mut PgConnection, ring: &KeyRing, tenant: TenantId) -> Result<SigningKey> {
-    let row =
-        sqlx::query!("SELECT id, sealed FROM signing_keys WHERE tenant_id = $1 AND retired_at IS NULL", tenant.uuid())
-            .fetch_optional(&mut *connection)
-            .await?
-            .ok_or_else(|| Error::defect(format!("{tenant} has no signing key")))?;
-    let id = KeyId::from_uuid(row.id);
-    let data_key = data_keys::get(connection, ring, tenant.uuid()).await?;
-    Ok(SigningKey { id, pkcs8: data_key.open(&purpose(id), &row.sealed)? })
+/// Destroys all keys of the tenant: what they signed is worth nothing.
+pub async fn revoke_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<()> {
+    sqlx::query!("DELETE FROM signing_keys WHERE tenant_id = $1", tenant.uuid()).execute(txn).await?;
+    Ok(())
 }
 
-/// All keys that may have signed a token of the tenant which is still valid, the newest first.
-pub async fn verifying(connection: &mut PgConnection, tenant: TenantId) -> Result<Vec<VerifyingKey>> {
-    let rows = sqlx::query!(
-        "SELECT id, public_key FROM signing_keys
-         WHERE tenant_id = $1 AND (retired_at IS NULL OR retired_at > now() - interval '1 hour')
-         ORDER BY created_at DESC",
-        tenant.uuid()
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| VerifyingKey { id: KeyId::from_uuid(row.id), public_key: row.public_key }).collect())
+/// How many of the tenant's keys verify, or will.
+pub async fn count(connection: &mut PgConnection, tenant: TenantId) -> Result<i64> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM signing_keys
+         WHERE tenant_id = $1 AND (retired_at IS NULL OR retired_at > now() - make_interval(secs => $2))"#,
+        tenant.uuid(),
+        VERIFIES_FOR.as_secs_f64()
+    );
+    Ok(query.fetch_one(connection).await?)
+}
+
+/// Some `limit` tenants that could sign with a new key and whose present one is older than `age`; of one tenant, if
+/// given.
+pub async fn older_than(
+    connection: &mut PgConnection,
+    age: Duration,
+    tenant: Option<TenantId>,
+    limit: i64,
+) -> Result<Vec<TenantId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT k.tenant_id FROM signing_keys k JOIN tenants t ON t.id = k.tenant_id
+         WHERE k.retired_at IS NULL AND k.active_from < now() - make_interval(secs => $1)
+           AND t.state IN ('active', 'suspended') AND ($2::uuid IS NULL OR t.id = $2)
+         LIMIT $3",
+        age.as_secs_f64(),
+        tenant.map(TenantId::uuid),
+        limit
+    );
+    Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
+}
+
+/// Destroys the keys that verify nothing any more; answers how many.
+pub async fn purge(connection: &mut PgConnection) -> Result<u64> {
+    let purged = sqlx::query!(
+        "DELETE FROM signing_keys WHERE retired_at < now() - make_interval(secs => $1)",
+        VERIFIES_FOR.as_secs_f64()
+    );
+    Ok(purged.execute(connection).await?.rows_affected())
 }
 
 /// The names of all keys that the tenant has, those included that sign or verify nothing any more.

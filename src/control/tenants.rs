@@ -115,8 +115,12 @@ pub struct NewTenant {
     pub is_platform: bool,
     /// The name of its plan.
     pub plan: String,
-    /// Where its database will be.
+    /// Where its database is, or will be.
     pub server_id: ServerId,
+    /// The newest migration in the database that is ready for it; `None` when that has to be made first.
+    pub schema_version: Option<i32>,
+    /// Whether it serves already but for its first administrator.
+    pub is_settling: bool,
 }
 
 /// What a page of tenants is chosen by.
@@ -193,19 +197,24 @@ impl TryFrom<Row> for Tenant {
     }
 }
 
-/// Records a tenant and gives it its slug. A taken slug is a conflict, an unknown plan an error on its field.
+/// Records a tenant and gives it its slug: `active` when its database is ready. A taken slug is a conflict, an unknown
+/// plan an error on its field.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Tenant> {
-    sqlx::query!(
-        "INSERT INTO tenants (id, slug, name, kind, state, plan, server_id)
-         VALUES ($1, $2, $3, $4, 'provisioning', $5, $6)",
+    let state = if new.schema_version.is_some() { TenantState::Active } else { TenantState::Provisioning };
+    let row = sqlx::query!(
+        "INSERT INTO tenants (id, slug, name, kind, state, plan, server_id, schema_version, is_settling)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, 0), $9) RETURNING epoch, revision, labels, created_at",
         new.id.uuid(),
         new.slug.as_str(),
         new.name.as_str(),
         if new.is_platform { "platform" } else { "customer" },
+        state.as_str(),
         new.plan,
-        new.server_id.uuid()
+        new.server_id.uuid(),
+        new.schema_version,
+        new.is_settling
     )
-    .execute(&mut *txn)
+    .fetch_one(&mut *txn)
     .await
     .map_err(|error| match constraint(&error) {
         Some("tenants_slug_key") => slugs::taken(),
@@ -214,7 +223,25 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         _ => error.into(),
     })?;
     slugs::take_in_txn(txn, &new.slug, new.id).await?;
-    get(txn, new.id).await?.ok_or_else(|| Error::defect("a tenant that was just recorded is gone"))
+    Ok(Tenant {
+        id: new.id,
+        slug: new.slug.clone(),
+        name: new.name.to_string(),
+        is_platform: new.is_platform,
+        state,
+        plan: new.plan.clone(),
+        server_id: new.server_id,
+        schema_version: new.schema_version.unwrap_or_default(),
+        epoch: row.epoch,
+        revision: row.revision,
+        reserved_slugs: Vec::new(),
+        is_settling: new.is_settling,
+        suspension: None,
+        state_before_deletion: None,
+        erase_after: None,
+        labels: row.labels,
+        created_at: row.created_at,
+    })
 }
 
 /// The tenant with this id.
@@ -242,6 +269,17 @@ pub async fn platform(connection: &mut PgConnection) -> Result<Option<Tenant>> {
 pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Result<Vec<Tenant>> {
     let query = rows!("WHERE revision > $1 ORDER BY revision", revision);
     query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
+}
+
+/// The revisions of `limit` tenants, the lowest ones above `revision`, in their order.
+pub async fn revisions_after(connection: &mut PgConnection, revision: i64, limit: i64) -> Result<Vec<(TenantId, i64)>> {
+    let sql = sqlx::query!(
+        "SELECT id, revision FROM tenants WHERE revision > $1 ORDER BY revision LIMIT $2",
+        revision,
+        limit
+    );
+    let rows = sql.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (TenantId::from_uuid(row.id), row.revision)).collect())
 }
 
 /// A page of customers' tenants, newest first: at most `limit` of those before `before` (time and id of the
@@ -301,6 +339,14 @@ pub async fn activate(connection: &mut PgConnection, id: TenantId, schema_versio
     Ok(())
 }
 
+/// Lets the requests in that wait for the tenant's first administrator. Touches no row when none has to.
+pub async fn settle(connection: &mut PgConnection, id: TenantId) -> Result<()> {
+    sqlx::query!("UPDATE tenants SET is_settling = false WHERE id = $1 AND is_settling", id.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Leaves of the tenant a tombstone: its id, its slug for display, and nothing that anybody has written about it.
 pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     sqlx::query!(
@@ -313,6 +359,19 @@ pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     .execute(&mut *txn)
     .await?;
     sqlx::query!("DELETE FROM signing_keys WHERE tenant_id = $1", id.uuid()).execute(txn).await?;
+    Ok(())
+}
+
+/// The tenant with this id, which nobody else changes until the transaction ends.
+pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
+    let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
+    if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
+}
+
+/// Tells every replica that something changed that belongs to the tenant but is not in its row: its secrets.
+pub async fn touch_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    // The trigger does the rest.
+    sqlx::query!("UPDATE tenants SET updated_at = now() WHERE id = $1", id.uuid()).execute(txn).await?;
     Ok(())
 }
 

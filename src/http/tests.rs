@@ -86,7 +86,8 @@ fn operations() -> operations::Context {
     });
     let keys = Arc::new(KeyRing::new([("k1".to_owned(), SecretBox::new(Box::new(random.bytes())))]).unwrap());
     let connector = Connector::new(None).unwrap();
-    let pools = PoolSettings { max_size: 1, idle: Duration::from_secs(1), application_name: "test".into() };
+    let pools =
+        PoolSettings { max_size: 1, idle: Duration::from_secs(1), secrets_kept: 1, application_name: "test".into() };
     let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
     let dependencies = identity::Dependencies {
         db: db.clone(),
@@ -116,6 +117,7 @@ fn operations() -> operations::Context {
         signals,
         archives,
         dump_tools,
+        memory: operations::Memory::default(),
         clock,
         random,
         replica,

@@ -123,7 +123,7 @@ impl Inner {
 
     async fn verify_access_token(&self, tenant: &Tenant, token: &str) -> Result<Verdict> {
         let kid = tokens::key_id(token)?;
-        let keys = self.keys.with(tenant.id, kid).await?;
+        let keys = self.keys.with(tenant, kid).await?;
         let key = keys.verifier(kid).ok_or_else(tokens::invalid)?;
         let claims = tokens::verify(token, key, tenant.id, &self.issuers(tenant), self.clock.unix_seconds())?;
         let connection = self.tenancy.connect(tenant.id).await?;

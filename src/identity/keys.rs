@@ -1,9 +1,11 @@
-//! The keys that sign and verify tenants' access tokens, kept in memory.
+//! The keys that sign and verify tenants' access tokens, opened and kept in memory.
 //!
-//! A tenant's keys are read by tenant, never by what a token says. A token with a key that is not known makes
-//! Freehold look again, once in a while; keys that were read long ago are read again likewise. While the control
-//! database is away, the keys in memory go on serving: how long a tenant may be served then is the registry's to
-//! decide.
+//! They follow the revision of the tenant's row: whoever serves a newer one than the keys are of has them read again,
+//! from what [`Tenancy`] keeps sealed. A new key is published five seconds before it signs, so every replica has it by
+//! then. A token with a key that is not known all the same makes Freehold look again: one tenant's keys at most four
+//! times a second, and a token that comes in between waits for the next look, so that nobody who sends invented keys
+//! keeps a good token out. While the control database is away, the keys in memory go on serving: how long a tenant may
+//! be served then is the registry's to decide.
 
 use std::{
     sync::Arc,
@@ -15,139 +17,214 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use moka::future::Cache;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::{Identity, tokens};
 use crate::{
     control::{
-        ControlDb,
+        sealed::{SealedKey, SealedTenant},
         sealing::{DataKey, KeyRing},
         signing_keys::{self, VerifyingKey},
         tenants::Tenant,
     },
     error::{Error, Result},
-    types::{Clock, KeyId, Random, TenantId},
+    tenancy::Tenancy,
+    types::{KeyId, TenantId},
 };
 
-/// Keys older than this are read again before they are used.
-const MAX_AGE: Duration = Duration::from_mins(5);
-/// Between two looks for the keys of one tenant.
-const LOOK_PAUSE: Duration = Duration::from_secs(10);
-/// How many tenants' keys one replica remembers, and for how long without use.
+/// Between two looks for an unknown key of one tenant, and how many tenants are looked at at once.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+const LOOKS: usize = 4;
+/// How long a token with an unknown key waits for its turn.
+const LOOK_WAIT: Duration = Duration::from_secs(2);
+/// How many tenants' keys one replica keeps opened, and for how long without use.
 const CAPACITY: u64 = 10_000;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Every tenant's keys, as far as they were needed.
 pub(super) struct Keys {
-    db: ControlDb,
+    tenancy: Tenancy,
     ring: Arc<KeyRing>,
     held: Cache<TenantId, Arc<KeySet>>,
-    looked: Cache<TenantId, ()>,
+    /// When each tenant's unknown keys were looked for last, and what was found.
+    looks: Cache<TenantId, Arc<Mutex<Option<Look>>>>,
+    turns: Semaphore,
+}
+
+struct Look {
+    began: Instant,
+    found: Arc<KeySet>,
 }
 
 /// One tenant's keys.
 pub(super) struct KeySet {
-    signing: (KeyId, EncodingKey),
-    verifying: Vec<(KeyId, DecodingKey)>,
-    public: Value,
+    /// In the order in which they sign.
+    keys: Vec<Key>,
+    revision: i64,
     read_at: Instant,
 }
 
+struct Key {
+    id: KeyId,
+    verifies: DecodingKey,
+    /// None for one that is known never to sign again.
+    signs: Option<EncodingKey>,
+    public: Value,
+    /// In seconds after the keys were read.
+    signs_from: f64,
+    verifies_until: Option<f64>,
+}
+
 impl Keys {
-    pub(super) fn new(db: ControlDb, ring: Arc<KeyRing>) -> Self {
+    pub(super) fn new(tenancy: Tenancy, ring: Arc<KeyRing>) -> Self {
         let held = Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE).build();
-        let looked = Cache::builder().max_capacity(CAPACITY).time_to_live(LOOK_PAUSE).build();
-        Self { db, ring, held, looked }
+        let looks = Cache::builder().max_capacity(CAPACITY).time_to_idle(LOOK_WAIT * 2).build();
+        Self { tenancy, ring, held, looks, turns: Semaphore::new(LOOKS) }
     }
 
     /// The tenant's keys.
-    pub(super) async fn of(&self, tenant: TenantId) -> Result<Arc<KeySet>> {
-        let held = self.held.try_get_with(tenant, self.read(tenant)).await.map_err(Error::shared)?;
-        if held.read_at.elapsed() < MAX_AGE { Ok(held) } else { Ok(self.look_again(tenant, held).await) }
+    pub(super) async fn of(&self, tenant: &Tenant) -> Result<Arc<KeySet>> {
+        if let Some(held) = self.held.get(&tenant.id).await.filter(|held| held.revision >= tenant.revision) {
+            return Ok(held);
+        }
+        let sealed = self.tenancy.sealed(tenant.id, tenant.revision).await?;
+        self.hold(&sealed).await
     }
 
-    /// The tenant's keys, among which `kid` is looked for once more if it is not known.
+    /// The tenant's keys, `kid` among them.
     ///
     /// # Errors
-    /// `invalid_token` when the tenant has no such key.
-    pub(super) async fn with(&self, tenant: TenantId, kid: KeyId) -> Result<Arc<KeySet>> {
-        let mut keys = self.of(tenant).await?;
-        if keys.verifier(kid).is_none() {
-            keys = self.look_again(tenant, keys).await;
+    /// `invalid_token` when the tenant has no such key; `control_database_unavailable` when that cannot be known.
+    pub(super) async fn with(&self, tenant: &Tenant, kid: KeyId) -> Result<Arc<KeySet>> {
+        let keys = self.of(tenant).await?;
+        if keys.verifier(kid).is_some() {
+            return Ok(keys);
         }
-        keys.verifier(kid).is_some().then_some(keys).ok_or_else(tokens::invalid)
+        let detail = "signing keys cannot be looked up at the moment; try again shortly";
+        let late = |_| Err(Error::unavailable("control_database_unavailable", detail, None));
+        let looked = Box::pin(tokio::time::timeout(LOOK_WAIT, self.look(tenant.id))).await.unwrap_or_else(late)?;
+        looked.verifier(kid).is_some().then_some(looked).ok_or_else(tokens::invalid)
     }
 
-    async fn look_again(&self, tenant: TenantId, held: Arc<KeySet>) -> Arc<KeySet> {
-        if !self.looked.entry(tenant).or_insert(()).await.is_fresh() {
-            return held;
-        }
-        match self.read(tenant).await {
-            Ok(keys) => {
-                self.held.insert(tenant, keys.clone()).await;
-                keys
-            }
-            Err(error) => {
-                tracing::warn!(tenant.id = %tenant, error = error.chain(), "signing keys could not be read again");
-                held
-            }
-        }
+    /// Has the tenant's keys read now, so that this replica goes by them before it is told of a change.
+    pub(super) async fn renew(&self, tenant: TenantId) -> Result<()> {
+        let sealed = self.tenancy.sealed_anew(tenant).await?;
+        self.hold(&sealed).await.map(drop)
     }
 
-    async fn read(&self, tenant: TenantId) -> Result<Arc<KeySet>> {
-        let mut connection = self.db.acquire().await?;
-        let verifying = signing_keys::verifying(&mut connection, tenant).await?;
-        let active = signing_keys::active(&mut connection, &self.ring, tenant).await?;
-        Ok(Arc::new(KeySet {
-            signing: (active.id, EncodingKey::from_ed_der(active.pkcs8.expose_secret())),
-            public: json!({ "keys": verifying.iter().map(jwk).collect::<Vec<_>>() }),
-            verifying: verifying.iter().map(|key| (key.id, DecodingKey::from_ed_der(&key.public_key))).collect(),
-            read_at: Instant::now(),
-        }))
+    /// What a look finds that begins after this call.
+    async fn look(&self, tenant: TenantId) -> Result<Arc<KeySet>> {
+        let asked = Instant::now();
+        let last = self.looks.get_with(tenant, async { Arc::default() }).await;
+        let mut last = last.lock().await;
+        if let Some(look) = &*last {
+            if look.began >= asked {
+                return Ok(look.found.clone());
+            }
+            tokio::time::sleep(LOOK_PAUSE.saturating_sub(look.began.elapsed())).await;
+        }
+        let _turn = self.turns.acquire().await.map_err(Error::internal)?;
+        let began = Instant::now();
+        let found = self.hold(&*self.tenancy.sealed_anew(tenant).await?).await?;
+        *last = Some(Look { began, found: found.clone() });
+        Ok(found)
+    }
+
+    async fn hold(&self, sealed: &SealedTenant) -> Result<Arc<KeySet>> {
+        let keys = Arc::new(KeySet::open(sealed, &self.ring)?);
+        self.held.insert(sealed.id, keys.clone()).await;
+        Ok(keys)
     }
 }
 
 impl KeySet {
-    /// The key that signs now.
-    pub(super) fn signer(&self) -> (KeyId, &EncodingKey) {
-        (self.signing.0, &self.signing.1)
+    fn open(sealed: &SealedTenant, ring: &KeyRing) -> Result<Self> {
+        let age = sealed.read_at.elapsed().as_secs_f64();
+        // Of those that have begun to sign only the last one does.
+        let signs = sealed.signing_keys.iter().rposition(|key| key.signs_from <= age).unwrap_or_default();
+        let open = |(index, key): (usize, &SealedKey)| {
+            let private = (index >= signs).then(|| sealed.open_signing_key(ring, key)).transpose()?;
+            Ok(Key {
+                id: key.id,
+                verifies: DecodingKey::from_ed_der(&key.public_key),
+                signs: private.map(|pkcs8| EncodingKey::from_ed_der(pkcs8.expose_secret())),
+                public: jwk(key),
+                signs_from: key.signs_from,
+                verifies_until: key.verifies_until,
+            })
+        };
+        let keys = sealed.signing_keys.iter().enumerate().map(open).collect::<Result<_>>()?;
+        Ok(Self { keys, revision: sealed.revision, read_at: sealed.read_at })
     }
 
-    /// The key of this name.
+    /// The key that signs now: the last that has begun to.
+    ///
+    /// # Errors
+    /// Internal when the tenant has none.
+    pub(super) fn signer(&self) -> Result<(KeyId, &EncodingKey)> {
+        let age = self.age();
+        let mut able = self.keys.iter().filter_map(|key| key.signs.as_ref().map(|signs| (key, signs)));
+        let signer = able.clone().rfind(|(key, _)| key.signs_from <= age).or_else(|| able.next());
+        let (key, signs) = signer.ok_or_else(|| Error::defect("a tenant has no signing key"))?;
+        Ok((key.id, signs))
+    }
+
+    /// The key of this name, if it verifies.
     pub(super) fn verifier(&self, kid: KeyId) -> Option<&DecodingKey> {
-        self.verifying.iter().find(|(id, _)| *id == kid).map(|(_, key)| key)
+        self.verifying().find(|key| key.id == kid).map(|key| &key.verifies)
+    }
+
+    fn verifying(&self) -> impl Iterator<Item = &Key> {
+        let age = self.age();
+        self.keys.iter().filter(move |key| key.verifies_until.is_none_or(|until| age < until))
+    }
+
+    fn age(&self) -> f64 {
+        self.read_at.elapsed().as_secs_f64()
     }
 }
 
 impl Identity {
-    /// The tenant's public keys as a JSON Web Key Set (RFC 7517, RFC 8037).
+    /// The tenant's public keys as a JSON Web Key Set (RFC 7517, RFC 8037): all that verify, or will.
     pub async fn jwks(&self, tenant: &Tenant) -> Result<Value> {
-        Ok(self.inner.keys.of(tenant.id).await?.public.clone())
+        let keys = self.inner.keys.of(tenant).await?;
+        Ok(json!({ "keys": keys.verifying().map(|key| &key.public).collect::<Vec<_>>() }))
+    }
+
+    /// Makes this replica go by keys that were just changed, and by the epoch that was raised with them, before it
+    /// is told. The others are told by NOTIFY.
+    pub async fn heed_keys(&self, tenant: TenantId, epoch: i64) -> Result<()> {
+        self.inner.keys.renew(tenant).await?;
+        self.inner.verified.raise(tenant, epoch);
+        Ok(())
     }
 }
 
-fn jwk(key: &VerifyingKey) -> Value {
+fn jwk(key: &SealedKey) -> Value {
     json!({
         "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
         "kid": key.id, "x": BASE64_URL_SAFE_NO_PAD.encode(&key.public_key),
     })
 }
 
-/// Makes a tenant's signing key and stores it, sealed with the tenant's data key. Fails when it has one.
-pub async fn provision_signing_key_in_txn(
+/// Makes a signing key and stores it, sealed with the tenant's data key; it signs `after` that time. Fails when the
+/// tenant has one that is not retired. Answers from when on it signs.
+pub async fn make_signing_key_in_txn(
     txn: &mut PgConnection,
     data_key: &DataKey,
     tenant: TenantId,
-    clock: &Clock,
-    random: Random,
-) -> Result<()> {
+    id: KeyId,
+    after: Duration,
+) -> Result<DateTime<Utc>> {
     let failed = |_| Error::defect("a signing key could not be made");
     let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(failed)?;
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| Error::defect("a new signing key is damaged"))?;
-    let public = VerifyingKey { id: KeyId::generate(clock, random), public_key: pair.public_key().as_ref().to_vec() };
-    signing_keys::insert_in_txn(txn, data_key, tenant, &public, pkcs8.as_ref()).await
+    let public = VerifyingKey { id, public_key: pair.public_key().as_ref().to_vec() };
+    signing_keys::insert_in_txn(txn, data_key, (tenant, after), &public, pkcs8.as_ref()).await
 }

@@ -66,7 +66,7 @@ async fn settle(reservation: Reservation, outcome: &Result<Tokens>) {
 impl Inner {
     async fn sign_in(&self, tenant: &Tenant, request: &Login, client: &Client) -> Result<Tokens> {
         // Read first: without a key there is nothing to hand out, and no session is left behind.
-        self.keys.of(tenant.id).await?;
+        self.keys.of(tenant).await?;
         let mut account = self.account(tenant, request).await?;
         let hash = account.as_mut().and_then(|account| account.password_hash.take());
         let is_right = self.hasher.verify(&request.password, hash, hashing::REQUEST).await?;

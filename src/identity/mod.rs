@@ -31,7 +31,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use audit::Client;
 pub use first_admin::FirstAdmin;
-pub use keys::provision_signing_key_in_txn;
+pub use keys::make_signing_key_in_txn;
 pub use login::Login;
 pub use me::{Me, MyTenant};
 pub use permissions::Permission;
@@ -115,7 +115,7 @@ impl Identity {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts } = dependencies;
         let inner = Inner {
             hasher: hashing::Hasher::new(settings.hash_concurrency, random),
-            keys: keys::Keys::new(db.clone(), key_ring),
+            keys: keys::Keys::new(tenancy.clone(), key_ring),
             verified: authenticate::Verified::new(),
             session_idle: settings.session_idle,
             issuer: settings.issuer,

@@ -37,6 +37,10 @@ pub enum Permission {
     MigrationsRead,
     /// Publish migrations.
     MigrationsWrite,
+    /// See which key-encryption keys there are.
+    KeysRead,
+    /// Wrap data keys anew.
+    KeysWrite,
     /// Read the operators' audit log.
     AuditRead,
     /// Run `fsck` and `verify isolation`.
@@ -54,7 +58,7 @@ pub(super) enum Plane {
 
 use Permission as P;
 
-const ALL: [(Permission, &str, Plane); 16] = [
+const ALL: [(Permission, &str, Plane); 18] = [
     (P::ProjectsRead, "projects:read", Plane::Tenant),
     (P::ProjectsWrite, "projects:write", Plane::Tenant),
     (P::TasksRead, "tasks:read", Plane::Tenant),
@@ -69,6 +73,8 @@ const ALL: [(Permission, &str, Plane); 16] = [
     (P::PlansRead, "plans:read", Plane::Platform),
     (P::MigrationsRead, "migrations:read", Plane::Platform),
     (P::MigrationsWrite, "migrations:write", Plane::Platform),
+    (P::KeysRead, "keys:read", Plane::Platform),
+    (P::KeysWrite, "keys:write", Plane::Platform),
     (P::AuditRead, "audit:read", Plane::Platform),
     (P::FleetVerify, "fleet:verify", Plane::Platform),
 ];
@@ -129,7 +135,16 @@ fn on(plane: Plane) -> impl Iterator<Item = Permission> {
 /// What an operator who is a plain member has no part in: the fleet's shape, the end of tenants, and other operators'
 /// doings.
 fn is_for_admins(permission: Permission) -> bool {
-    matches!(permission, P::TenantsDelete | P::ServersWrite | P::MigrationsWrite | P::AuditRead | P::FleetVerify)
+    matches!(
+        permission,
+        P::TenantsDelete
+            | P::ServersWrite
+            | P::MigrationsWrite
+            | P::KeysRead
+            | P::KeysWrite
+            | P::AuditRead
+            | P::FleetVerify
+    )
 }
 
 #[cfg(test)]

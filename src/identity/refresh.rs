@@ -54,7 +54,7 @@ impl Identity {
     pub async fn refresh(&self, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<Tokens> {
         let inner = &self.inner;
         // Read first: without a key there is nothing to hand out, and the token must not be spent.
-        inner.keys.of(tenant.id).await?;
+        inner.keys.of(tenant).await?;
         let session = match inner.rotate(tenant, token).await? {
             Some(session) => session,
             None => inner.rotated_before(tenant, token, client).await?,

@@ -92,8 +92,8 @@ impl Inner {
 
     /// Makes the tokens for a session.
     pub(super) async fn issue(&self, tenant: &Tenant, session: Session) -> Result<Tokens> {
-        let keys = self.keys.of(tenant.id).await?;
-        let (kid, key) = keys.signer();
+        let keys = self.keys.of(tenant).await?;
+        let (kid, key) = keys.signer()?;
         let now = self.clock.unix_seconds();
         let claims = Claims {
             iss: self.issuer(tenant),

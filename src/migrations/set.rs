@@ -61,6 +61,12 @@ impl MigrationSet {
         self.files.last().map_or(0, |file| file.version)
     }
 
+    /// The set as it was when `version` was its newest.
+    #[must_use]
+    pub fn up_to(&self, version: i32) -> Self {
+        Self { files: self.files.iter().filter(|file| file.version <= version).cloned().collect() }
+    }
+
     /// The files, by version.
     #[must_use]
     pub fn files(&self) -> &[MigrationFile] {
@@ -78,12 +84,6 @@ impl MigrationSet {
     pub fn fingerprint(&self) -> String {
         let parts: Vec<_> = self.files.iter().map(|file| (file.file_name(), file.sql.as_str())).collect();
         fingerprint(parts.iter().flat_map(|(name, sql)| [name.as_bytes(), sql.as_bytes()]))
-    }
-
-    /// All files up to `version`: the set that a database of that version was made from.
-    #[must_use]
-    pub fn up_to(&self, version: i32) -> Self {
-        Self { files: self.files.iter().filter(|file| file.version <= version).cloned().collect() }
     }
 
     /// The name of the template database that holds this set: another text, another template.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,7 +25,7 @@ use crate::{
     error::{Error, Result},
     faults::{self, StepPoints},
     servers::ServerAdmin,
-    types::{DbName, TenantId},
+    types::{DbName, ServerId, TenantId},
 };
 
 /// The longest that a step may take: the building of a template, with its own waits. A server that is frozen
@@ -84,7 +85,7 @@ impl Run {
 
     /// Opens the administrative session and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
-        let server = home(ctx, operation.tenant_id).await?;
+        let server = home(ctx, operation).await?;
         let access = ctx.access(&server).await?;
         let admin = ctx.administer(&access, &format!("{}:{}", operation.id, operation.generation)).await?;
         // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
@@ -101,12 +102,22 @@ impl Run {
     }
 }
 
-/// Where the tenant lives, or will.
-async fn home(ctx: &Context, tenant: TenantId) -> Result<Server> {
+/// What an operation about something that is no tenant says of itself.
+#[derive(Deserialize)]
+struct Place {
+    server_id: Option<ServerId>,
+}
+
+/// Where the tenant lives, or will: before there is a tenant, and after, the operation's input says it.
+async fn home(ctx: &Context, operation: &Operation) -> Result<Server> {
     let mut connection = ctx.db.acquire().await?;
     let missing = || Error::defect("the operation's tenant or server is not in the control database");
-    let tenant = tenants::get(&mut connection, tenant).await?.ok_or_else(missing)?;
-    servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)
+    let place: Place = serde_json::from_value(operation.input.clone()).map_err(Error::internal)?;
+    let server = match place.server_id {
+        Some(server) => server,
+        None => tenants::get(&mut connection, operation.tenant_id).await?.ok_or_else(missing)?.server_id,
+    };
+    servers::get(&mut connection, server).await?.ok_or_else(missing)
 }
 
 /// Does what is left of the operation's steps, or undoes what was done of them, and records its end.

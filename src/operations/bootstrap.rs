@@ -65,7 +65,7 @@ async fn start(ctx: &Context, request: Request, origin: &Origin) -> Result<provi
         placement: provision::Placement::Platform(server),
         admin: Some(provision::Admin { email: request.email, name: request.name, password: Some(request.password) }),
     };
-    provision::start(ctx, request, origin, None).await
+    provision::start(ctx, &request, origin, None).await
 }
 
 async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin) -> Result<ServerId> {
@@ -79,6 +79,8 @@ async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin
         region: None,
         labels: serde_json::json!({}),
         connection_budget: CONNECTION_BUDGET,
+        capacity: None,
+        warm_target: None,
         is_platform: true,
     };
     Ok(register_server::register(ctx, &request, origin, None).await?.server.id)

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::memory::Memory;
 use crate::{
     archives::Store,
     control::{
@@ -16,7 +17,7 @@ use crate::{
     limits::Redis,
     servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools},
     tenancy::Tenancy,
-    types::{Clock, Random},
+    types::{Clock, Random, ServerId},
 };
 
 /// What operations work with. Clones share everything.
@@ -38,6 +39,8 @@ pub struct Context {
     pub archives: Option<Store>,
     /// PostgreSQL's own programs for dumps.
     pub dump_tools: DumpTools,
+    /// What this replica remembers from one operation to the next.
+    pub memory: Memory,
     /// The time.
     pub clock: Clock,
     /// Randomness.
@@ -66,6 +69,8 @@ pub struct Settings {
     /// How many tenants may be deleted within an hour, over the whole fleet.
     pub deletions_per_hour: u32,
 }
+const PRESENT: Purpose = Purpose::ServerAdminPassword;
+const NEXT: Purpose = Purpose::NextServerAdminPassword;
 
 /// How a server is reached for its administration.
 #[derive(Clone, Debug)]
@@ -73,6 +78,9 @@ pub(super) struct Access {
     pub(super) address: ServerAddress,
     pub(super) maintenance_db: String,
     pub(super) credentials: Credentials,
+    server: ServerId,
+    /// The one that takes the place of `credentials`, while the password is being replaced.
+    next: Option<Credentials>,
 }
 
 /// Where a server is.
@@ -96,20 +104,36 @@ impl Context {
     /// How `server` is reached, with its administrative password opened.
     pub(super) async fn access(&self, server: &Server) -> Result<Access> {
         let mut connection = self.db.acquire().await?;
-        let password =
-            secrets::require(&mut connection, &self.keys, server.id.uuid(), Purpose::ServerAdminPassword).await?;
+        let owner = server.id.uuid();
+        let password = secrets::require(&mut connection, &self.keys, owner, PRESENT).await?;
+        let next = secrets::get(&mut connection, &self.keys, owner, NEXT).await?;
+        let credentials = |password| Credentials { role: server.admin_role.clone(), password };
         Ok(Access {
             address: address(server)?,
             maintenance_db: server.maintenance_db.clone(),
-            credentials: Credentials { role: server.admin_role.clone(), password },
+            credentials: credentials(password),
+            server: server.id,
+            next: next.map(credentials),
         })
     }
 
     /// A dedicated administrative session. `purpose` ends its `application_name`, by which PostgreSQL's own log
     /// tells who did what: `freehold:<replica>:<purpose>`.
+    ///
+    /// When only the next password is accepted, whoever replaced it died before that was recorded: it is now.
     pub(super) async fn administer(&self, access: &Access, purpose: &str) -> Result<ServerAdmin> {
         let name = self.session_name(purpose);
-        ServerAdmin::connect(&self.connector, &access.address, &access.maintenance_db, &access.credentials, &name).await
+        let Access { address, maintenance_db, .. } = access;
+        let candidates: Vec<_> = [&access.credentials].into_iter().chain(&access.next).collect();
+        let (admin, place) =
+            ServerAdmin::connect_as_any(&self.connector, address, maintenance_db, &candidates, &name).await?;
+        if place > 0 {
+            tracing::warn!(server.id = %access.server, "the next administrative password is the one that works");
+            let mut txn = self.db.begin().await?;
+            secrets::promote_in_txn(&mut txn, &self.keys, access.server.uuid(), (NEXT, PRESENT)).await?;
+            txn.commit().await?;
+        }
+        Ok(admin)
     }
 
     /// How a session introduces itself to PostgreSQL.

@@ -6,14 +6,14 @@
 
 use futures::future::BoxFuture;
 
-use super::{attempt::Run, erase, provision};
+use super::{attempt::Run, erase, provision, rotate_credentials, warm};
 use crate::{
     error::{Error, Result},
     faults::StepPoints,
 };
 
 /// All kinds of operations.
-static KINDS: [&Kind; 2] = [&provision::KIND, &erase::KIND];
+static KINDS: [&Kind; 5] = [&provision::KIND, &erase::KIND, &rotate_credentials::KIND, &warm::MAKE, &warm::RETIRE];
 
 /// A kind of operation.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Durable changes to the fleet, and the checks that judge them.
 //!
 //! A change to a tenant is an operation: a row that states the intent, and steps that the [`engine`] runs until
-//! they are done, whatever is killed in between. One file an operation: [`provision`] so far. Registering a
-//! server and publishing migrations are single transactions behind a preparation that can be repeated.
+//! they are done, whatever is killed in between. One file an operation: [`provision`] makes a tenant, [`warm`] what
+//! the next one will get, [`rotate_credentials`] replaces a password. Registering a server and publishing migrations
+//! are single transactions behind a preparation that can be repeated; so is another signing key for a tenant.
 //! [`fsck`] and [`isolation`] compare promises with reality and change nothing.
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
@@ -12,16 +13,23 @@ pub mod bootstrap;
 pub mod certificate;
 mod change;
 mod context;
+mod copies;
 pub mod delete;
 pub mod engine;
 mod erase;
 pub mod fsck;
 pub mod isolation;
 pub mod janitor;
+pub mod key_encryption;
 mod kind;
+mod making;
+mod memory;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
+pub mod rotate_credentials;
+pub mod rotate_server;
+pub mod rotate_signing_keys;
 pub mod steer;
 mod stock;
 pub mod suspend;
@@ -29,5 +37,7 @@ mod template;
 pub mod update;
 pub mod verify_isolation;
 pub mod wait;
+pub mod warm;
 
 pub use context::{Context, Settings};
+pub use memory::Memory;

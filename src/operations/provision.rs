@@ -1,35 +1,42 @@
 //! `tenant.provision`: from a request to a tenant that serves.
 //!
 //! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key.
-//! From then on the tenant will exist, whatever is killed. The steps make the role and the database (created
-//! closed, taken from PUBLIC, opened last) and the first administrator, and open the gate. Each looks before it
-//! acts and adopts what is already there, so each can be repeated.
+//! From then on the tenant will exist, whatever is killed. Where a warm database is ready the tenant gets that and
+//! serves at once; else the steps make one. What is left in either case is the first administrator. Each step looks
+//! before it acts and adopts what is already there, so each can be repeated.
 
-use chrono::{DateTime, TimeDelta, Utc};
+mod first_admin;
+
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
+use tokio::time::Instant;
+
+pub use first_admin::Invitation;
+use first_admin::{Input, create_first_admin};
 
 use super::{
     Context,
     attempt::Run,
     kind::{Kind, kind},
-    publish, template,
+    making::{
+        build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
+        restrict_database,
+    },
+    publish, warm,
 };
 use crate::{
     control::{
         audit::{self, Origin},
         data_keys, idempotency,
         operations::{self, NewOperation},
-        plans,
-        sealing::DataKey,
         secrets::{self, Purpose},
         servers, slugs,
-        tenants::{self, NewTenant, Tenant},
+        tenants::{self, NewTenant, Tenant, TenantState},
+        warm_databases::Claimed,
     },
     error::{Error, FieldError, Result},
     faults::crash_point,
-    identity::{self, FirstAdmin},
+    identity,
     tenancy::Statements,
     types::{AuditEventId, DisplayName, Email, OperationId, ServerId, Slug, TenantId},
 };
@@ -96,42 +103,6 @@ pub struct Started {
     pub invitation: Option<Invitation>,
 }
 
-/// An invitation that is told once, to whoever made the tenant.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Invitation {
-    token: String,
-    /// Until when it can be accepted.
-    pub expires_at: DateTime<Utc>,
-}
-
-impl Invitation {
-    /// The secret that accepts it.
-    #[must_use]
-    pub fn token(&self) -> &str {
-        &self.token
-    }
-}
-
-/// The operation's input, as the control database holds it. Never secret.
-#[derive(Debug, Serialize, Deserialize)]
-struct Input {
-    admin: Option<InputAdmin>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct InputAdmin {
-    email: Email,
-    name: DisplayName,
-}
-
-impl InputAdmin {
-    fn new(admin: &Admin) -> Result<Self> {
-        let local_part = admin.email.as_str().split('@').next().unwrap_or_default();
-        let name = admin.name.clone().map_or_else(|| local_part.parse(), Ok).map_err(Error::internal)?;
-        Ok(Self { email: admin.email.clone(), name })
-    }
-}
-
 /// Starts the provisioning of a tenant, or finds the one that an earlier request with the same key has started.
 ///
 /// # Errors
@@ -139,32 +110,34 @@ impl InputAdmin {
 /// `admin.password`; `idempotency_key_reused` (422).
 pub async fn start(
     ctx: &Context,
-    request: Request,
+    request: &Request,
     origin: &Origin,
     idempotency: Option<&idempotency::Request<'_>>,
 ) -> Result<Started> {
-    check_password(&request)?;
-    let id = TenantId::generate(&ctx.clock, ctx.random);
+    check_password(request)?;
+    let began = Instant::now();
     let mut txn = ctx.db.begin().await?;
+    let fresh = TenantId::generate(&ctx.clock, ctx.random);
     if let Some(idempotency) = idempotency
-        && let Some(earlier) = idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, id.uuid()).await?
+        && let Some(earlier) = idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, fresh.uuid()).await?
     {
         return find(ctx, &mut txn, TenantId::from_uuid(earlier)).await;
     }
-    let tenant = insert_tenant_in_txn(&mut txn, id, &request).await?;
-    let data_key = data_keys::create_in_txn(&mut txn, &ctx.keys, id.uuid(), ctx.random).await?;
-    identity::provision_signing_key_in_txn(&mut txn, &data_key, id, &ctx.clock, ctx.random).await?;
-    let password = SecretString::from(ctx.random.token());
-    secrets::put(&mut txn, &data_key, id.uuid(), Purpose::TenantDatabasePassword, &password).await?;
-    let invitation = match &request.admin {
-        Some(admin) => keep_first_admin_in_txn(ctx, &mut txn, &data_key, id, admin).await?,
-        None => None,
-    };
-    let operation = queue_in_txn(ctx, &mut txn, &tenant, request.admin.as_ref(), origin).await?;
+    let (server, warm) = place_in_txn(ctx, &mut txn, &request.placement).await?;
+    let id = warm.map_or(fresh, |warm| warm.id);
+    if let (Some(idempotency), Some(_)) = (idempotency, warm) {
+        idempotency::settle_in_txn(&mut txn, idempotency, id.uuid()).await?;
+    }
+    let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, (id, server), warm)).await?;
+    let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), warm.is_some()).await?;
+    let operation = queue_in_txn(ctx, &mut txn, (&tenant, warm), request.admin.as_ref(), origin).await?;
     crash_point!("tenant.provision.before_commit", id);
     txn.commit().await?;
     crash_point!("tenant.provision.after_commit", id);
-    tracing::info!(tenant.id = %id, operation.id = %operation, "a tenant will be provisioned");
+    if warm.is_some() {
+        metrics::histogram!("freehold_warm_claim_duration_seconds").record(began.elapsed());
+    }
+    tracing::info!(tenant.id = %id, operation.id = %operation, tenant.warm = warm.is_some(), "a tenant is recorded");
     Ok(Started { tenant, operation, invitation })
 }
 
@@ -176,67 +149,83 @@ fn check_password(request: &Request) -> Result<()> {
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }
 
-async fn insert_tenant_in_txn(txn: &mut PgConnection, id: TenantId, request: &Request) -> Result<Tenant> {
-    if !plans::exists(txn, &request.plan).await? {
-        return Err(FieldError::new("plan", "unknown_plan", "there is no such plan").into());
-    }
-    let server_id = match &request.placement {
-        Placement::Platform(server) => *server,
-        Placement::Customer { server, region } => place_in_txn(txn, server.as_deref(), region.as_deref()).await?,
+/// Where the tenant will live, and the database that waits for it there.
+async fn place_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    placement: &Placement,
+) -> Result<(ServerId, Option<Claimed>)> {
+    let (server, region) = match placement {
+        Placement::Platform(server) => return Ok((*server, None)),
+        Placement::Customer { server, region } => (server.as_deref(), region.as_deref()),
     };
-    let new = NewTenant {
+    let Some(server) = servers::place_in_txn(txn, server, region).await? else {
+        return Err(no_server(server, region));
+    };
+    let newest = publish::newest(&ctx.memory, txn).await?;
+    Ok((server, warm::claim_in_txn(txn, server, &newest).await?))
+}
+
+fn no_server(server: Option<&str>, region: Option<&str>) -> Error {
+    match (server, region) {
+        (Some(_), _) => {
+            FieldError::new("server", "unknown_server", "there is no such server that takes tenants").into()
+        }
+        (None, Some(_)) => FieldError::new("region", "unknown_region", "no server of this region takes tenants").into(),
+        (None, None) => Error::conflict("no_server_available", "no server takes tenants; register one first"),
+    }
+}
+
+fn new_tenant(request: &Request, (id, server_id): (TenantId, ServerId), warm: Option<Claimed>) -> NewTenant {
+    NewTenant {
         id,
         slug: request.slug.clone(),
         name: request.name.clone(),
         is_platform: matches!(request.placement, Placement::Platform(_)),
         plan: request.plan.clone(),
         server_id,
-    };
-    tenants::insert_in_txn(txn, &new).await
-}
-
-async fn place_in_txn(txn: &mut PgConnection, server: Option<&str>, region: Option<&str>) -> Result<ServerId> {
-    if let Some(id) = servers::place_in_txn(txn, server, region).await? {
-        return Ok(id);
+        schema_version: warm.map(|warm| warm.schema_version),
+        is_settling: warm.is_some() && request.admin.is_some(),
     }
-    Err(match (server, region) {
-        (Some(_), _) => {
-            FieldError::new("server", "unknown_server", "there is no such server that takes tenants").into()
-        }
-        (None, Some(_)) => FieldError::new("region", "unknown_region", "no server of this region takes tenants").into(),
-        (None, None) => Error::conflict("no_server_available", "no server takes tenants; register one first"),
-    })
 }
 
-/// Seals what the operation needs to make the first administrator: a password is hashed there, not here, so
-/// that a burst of requests never waits for hashes. See docs/decisions.
-async fn keep_first_admin_in_txn(
+/// The tenant's keys, which a warm database has already, and what makes its first administrator.
+async fn keys_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
-    key: &DataKey,
     id: TenantId,
-    admin: &Admin,
+    admin: Option<&Admin>,
+    is_warm: bool,
 ) -> Result<Option<Invitation>> {
-    if let Some(password) = &admin.password {
-        secrets::put(txn, key, id.uuid(), Purpose::FirstAdminPassword, password).await?;
-        return Ok(None);
+    let data_key = match (is_warm, admin) {
+        (true, None) => return Ok(None),
+        (true, Some(_)) => data_keys::get(txn, &ctx.keys, id.uuid()).await?,
+        (false, _) => make_keys_in_txn(ctx, txn, id).await?,
+    };
+    match admin {
+        Some(admin) => first_admin::keep_in_txn(ctx, txn, (&data_key, id), admin).await,
+        None => Ok(None),
     }
-    let lifetime = TimeDelta::from_std(ctx.invitation).map_err(Error::internal)?;
-    let invitation = Invitation { token: ctx.random.token(), expires_at: ctx.clock.now() + lifetime };
-    let text = SecretString::from(serde_json::to_string(&invitation).map_err(Error::internal)?);
-    secrets::put(txn, key, id.uuid(), Purpose::FirstAdminInvitation, &text).await?;
-    Ok(Some(invitation))
+}
+
+/// How many steps are done when the tenant is recorded.
+fn done(warm: Option<Claimed>, admin: Option<&Admin>) -> usize {
+    match (warm, admin) {
+        (None, _) => 1,
+        (Some(_), None) => KIND.steps.len(),
+        (Some(_), Some(_)) => KIND.steps.iter().take_while(|step| step.name != "create_first_admin").count(),
+    }
 }
 
 async fn queue_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
-    tenant: &Tenant,
+    (tenant, warm): (&Tenant, Option<Claimed>),
     admin: Option<&Admin>,
     origin: &Origin,
 ) -> Result<OperationId> {
     let id = OperationId::generate(&ctx.clock, ctx.random);
-    let input = Input { admin: admin.map(InputAdmin::new).transpose()? };
+    let input = Input::new(admin)?;
     let new = NewOperation {
         id,
         kind: KIND.name,
@@ -244,11 +233,12 @@ async fn queue_in_txn(
         input: serde_json::to_value(&input).map_err(Error::internal)?,
         requested_by: &origin.actor,
         steps: &KIND.step_names(),
-        done: 1,
+        done: done(warm, admin),
     };
     operations::insert_in_txn(txn, &new).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    let details = serde_json::json!({ "slug": tenant.slug, "plan": tenant.plan, "operation_id": id });
+    let details =
+        serde_json::json!({ "slug": tenant.slug, "plan": tenant.plan, "operation_id": id, "warm": warm.is_some() });
     audit::record_in_txn(txn, event, origin, ("tenant.create", &tenant.id.to_string()), &details).await?;
     Ok(id)
 }
@@ -273,75 +263,12 @@ async fn forget(run: &Run) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-async fn build_template(run: &Run) -> Result<()> {
-    template_name(run).await.map(drop)
-}
-
-async fn template_name(run: &Run) -> Result<String> {
-    let set = publish::current(&run.ctx.db).await?;
-    let access = &run.access;
-    template::ensure(&run.ctx, &run.admin, &access.address, &access.credentials, &set).await
-}
-
-async fn create_role(run: &Run) -> Result<()> {
-    let password = {
-        let mut connection = run.ctx.db.acquire().await?;
-        let purpose = Purpose::TenantDatabasePassword;
-        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
-    };
-    run.admin.ensure_tenant_role(run.database(), &password).await
-}
-
-async fn drop_role(run: &Run) -> Result<()> {
-    run.admin.drop_tenant_role(run.database()).await
-}
-
-async fn create_database(run: &Run) -> Result<()> {
-    run.admin.ensure_database(run.database(), &template_name(run).await?).await
-}
-
-async fn drop_database(run: &Run) -> Result<()> {
-    run.admin.drop_database(run.database()).await
-}
-
-async fn restrict_database(run: &Run) -> Result<()> {
-    run.admin.restrict_database(run.database()).await
-}
-
-async fn open_database(run: &Run) -> Result<()> {
-    run.admin.open_database(run.database()).await
-}
-
-async fn create_first_admin(run: &Run) -> Result<()> {
-    let (ctx, id) = (&run.ctx, run.tenant_id());
-    let input: Input = run.input()?;
-    let how = {
-        let mut connection = ctx.db.acquire().await?;
-        let password = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminPassword).await?;
-        let kept = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminInvitation).await?;
-        first_admin(password, kept)?
-    };
-    // Without a secret an earlier attempt has made the administrator and only failed to record it.
-    if let (Some(admin), Some(how)) = (input.admin, how) {
-        ctx.identity.ensure_first_admin(id, (&admin.email, &admin.name), &how).await?;
-        let mut connection = ctx.db.acquire().await?;
-        secrets::delete(&mut connection, id.uuid(), Purpose::FirstAdminPassword).await?;
-    }
-    Ok(())
-}
-
-fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>) -> Result<Option<FirstAdmin>> {
-    if let Some(password) = password {
-        return Ok(Some(FirstAdmin::Password(password)));
-    }
-    let Some(text) = invitation else { return Ok(None) };
-    let Invitation { token, expires_at } = serde_json::from_str(text.expose_secret()).map_err(Error::internal)?;
-    Ok(Some(FirstAdmin::Invitation { token: token.into(), expires_at }))
-}
-
 /// Opens the gate, with the version that the database really has: the template may have been of an older set
-/// than the newest.
+/// than the newest. A tenant with a warm database has been open since it was recorded.
 async fn activate(run: &Run) -> Result<()> {
+    if run.tenant().await?.state != TenantState::Provisioning {
+        return Ok(());
+    }
     let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
     let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;
     drop(tenant);

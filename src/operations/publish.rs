@@ -4,7 +4,11 @@
 //! is published by an operator, after it has been rehearsed on a real server: a set that does not apply would
 //! stop every provisioning.
 
-use super::{Context, template};
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+
+use super::{Context, memory::Memory, template};
 use crate::{
     control::{
         ControlDb,
@@ -23,6 +27,30 @@ pub struct Published {
     pub version: i32,
     /// How many files were added.
     pub added: usize,
+}
+
+/// The newest published set, with the name of its template.
+#[derive(Debug)]
+pub struct Newest {
+    pub(super) set: MigrationSet,
+    pub(super) template: String,
+}
+
+impl Newest {
+    pub(super) fn new(set: MigrationSet) -> Self {
+        Self { template: set.template_name(), set }
+    }
+}
+
+/// The newest published set, read only when it is another than the one in memory: sets only ever grow.
+pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
+    let version = migration_files::newest_version(connection).await?;
+    if let Some(held) = memory.newest().filter(|held| held.set.version() == version) {
+        return Ok(held);
+    }
+    let newest = Arc::new(Newest::new(current_set(migration_files::list(connection).await?)?));
+    memory.keep_newest(&newest);
+    Ok(newest)
 }
 
 /// The newest published set.

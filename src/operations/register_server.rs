@@ -28,6 +28,10 @@ pub struct Request {
     pub labels: serde_json::Value,
     /// The most sessions in its tenant databases.
     pub connection_budget: i32,
+    /// The most tenants that it takes; `None` is as many as come.
+    pub capacity: Option<i32>,
+    /// How many databases are kept ready for new tenants; `None` follows demand.
+    pub warm_target: Option<i32>,
     /// Whether it holds the platform tenant and nothing else.
     pub is_platform: bool,
 }
@@ -126,6 +130,9 @@ fn new_server(ctx: &Context, request: &Request, url: &AdminUrl, version: ServerV
         labels: request.labels.clone(),
         connection_budget: request.connection_budget,
         cordoned: false,
+        capacity: request.capacity,
+        warm_target: request.warm_target,
+        tenants: 0,
         version_num: version.0,
         created_at: ctx.clock.now(),
     }

@@ -5,7 +5,10 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use super::{Connection, Connector, Credentials, ServerAddress};
+use secrecy::SecretString;
+use tokio_postgres::error::SqlState;
+
+use super::{Connection, Connector, Credentials, ServerAddress, is_sqlstate, quote_literal, verifier};
 use crate::error::{Error, Result};
 
 /// Waits of an administrative session. A statement may copy a template (35 ms for an empty one, seconds for
@@ -57,6 +60,33 @@ impl ServerAdmin {
     ) -> Result<Self> {
         let connection = connector.connect(address, maintenance_db, credentials, application_name).await?;
         Self::begin(connection, application_name).await
+    }
+
+    /// Opens the session under the first of `candidates` whose password PostgreSQL accepts; answers with its place among
+    /// them too.
+    pub async fn connect_as_any(
+        connector: &Connector,
+        address: &ServerAddress,
+        maintenance_db: &str,
+        candidates: &[&Credentials],
+        application_name: &str,
+    ) -> Result<(Self, usize)> {
+        let mut refused = None;
+        for (place, credentials) in candidates.iter().enumerate() {
+            let config = connector.config(address, maintenance_db, credentials, application_name);
+            match connector.open(&config).await? {
+                Ok(connection) => return Ok((Self::begin(connection, application_name).await?, place)),
+                Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => refused = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(refused.map_or_else(|| Error::defect("there is no credential to connect with"), Error::from))
+    }
+
+    /// Gives the role that this session belongs to another password. Its sessions go on.
+    pub async fn set_own_password(&self, password: &SecretString) -> Result<()> {
+        let secret = quote_literal(&verifier(password))?;
+        Ok(self.batch_execute(&format!("ALTER ROLE CURRENT_USER PASSWORD {secret}")).await?)
     }
 
     pub(super) async fn begin(connection: Connection, application_name: &str) -> Result<Self> {

@@ -103,12 +103,6 @@ impl Connector {
         config
     }
 
-    /// The TLS side of a connection. With [`Tls::Disable`] the configuration keeps it from being used.
-    #[must_use]
-    pub fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
-    }
-
     /// Opens a dedicated session within [`CONNECT_TIMEOUT`].
     ///
     /// # Errors
@@ -127,11 +121,20 @@ impl Connector {
 
     /// As [`connect`](Self::connect), with PostgreSQL's own answer kept apart from the time running out.
     pub(crate) async fn open(&self, config: &Config) -> Result<Result<Connection, tokio_postgres::Error>> {
-        let opening = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(self.tls()));
+        let opened = self.session(config).await?;
+        Ok(opened.map(|(client, driver)| Connection { client, driver: Driver(driver) }))
+    }
+
+    /// As [`open`](Self::open), for a pool, which ends the session's task by itself.
+    pub(crate) async fn session(
+        &self,
+        config: &Config,
+    ) -> Result<Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        let opening = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(self.tls.clone()));
         let Ok(opened) = opening.await else {
             return Err(super::errors::unavailable(anyhow::anyhow!("no connection within {CONNECT_TIMEOUT:?}")));
         };
-        Ok(opened.map(|(client, connection)| Connection { client, driver: Driver(tokio::spawn(drive(connection))) }))
+        Ok(opened.map(|(client, connection)| (client, tokio::spawn(drive(connection)))))
     }
 }
 

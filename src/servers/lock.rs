@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::ServerAdmin;
 use crate::{error::Result, types::TenantId};
 
+/// Between two tries for a lock, and for one that is held for tens of milliseconds at a time.
 const PAUSE: Duration = Duration::from_millis(100);
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a lock guards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum LockKey {
     Template(String),
     /// The server's shared roles.
     Roles,
+    /// The copying of templates: one copy at a time.
+    Copies,
+    /// The password of the administrative role.
+    Credentials,
 }
 
 impl LockKey {
@@ -35,9 +41,15 @@ impl LockKey {
             Self::Tenant(id) => format!("freehold:tenant:{id}"),
             Self::Template(name) => format!("freehold:template:{name}"),
             Self::Roles => "freehold:roles:".to_owned(),
+            Self::Copies => "freehold:copies:".to_owned(),
+            Self::Credentials => "freehold:credentials:".to_owned(),
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
+    }
+
+    const fn pause(&self) -> Duration {
+        if matches!(self, Self::Copies) { SHORT_PAUSE } else { PAUSE }
     }
 }
 
@@ -54,10 +66,10 @@ impl ServerAdmin {
             if self.query_one("SELECT pg_try_advisory_lock($1)", &[&key.number()]).await?.try_get(0)? {
                 return Ok(true);
             }
-            if Instant::now() + PAUSE > deadline {
+            if Instant::now() + key.pause() > deadline {
                 return Ok(false);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(key.pause()).await;
         }
     }
 
@@ -89,5 +101,6 @@ mod tests {
         let id: TenantId = "ten_0190b6a4c1e87d3f8a2b5c6d7e8f9012".parse().unwrap();
         assert_ne!(LockKey::Tenant(id).number(), LockKey::Template(id.to_string()).number());
         assert_ne!(LockKey::Roles.number(), LockKey::Template(String::new()).number());
+        assert_ne!(LockKey::Roles.number(), LockKey::Copies.number());
     }
 }

@@ -4,9 +4,11 @@
 //! role and has checked which database it is on. Acquire it late, release it early, and never hold it across a
 //! password hash, another request or another database. Dropped inside a transaction it rolls back.
 
-use deadpool_postgres::{GenericClient, Object, Transaction};
+use deadpool::managed::Object;
+use deadpool_postgres::Transaction;
 use tokio_postgres::{Row, types::ToSql};
 
+use super::login::Login;
 use crate::{error::Result, types::TenantId};
 
 /// A value of a statement's parameter.
@@ -14,7 +16,7 @@ pub type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// A connection to one tenant's database. Goes back to the tenant's pool when dropped.
 pub struct TenantConn {
-    object: Object,
+    object: Object<Login>,
     tenant: TenantId,
 }
 
@@ -25,7 +27,7 @@ pub struct TenantTxn<'a> {
 }
 
 impl TenantConn {
-    pub(super) fn new(object: Object, tenant: TenantId) -> Self {
+    pub(super) fn new(object: Object<Login>, tenant: TenantId) -> Self {
         Self { object, tenant }
     }
 

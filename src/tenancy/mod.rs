@@ -3,14 +3,16 @@
 //! [`resolve`] reads a tenant's name from a request, the [`Registry`] knows every tenant in memory, [`gate()`]
 //! refuses those that cannot be served, and [`Tenancy::connect`] hands out a [`TenantConn`]: the only way to a
 //! tenant's data, which cannot be made outside this module and belongs to one tenant. Nothing here ever holds
-//! an administrative credential: pools log in as the tenant's own role.
+//! an administrative credential: pools log in as the tenant's own role, with what the vault keeps sealed.
 
 mod conn;
 mod gate;
 pub mod idempotency;
+mod login;
 mod pools;
 mod registry;
 pub mod resolve;
+mod vault;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,9 +22,10 @@ pub use conn::{Param, Statements, TenantConn, TenantTxn};
 pub use gate::gate;
 pub use pools::PoolSettings;
 pub use registry::Registry;
+use vault::Vault;
 
 use crate::{
-    control::{ControlDb, listener::Signals, sealing::KeyRing, tenants::Tenant},
+    control::{ControlDb, listener::Signals, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
     error::Result,
     servers::Connector,
     types::{Slug, TenantId},
@@ -35,6 +38,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Tenancy {
     registry: Arc<Registry>,
+    vault: Arc<Vault>,
     pools: Arc<pools::Pools>,
 }
 
@@ -43,12 +47,21 @@ impl Tenancy {
     #[must_use]
     pub fn new(db: ControlDb, keys: Arc<KeyRing>, connector: Connector, settings: PoolSettings) -> Self {
         let registry = Arc::new(Registry::new(db.clone()));
-        Self { registry, pools: Arc::new(pools::Pools::new(db, keys, connector, settings)) }
+        let vault = Arc::new(Vault::new(db, settings.secrets_kept));
+        let door = login::Door {
+            vault: Arc::clone(&vault),
+            registry: Arc::clone(&registry),
+            keys,
+            connector,
+            application_name: settings.application_name.clone(),
+        };
+        Self { registry, vault, pools: Arc::new(pools::Pools::new(Arc::new(door), settings)) }
     }
 
     /// Starts what keeps the registry true and closes idle connections, until `cancel`.
     pub fn spawn(&self, signals: &Signals, tasks: &TaskTracker, cancel: &CancellationToken) {
         tasks.spawn(self.registry.clone().follow(signals.subscribe(), cancel.clone()));
+        tasks.spawn(self.vault.clone().follow(cancel.clone()));
         tasks.spawn(self.pools.clone().reap(cancel.clone()));
     }
 
@@ -107,6 +120,17 @@ impl Tenancy {
     /// `tenant_database_unavailable` when there is none within the bounds of promises.md §2.
     pub async fn connect(&self, tenant: TenantId) -> Result<TenantConn> {
         self.pools.checkout(tenant).await
+    }
+
+    /// The tenant's secrets, still sealed, as of this `revision` of its row or later; older ones while the control
+    /// database is away.
+    pub async fn sealed(&self, tenant: TenantId, revision: i64) -> Result<Arc<SealedTenant>> {
+        self.vault.of(tenant, revision).await
+    }
+
+    /// The tenant's secrets, still sealed, as they are in the control database now.
+    pub async fn sealed_anew(&self, tenant: TenantId) -> Result<Arc<SealedTenant>> {
+        self.vault.anew(tenant).await
     }
 
     /// Writes how many tenants, pools and connections there are to the metrics.

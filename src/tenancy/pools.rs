@@ -1,30 +1,27 @@
 //! Pools: one a tenant, made when it is first needed, logged in as the tenant's own role.
 //!
 //! Every wait is bounded: for a free connection, for a new one, for the check of a used one. A connection that
-//! nobody used for a while is closed; a pool that nobody used for longer is forgotten, and its credential with
-//! it. A new connection is only handed out after PostgreSQL has confirmed which database and role it is on.
+//! nobody used for a while is closed; a pool that nobody used for longer is forgotten. How a connection is made, and
+//! under which password, is [`super::login`]'s.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+use deadpool::{
+    Runtime,
+    managed::{Pool, PoolError, TimeoutType},
 };
 use moka::future::Cache;
 use tokio_util::sync::CancellationToken;
 
-use super::TenantConn;
+use super::{
+    TenantConn,
+    login::{Door, Login},
+};
 use crate::{
-    control::{
-        ControlDb,
-        sealing::KeyRing,
-        secrets::{self, Purpose},
-        servers, tenants,
-    },
     error::{Error, Result},
-    servers::{Connector, Credentials, ServerAddress},
     types::TenantId,
 };
 
@@ -36,8 +33,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 const FORGET: Duration = Duration::from_hours(1);
 /// How many tenants' pools one replica holds at once.
 const CAPACITY: u64 = 10_000;
-/// Why a new connection was not taken although PostgreSQL had accepted it.
-const NO_ANSWER: &str = "a new connection did not answer in time";
 /// Between two looks for idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -48,30 +43,30 @@ pub struct PoolSettings {
     pub max_size: usize,
     /// A connection that nobody used for this long is closed.
     pub idle: Duration,
+    /// Of how many tenants the sealed secrets are kept in memory, half a kilobyte each.
+    pub secrets_kept: usize,
     /// `freehold:<replica>`: shown in `pg_stat_activity` and in PostgreSQL's log.
     pub application_name: String,
 }
 
 pub(super) struct Pools {
-    db: ControlDb,
-    keys: Arc<KeyRing>,
-    connector: Connector,
+    door: Arc<Door>,
     settings: PoolSettings,
-    by_tenant: Cache<TenantId, Pool>,
+    by_tenant: Cache<TenantId, Pool<Login>>,
 }
 
 impl Pools {
-    pub(super) fn new(db: ControlDb, keys: Arc<KeyRing>, connector: Connector, settings: PoolSettings) -> Self {
+    pub(super) fn new(door: Arc<Door>, settings: PoolSettings) -> Self {
         let by_tenant = Cache::builder()
             .max_capacity(CAPACITY)
             .time_to_idle(FORGET)
-            .eviction_listener(|_, pool: Pool, _| pool.close())
+            .eviction_listener(|_, pool: Pool<Login>, _| pool.close())
             .build();
-        Self { db, keys, connector, settings, by_tenant }
+        Self { door, settings, by_tenant }
     }
 
     pub(super) async fn checkout(&self, tenant: TenantId) -> Result<TenantConn> {
-        let pool = self.by_tenant.try_get_with(tenant, self.open(tenant)).await.map_err(Error::shared)?;
+        let pool = self.by_tenant.try_get_with(tenant, async { self.open(tenant) }).await.map_err(Error::shared)?;
         let started = Instant::now();
         let object = pool.get().await;
         metrics::histogram!("freehold_pool_checkout_duration_seconds").record(started.elapsed());
@@ -112,45 +107,25 @@ impl Pools {
     }
 
     /// Makes the tenant's pool; connects nowhere yet.
-    async fn open(&self, tenant: TenantId) -> Result<Pool> {
-        let (address, credentials) = self.locate(tenant).await?;
-        let database = tenant.db_name().to_string();
-        let config = self.connector.config(&address, &database, &credentials, &self.settings.application_name);
-        // Clean: what a statement left on the session (settings, locks, temporary tables) never reaches the next user.
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Clean };
-        let manager = Manager::from_config(config, self.connector.tls(), recycling);
-        Pool::builder(manager)
+    fn open(&self, tenant: TenantId) -> Result<Pool<Login>> {
+        Pool::builder(Login::new(tenant, Arc::clone(&self.door)))
             .max_size(self.settings.max_size)
             .wait_timeout(Some(CHECKOUT))
             .create_timeout(Some(CONNECT))
             .recycle_timeout(Some(CONNECT))
-            .post_create(verify_identity(database))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(Error::internal)
     }
 
-    async fn locate(&self, tenant: TenantId) -> Result<(ServerAddress, Credentials)> {
-        let mut connection = self.db.acquire().await?;
-        let missing = |what: &str| Error::defect(format!("{tenant} has no {what}"));
-        let row = tenants::get(&mut connection, tenant).await?.ok_or_else(|| missing("row"))?;
-        let server = servers::get(&mut connection, row.server_id).await?.ok_or_else(|| missing("server"))?;
-        let password =
-            secrets::require(&mut connection, &self.keys, tenant.uuid(), Purpose::TenantDatabasePassword).await?;
-        let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;
-        let address = ServerAddress { host: server.host, port: server.port, tls };
-        Ok((address, Credentials { role: tenant.db_name().to_string(), password }))
-    }
-
-    fn refuse(error: PoolError) -> Error {
+    fn refuse(error: PoolError<Error>) -> Error {
         match error {
             PoolError::Timeout(TimeoutType::Wait) => {
                 metrics::counter!("freehold_pool_checkout_timeouts_total").increment(1);
                 Error::unavailable("tenant_database_busy", "all connections to this tenant's database are in use", None)
             }
-            PoolError::PostCreateHook(HookError::Message(why)) if why == NO_ANSWER => unavailable(NO_ANSWER),
             PoolError::Timeout(_) | PoolError::Closed => unavailable("a connection was not ready in time"),
-            PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            PoolError::Backend(error) => error,
             other => Error::internal(other),
         }
     }
@@ -159,24 +134,4 @@ impl Pools {
 fn unavailable(why: &'static str) -> Error {
     let detail = "this tenant's database cannot be reached";
     Error::unavailable("tenant_database_unavailable", detail, anyhow::Error::msg(why))
-}
-
-/// The check that a connection is where it should be, before anybody uses it.
-fn verify_identity(database: String) -> Hook {
-    Hook::async_fn(move |client, _| {
-        let database = database.clone();
-        Box::pin(async move {
-            // The pool's own time-outs do not cover this.
-            let asking = client.query_one("SELECT current_database(), session_user", &[]);
-            let Ok(asked) = tokio::time::timeout(CONNECT, asking).await else {
-                return Err(HookError::message(NO_ANSWER));
-            };
-            let row = asked.map_err(HookError::Backend)?;
-            if row.get::<_, String>(0) == database && row.get::<_, String>(1) == database {
-                Ok(())
-            } else {
-                Err(HookError::message("the connection is not on its tenant's database"))
-            }
-        })
-    })
 }

@@ -113,6 +113,11 @@ impl Registry {
         self.read(Known::is_fresh)
     }
 
+    /// The revision of the tenant's row that is known here; 0 if none is.
+    pub(super) fn revision_of(&self, id: TenantId) -> i64 {
+        self.read(|known| known.by_id.get(&id).map_or(0, |tenant| tenant.revision))
+    }
+
     pub(super) fn record_gauges(&self) {
         let count = self.read(|known| u32::try_from(known.by_id.len()).unwrap_or(u32::MAX));
         metrics::gauge!("freehold_tenants_known").set(f64::from(count));

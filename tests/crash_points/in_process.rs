@@ -27,6 +27,7 @@ async fn every_step_and_every_undoing_survives_errors_panics_delays_and_repetiti
     let mut tally = Tally::of(kinds.values().flatten().flat_map(cases));
     for (kind, points) in &kinds {
         of_kind(&fleet, kind, points, &mut tally).await;
+        Subject::of(kind).clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("in one process");

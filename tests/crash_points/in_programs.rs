@@ -109,6 +109,7 @@ async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
             die_at_each(&fleet, &route.undo, &mut tally).await;
             finish(&fleet, subject, &[asked], true).await;
         }
+        subject.clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("programs that killed themselves");
@@ -162,6 +163,7 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
                 finish(&fleet, subject, &operations, is_undone).await;
             }
         }
+        subject.clean(&fleet).await;
     }
     assert_clean(&fleet).await;
     tally.judge("programs that stopped themselves");

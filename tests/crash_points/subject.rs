@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
+use freehold::{
+    operations::{publish, warm},
+    types::{ServerId, TenantId},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{PASSWORD, answer::Answer, fleet::Fleet, replica::Replica, tenant::new_tenant, unique};
+use crate::harness::{
+    PASSWORD,
+    answer::Answer,
+    fleet::{Fleet, RUNTIME},
+    replica::Replica,
+    tenant::new_tenant,
+    unique,
+};
 
 /// How long all operations of one kind may take: most wait out a pause of a second, some of two.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
@@ -15,17 +26,29 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 pub(super) struct Subject {
     /// `tenant.provision`.
     pub(super) kind: &'static str,
-    /// What is asked of a new tenant, one after another, before the operation can be; none when the operation makes it.
-    before: Option<&'static [&'static str]>,
-    /// What asks for the operation: a path below the tenant.
-    asks: &'static str,
-    /// The tenant's state when it has succeeded, and when it was undone.
+    asks: Asks,
+    /// The state when it has succeeded, and when it was undone.
     ends: (&'static str, &'static str),
 }
 
-const SUBJECTS: [Subject; 2] = [
-    Subject { kind: "tenant.provision", before: None, asks: "", ends: ("active", "deleted") },
-    Subject { kind: "tenant.erase", before: Some(&[]), asks: "delete", ends: ("deleted", "deleting") },
+/// How an operation comes about.
+enum Asks {
+    /// Somebody asks for a tenant.
+    Creation,
+    /// Somebody asks for this of a tenant, after some other things.
+    Action(&'static [&'static str], &'static str),
+    /// The keeper of the warm pool makes a database, or takes one away.
+    Warm(&'static [&'static str], &'static str),
+}
+
+use Asks::{Action, Creation, Warm};
+
+const SUBJECTS: [Subject; 5] = [
+    Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
+    Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
+    Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
+    Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
+    Subject { kind: "warm.retire", asks: Warm(&["make"], "retire"), ends: ("gone", "ready") },
 ];
 
 /// One operation that was asked for.
@@ -42,17 +65,23 @@ impl Subject {
         SUBJECTS.iter().find(|subject| subject.kind == kind).unwrap_or_else(|| panic!("nobody asks for a {kind} here"))
     }
 
-    /// Makes `count` tenants that the operation can be asked of, with the help of an engine, if it needs any.
+    /// Makes what `count` of these operations can be asked of, with the help of an engine.
     pub(super) async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Asked> {
-        let Some(before) = self.before else { return Vec::new() };
+        let (Action(before, _) | Warm(before, _)) = self.asks else { return Vec::new() };
         let engine = engine(fleet).await;
         let mut ready = Vec::new();
         for _ in 0..count {
-            let made = create(fleet).await;
-            fleet.finished(&made.operation).await;
+            let mut made = match self.asks {
+                Warm(..) => Asked { tenant: String::new(), slug: String::new(), operation: String::new() },
+                Creation | Action(..) => {
+                    let made = create(fleet).await;
+                    fleet.finished(&made.operation).await;
+                    made
+                }
+            };
             for action in before {
-                let asked = act(fleet, &made, action).await;
-                fleet.finished(&asked).await;
+                made = self.act(fleet, &made, action).await;
+                fleet.finished(&made.operation).await;
             }
             ready.push(made);
         }
@@ -60,21 +89,35 @@ impl Subject {
         ready
     }
 
-    /// Asks for it: of the next of those who are `ready`, or for one more.
+    /// Asks for it: of the next of those that are `ready`, or for one more.
     pub(super) async fn ask(&self, fleet: &Fleet, ready: &mut Vec<Asked>) -> Asked {
-        if self.before.is_none() {
-            return create(fleet).await;
+        match self.asks {
+            Creation => create(fleet).await,
+            Action(_, action) | Warm(_, action) => {
+                let made = ready.pop().expect("as many as operations");
+                self.act(fleet, &made, action).await
+            }
         }
-        let tenant = ready.pop().expect("as many tenants as operations");
-        let operation = act(fleet, &tenant, self.asks).await;
-        Asked { operation, ..tenant }
     }
 
-    /// Holds the tenant against what it should be by now.
+    async fn act(&self, fleet: &Fleet, made: &Asked, action: &'static str) -> Asked {
+        match self.asks {
+            Warm(..) => warm(fleet, &made.tenant, action).await,
+            Creation | Action(..) => Asked { operation: act(fleet, made, action).await, ..made.clone() },
+        }
+    }
+
+    /// Holds what the operation was about against what it should be by now.
     pub(super) async fn assert_ended(&self, fleet: &Fleet, asked: &Asked, is_undone: bool) {
-        let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{}", asked.tenant)).await.expect(200);
         let expected = if is_undone { self.ends.1 } else { self.ends.0 };
-        assert_eq!(tenant["state"], expected, "{}: {tenant}", self.kind);
+        let state = if matches!(self.asks, Warm(..)) {
+            let sql = format!("SELECT state FROM warm_databases WHERE id = '{}'", asked.tenant.replace("ten_", ""));
+            fleet.control().values(&sql).await.pop().unwrap_or_else(|| "gone".to_owned())
+        } else {
+            let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{}", asked.tenant)).await.expect(200);
+            tenant["state"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(state, expected, "{}: {asked:?}", self.kind);
         if expected == "active" {
             let email = format!("admin@{}.example.com", asked.slug);
             let tokens = fleet.replica.anonymous(&asked.slug).login(&email, PASSWORD).await.expect(200);
@@ -82,6 +125,46 @@ impl Subject {
             admin.post("/v1/projects", &json!({ "name": "Still here" })).await.expect(201);
         }
     }
+
+    /// Takes away what would make later operations shorter: a tenant that finds a warm database needs no steps.
+    pub(super) async fn clean(&self, fleet: &Fleet) {
+        if !matches!(self.asks, Warm(..)) {
+            return;
+        }
+        let sql = "SELECT 'ten_' || replace(id::text, '-', '') FROM warm_databases WHERE state = 'ready'";
+        let mut retiring = Vec::new();
+        for ready in fleet.control().values::<String>(sql).await {
+            retiring.push(warm(fleet, &ready, "retire").await);
+        }
+        let engine = engine(fleet).await;
+        for retired in retiring {
+            fleet.finished(&retired.operation).await;
+        }
+        engine.stop().await;
+    }
+}
+
+/// Queues what the keeper would: the making of a database, or the end of this one.
+async fn warm(fleet: &Fleet, id: &str, action: &str) -> Asked {
+    let ctx = fleet.replica.app().operations().clone();
+    let sql = format!("SELECT id FROM servers WHERE name = '{}'", fleet.server);
+    let server = ServerId::from_uuid(fleet.control().value(&sql).await);
+    let retiring = (action == "retire").then(|| id.parse::<TenantId>().unwrap());
+    let queue = async move {
+        let mut txn = ctx.db.begin().await.unwrap();
+        let operation = if let Some(id) = retiring {
+            warm::retire_in_txn(&ctx, &mut txn, id, server).await.unwrap().expect("it is ready")
+        } else {
+            let newest = publish::newest(&ctx.memory, &mut txn).await.unwrap();
+            warm::make_in_txn(&ctx, &mut txn, server, &newest).await.unwrap()
+        };
+        txn.commit().await.unwrap();
+        operation
+    };
+    let operation = RUNTIME.spawn(queue).await.unwrap().to_string();
+    let sql = format!("SELECT tenant_id FROM operations WHERE id = '{}'", operation.replace("op_", ""));
+    let tenant = TenantId::from_uuid(fleet.control().value(&sql).await).to_string();
+    Asked { tenant, slug: String::new(), operation }
 }
 
 /// One more replica, which works on operations until it is dropped.

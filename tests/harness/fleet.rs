@@ -60,10 +60,20 @@ pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
     ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
 }
 
+/// No engine, and no keeper of warm databases in the engines that tests bring.
+#[cfg(feature = "crash-points")]
+const IDLE_SETTINGS: [(&str, &str); 3] =
+    [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
+
 /// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
 pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
     static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    let start = async || tokio::sync::Mutex::new(start("idle", &[("FREEHOLD_OPERATION_CONCURRENCY", "0")]).await);
+    let start = async || {
+        let fleet = start("idle", &IDLE_SETTINGS).await;
+        // As many as demand asks for, which is none by these settings; those that a test makes are left alone.
+        fleet.control().run("UPDATE servers SET warm_target = NULL").await;
+        tokio::sync::Mutex::new(fleet)
+    };
     IDLE.get_or_init(start).await.lock().await
 }
 
@@ -103,7 +113,8 @@ impl Fleet {
 
     async fn register_server(&self) {
         let url = self.environment.server_admin_url().unwrap();
-        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here" });
+        // Tests that count databases must not see those of the warm pool come and go.
+        let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here", "warm_target": 0 });
         self.operator().post("/platform/v1/servers", &body).await.expect(201);
     }
 
@@ -157,6 +168,11 @@ impl Fleet {
         let url = AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap();
         let connector = Connector::new(None).unwrap();
         ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
+    }
+
+    /// What the administrative role of the tenant server was made with.
+    pub(crate) fn server_admin_password(&self) -> SecretString {
+        AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap().credentials.password
     }
 
     /// What the superuser of the tenant server logs in with.
@@ -222,12 +238,13 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
     if let Some(folder) = &environment.postgres_bin {
         settings.insert("FREEHOLD_POSTGRES_BIN".to_owned(), folder.display().to_string());
     }
-    let key = format!("k1:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let key = |id: &str| format!("{id}:{}", BASE64_STANDARD.encode(Random.bytes::<32>()));
+    let keys = [key("k1"), key("k0")].join(",");
     let pairs = [
         ("FREEHOLD_ARCHIVE_URL", objects.as_str()),
         ("FREEHOLD_CONTROL_URL", control.expose_secret()),
         ("FREEHOLD_REDIS_URL", redis.expose_secret()),
-        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &key),
+        ("FREEHOLD_KEY_ENCRYPTION_KEYS", &keys),
         ("FREEHOLD_METRICS_TOKEN", METRICS_TOKEN),
         ("FREEHOLD_PUBLIC_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),

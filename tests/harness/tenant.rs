@@ -3,9 +3,9 @@
 use freehold::{
     config::parse_keys,
     control::{
+        data_keys, sealed,
         sealing::KeyRing,
         secrets::{self, Purpose},
-        signing_keys,
     },
     types::TenantId,
 };
@@ -86,8 +86,10 @@ impl Fleet {
     /// The key that signs a tenant's tokens now, and its name: for tokens that Freehold would never make.
     pub(crate) async fn signing_key(&self, tenant: &str) -> (String, EncodingKey) {
         let (mut connection, ring) = self.vault().await;
-        let key = signing_keys::active(&mut connection, &ring, tenant.parse().unwrap()).await.unwrap();
-        (key.id.to_string(), EncodingKey::from_ed_der(key.pkcs8.expose_secret()))
+        let sealed = sealed::read(&mut connection, &[tenant.parse().unwrap()]).await.unwrap().pop().unwrap();
+        let key = sealed.signing_keys.iter().rfind(|key| key.signs_from <= 0.0).unwrap();
+        let pkcs8 = sealed.open_signing_key(&ring, key).unwrap();
+        (key.id.to_string(), EncodingKey::from_ed_der(pkcs8.expose_secret()))
     }
 
     /// The password of a tenant's own database role.
@@ -95,6 +97,14 @@ impl Fleet {
         let (mut connection, ring) = self.vault().await;
         let tenant: TenantId = tenant.parse().unwrap();
         secrets::require(&mut connection, &ring, tenant.uuid(), Purpose::TenantDatabasePassword).await.unwrap()
+    }
+
+    /// Stores another password of the tenant's role, and tells nobody.
+    pub(crate) async fn replace_database_password(&self, tenant: &str, password: &SecretString) {
+        let (mut connection, ring) = self.vault().await;
+        let owner = tenant.parse::<TenantId>().unwrap().uuid();
+        let key = data_keys::get(&mut connection, &ring, owner).await.unwrap();
+        secrets::put(&mut connection, &key, owner, Purpose::TenantDatabasePassword, password).await.unwrap();
     }
 
     /// The control database with the keys to what is sealed in it.

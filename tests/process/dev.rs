@@ -46,11 +46,24 @@ impl Replica {
 impl Dev {
     /// Starts one once there is room: two at once are all that a small machine bears.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with some settings changed, named without their prefix.
+    pub(crate) async fn start_with(changes: &[(&str, &str)]) -> Self {
         static ROOM: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
         let room = ROOM.get_or_init(async || Arc::new(Semaphore::new(2))).await;
         let room = Arc::clone(room).acquire_owned().await.unwrap();
         let mut variables = Variables::new();
-        for (name, value) in [("PUBLIC_LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0"), ("LOG", "warn")] {
+        let settings = [
+            ("PUBLIC_LISTEN", "127.0.0.1:0"),
+            ("ADMIN_LISTEN", "127.0.0.1:0"),
+            ("LOG", "warn"),
+            // What is killed is to be a tenant in the making, and nothing else to come and go.
+            ("WARM_MIN", "0"),
+            ("WARM_MAX", "0"),
+        ];
+        for (name, value) in settings.into_iter().chain(changes.iter().copied()) {
             variables.insert(format!("FREEHOLD_{name}"), value.to_owned());
         }
         let folder = Folder::new();

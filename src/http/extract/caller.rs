@@ -56,6 +56,8 @@ pub mod right {
         PlansRead,
         MigrationsRead,
         MigrationsWrite,
+        KeysRead,
+        KeysWrite,
         AuditRead,
         FleetVerify,
     );

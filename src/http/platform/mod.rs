@@ -2,6 +2,7 @@
 
 mod audit_events;
 mod checks;
+mod keys;
 mod migrations;
 mod operations;
 mod plans;
@@ -19,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(operations::routes())
         .merge(servers::routes())
         .merge(plans::routes())
+        .merge(keys::routes())
         .merge(migrations::routes())
         .merge(audit_events::routes())
         .merge(checks::routes())

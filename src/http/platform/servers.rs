@@ -1,6 +1,8 @@
 //! `/platform/v1/servers`.
 
-use std::collections::BTreeMap;
+mod rotate;
+
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use axum::{
     extract::State,
@@ -34,7 +36,7 @@ const DEFAULT_BUDGET: i32 = 80;
 const ROUTE: &str = "POST /platform/v1/servers";
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(show)).routes(routes!(rotate::credentials))
 }
 
 /// A PostgreSQL server that holds tenant databases. Its credential is never shown.
@@ -65,6 +67,12 @@ struct View {
     connection_budget: i32,
     /// Whether it takes no new tenants.
     cordoned: bool,
+    /// The most tenants that it takes; null is as many as come.
+    capacity: Option<i32>,
+    /// How many databases are kept ready for new tenants; null follows demand.
+    warm_target: Option<i32>,
+    /// How many tenants have a database on it.
+    tenants: i32,
     /// PostgreSQL's version.
     #[schema(example = "15.18")]
     version: String,
@@ -86,6 +94,9 @@ impl From<Server> for View {
             labels: server.labels,
             connection_budget: server.connection_budget,
             cordoned: server.cordoned,
+            capacity: server.capacity,
+            warm_target: server.warm_target,
+            tenants: server.tenants,
             version: ServerVersion(server.version_num).to_string(),
             created_at: server.created_at,
         }
@@ -110,6 +121,10 @@ struct NewServer {
     labels: BTreeMap<String, String>,
     /// The most sessions in its tenant databases: 1 to 10,000; 80 unless said otherwise.
     connection_budget: Option<i32>,
+    /// How many databases are kept ready for new tenants: 0 to 1,000; null follows demand.
+    warm_target: Option<i32>,
+    /// The most tenants that it takes; null is as many as come.
+    capacity: Option<i32>,
 }
 
 /// A registered server.
@@ -183,27 +198,45 @@ async fn register(
 
 /// What makes two requests the same: every field, the credential included. Only a keyed digest of it is stored.
 fn fingerprint(body: &NewServer) -> Result<SecretString> {
-    let fields = (&body.name, body.admin_url.expose_secret(), &body.region, &body.labels, body.connection_budget);
+    let numbers = (body.connection_budget, body.warm_target, body.capacity);
+    let fields = (&body.name, body.admin_url.expose_secret(), &body.region, &body.labels, numbers);
     serde_json::to_string(&fields).map(SecretString::from).map_err(Error::internal)
 }
 
 fn parse(body: NewServer) -> Result<Request> {
     let connection_budget = body.connection_budget.unwrap_or(DEFAULT_BUDGET);
-    if !(1..=10_000).contains(&connection_budget) {
-        return Err(FieldError::new("connection_budget", "invalid_range", "must be 1 to 10000").into());
-    }
-    if body.region.as_ref().is_some_and(|region| !(1..=63).contains(&region.len())) {
-        return Err(FieldError::new("region", "invalid_length", "must be 1 to 63 characters long").into());
-    }
-    if body.labels.len() > 50 || body.labels.iter().any(|(key, value)| key.len() > 63 || value.len() > 255) {
-        return Err(FieldError::new("labels", "too_many", "must be 50 at most, of 63 and 255 characters").into());
-    }
+    check_region(body.region.as_deref())?;
+    check_labels(&body.labels)?;
     Ok(Request {
         name: body.name,
         admin_url: body.admin_url,
         region: body.region,
         labels: serde_json::to_value(body.labels).map_err(Error::internal)?,
-        connection_budget,
+        connection_budget: within("connection_budget", connection_budget, 1..=10_000)?,
+        capacity: body.capacity.map(|capacity| within("capacity", capacity, 0..=i32::MAX)).transpose()?,
+        warm_target: body.warm_target.map(|target| within("warm_target", target, 0..=1_000)).transpose()?,
         is_platform: false,
     })
+}
+
+fn within(field: &'static str, number: i32, range: RangeInclusive<i32>) -> Result<i32> {
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let message = format!("must be {} to {}", range.start(), range.end());
+    Err(FieldError::new(field, "invalid_range", message).into())
+}
+
+fn check_region(region: Option<&str>) -> Result<()> {
+    if region.is_some_and(|region| !(1..=63).contains(&region.len())) {
+        return Err(FieldError::new("region", "invalid_length", "must be 1 to 63 characters long").into());
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > 50 || labels.iter().any(|(key, value)| key.len() > 63 || value.len() > 255) {
+        return Err(FieldError::new("labels", "too_many", "must be 50 at most, of 63 and 255 characters").into());
+    }
+    Ok(())
 }

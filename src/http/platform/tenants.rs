@@ -2,6 +2,7 @@
 
 mod create;
 mod deletion;
+mod rotate;
 mod suspension;
 mod update;
 
@@ -37,6 +38,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deletion::delete))
         .routes(routes!(deletion::undelete))
         .routes(routes!(deletion::certificate))
+        .routes(routes!(rotate::credentials))
+        .routes(routes!(rotate::signing_keys))
 }
 
 /// A tenant.

@@ -7,11 +7,12 @@ use crate::{
     control::{
         servers::Server,
         tenants::{Tenant, TenantState},
+        warm_databases::{WarmDatabase, WarmState},
     },
     error::Result,
     operations::Context,
     servers::{DatabaseInfo, RoleInfo, ServerAdmin},
-    types::DbName,
+    types::{DbName, TenantId},
 };
 
 /// What templates' names begin with: see [`crate::migrations::MigrationSet::template_name`].
@@ -60,20 +61,58 @@ async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
     })
 }
 
-/// What is on the cluster and should not be, and what should be and is not.
-pub(super) fn judge(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -> Vec<Finding> {
-    let name = &cluster.server.name;
+/// What the control database says is there.
+pub(super) struct Expected {
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) warm: Vec<WarmDatabase>,
+}
+
+/// What a database is for, and its role.
+enum Resident<'a> {
+    Tenant(&'a Tenant),
+    Warm(&'a WarmDatabase),
+}
+
+impl Resident<'_> {
+    const fn id(&self) -> TenantId {
+        match self {
+            Self::Tenant(tenant) => tenant.id,
+            Self::Warm(database) => database.id,
+        }
+    }
+
+    /// Whether it can be used at this moment: an open database and a role that may log in. A tenant that is being
+    /// deleted still has what it had before.
+    fn is_usable(&self) -> bool {
+        match self {
+            Self::Tenant(tenant) => {
+                let state = tenant.state_before_deletion.unwrap_or(tenant.state);
+                matches!(state, TenantState::Active | TenantState::Suspended)
+            }
+            Self::Warm(database) => database.state == WarmState::Ready,
+        }
+    }
+}
+
+fn residents<'a>(cluster: &Cluster, servers: &[Server], expected: &'a Expected) -> HashMap<String, Resident<'a>> {
     let here: Vec<_> = servers
         .iter()
         .filter(|server| (&server.host, server.port) == (&cluster.server.host, cluster.server.port))
         .map(|server| server.id)
         .collect();
-    let residents: HashMap<String, &Tenant> = tenants
-        .iter()
-        // A tombstone has nothing on a server any more.
-        .filter(|tenant| here.contains(&tenant.server_id) && tenant.state != TenantState::Deleted)
-        .map(|tenant| (tenant.id.db_name().to_string(), tenant))
-        .collect();
+    let warm = expected.warm.iter().filter(|warm| here.contains(&warm.server_id));
+    let tenants = expected.tenants.iter();
+    // A tombstone has nothing on a server any more.
+    let tenants = tenants.filter(|tenant| here.contains(&tenant.server_id) && tenant.state != TenantState::Deleted);
+    warm.map(|warm| (warm.id.db_name().to_string(), Resident::Warm(warm)))
+        .chain(tenants.map(|tenant| (tenant.id.db_name().to_string(), Resident::Tenant(tenant))))
+        .collect()
+}
+
+/// What is on the cluster and should not be, and what should be and is not.
+pub(super) fn judge(cluster: &Cluster, servers: &[Server], expected: &Expected) -> Vec<Finding> {
+    let name = &cluster.server.name;
+    let residents = residents(cluster, servers, expected);
     let mut findings = Vec::new();
     findings.extend(cluster.databases.iter().filter_map(|database| judge_database(name, database, &residents)));
     findings.extend(cluster.databases.iter().filter_map(|database| judge_openness(name, database)));
@@ -101,7 +140,7 @@ pub(super) fn judge(cluster: &Cluster, servers: &[Server], tenants: &[Tenant]) -
     findings
 }
 
-fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, &Tenant>) -> Option<Finding> {
+fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, Resident<'_>>) -> Option<Finding> {
     if database.name.parse::<DbName>().is_err() {
         return None;
     }
@@ -120,28 +159,22 @@ fn judge_openness(server: &str, database: &DatabaseInfo) -> Option<Finding> {
     open.then(|| finding("public_connect", server, database.name.clone(), "PUBLIC may connect to the database"))
 }
 
-/// Whether the tenant has a database that is open. One that is being deleted still has what it had.
-fn is_housed(tenant: &Tenant) -> bool {
-    let state = tenant.state_before_deletion.unwrap_or(tenant.state);
-    matches!(state, TenantState::Active | TenantState::Suspended)
-}
-
-/// Tenants that should have a database and a role and lack one.
-fn ghosts(cluster: &Cluster, residents: &HashMap<String, &Tenant>) -> Vec<Finding> {
+/// Tenants, and warm databases, that should have a database and a role and lack one.
+fn ghosts(cluster: &Cluster, residents: &HashMap<String, Resident<'_>>) -> Vec<Finding> {
     let lacks = |name: &String| {
         let database = cluster.databases.iter().any(|database| database.name == *name && database.allow_connections);
         let role = cluster.roles.iter().any(|role| role.name == *name && role.can_login);
         match (database, role) {
             (true, true) => None,
-            (false, _) => Some("the tenant has no open database"),
-            (true, false) => Some("the tenant's role is missing or may not log in"),
+            (false, _) => Some("there is no open database"),
+            (true, false) => Some("the role is missing or may not log in"),
         }
     };
     residents
         .iter()
-        .filter(|(_, tenant)| is_housed(tenant))
-        .filter_map(|(name, tenant)| {
-            lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, tenant.id.to_string(), detail))
+        .filter(|(_, resident)| resident.is_usable())
+        .filter_map(|(name, resident)| {
+            lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, resident.id().to_string(), detail))
         })
         .collect()
 }

@@ -12,13 +12,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use clusters::Expected;
+
 use super::Context;
 use crate::{
     control::{
         operations, secrets, servers, slugs,
         tenants::{self, Tenant},
+        warm_databases,
     },
     error::Result,
+    types::TenantId,
 };
 
 /// What fsck says.
@@ -79,17 +83,21 @@ const CLASSES: [&str; 16] = [
 
 /// Compares everything with everything.
 pub async fn check(ctx: &Context) -> Result<Report> {
-    let (began, servers, tenants) = {
+    let (began, servers, expected) = {
         let mut connection = ctx.db.acquire().await?;
         let began = operations::now(&mut connection).await?;
-        (began, servers::list(&mut connection).await?, tenants::changed_since(&mut connection, -1).await?)
+        let servers = servers::list(&mut connection).await?;
+        // In this order: one that is claimed in between is in both lists, not in neither.
+        let warm = warm_databases::list(&mut connection).await?;
+        let tenants = tenants::changed_since(&mut connection, -1).await?;
+        (began, servers, Expected { tenants, warm })
     };
     let (clusters, mut findings) = clusters::inspect_all(ctx, &servers).await;
-    findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &servers, &tenants)));
+    findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &servers, &expected)));
     findings.extend(clusters::double_homes(&clusters));
     let reachable: Vec<_> = clusters.iter().map(|cluster| &cluster.server).collect();
-    findings.extend(drift::findings(ctx, &reachable, &tenants).await?);
-    findings.extend(memory_mismatches(ctx, &tenants).await?);
+    findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
+    findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
     let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
@@ -104,13 +112,19 @@ async fn control_findings(ctx: &Context) -> Result<Vec<Finding>> {
     let mut connection = ctx.db.acquire().await?;
     let secrets = secrets::orphans(&mut connection).await?;
     let slugs = slugs::leaks(&mut connection).await?;
+    let warm = warm_databases::leaked(&mut connection).await?;
     let orphan = |owner: Uuid| {
-        finding("orphan_secret", "", owner.to_string(), "a data key that belongs to no tenant and no server")
+        finding("orphan_secret", "", owner.to_string(), "a data key of no tenant, warm database or server")
     };
     let leak = |slug: String| {
         finding("leaked_reservation", "", slug, "the slug is held for a tenant that does not have it, or not any more")
     };
-    Ok(secrets.into_iter().map(orphan).chain(slugs.into_iter().map(leak)).collect())
+    let stray = |id: TenantId| {
+        let detail = "a warm database is being made or taken away, and no operation does it";
+        finding("leaked_reservation", "", id.db_name().to_string(), detail)
+    };
+    let reservations = slugs.into_iter().map(leak).chain(warm.into_iter().map(stray));
+    Ok(secrets.into_iter().map(orphan).chain(reservations).collect())
 }
 
 fn report(findings: Vec<Finding>, busy: bool) -> Report {

@@ -124,8 +124,10 @@ pub(super) async fn create(
         body: fingerprint.expose_secret().as_bytes(),
     });
     let request = parse(body)?;
-    let started = provision::start(&state.operations, request, &caller.origin(), idempotency.as_ref()).await?;
+    let started = provision::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
+    // One that got a warm database serves already.
     if !at_most.is_zero()
+        && started.tenant.state == TenantState::Provisioning
         && let Err(error) = wait::finished(&state.operations, started.operation, at_most).await
     {
         // The tenant is recorded: the answer says so, whatever kept this request from seeing more.

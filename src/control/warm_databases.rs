@@ -1,0 +1,275 @@
+//! Table `warm_databases`: databases that are ready before anybody asks for them.
+//!
+//! A row has the id of the tenant that will get the database. Claiming one deletes the row in the transaction that
+//! records the tenant; whatever still has an operation of its own under way is left alone. Everything else about
+//! warm databases is decided by one keeper at a time ([`keep_in_txn`]).
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::{
+    error::{Error, Result},
+    types::{ServerId, TenantId},
+};
+
+/// The keeper's advisory lock: `warm` in ASCII. Replicas of different releases must agree: it may never change.
+const KEEPER_LOCK: i64 = 0x7761_726D;
+
+/// A database that nobody has asked for yet.
+#[derive(Clone, Debug)]
+pub struct WarmDatabase {
+    /// The id of the tenant that will get it.
+    pub id: TenantId,
+    /// Where it is.
+    pub server_id: ServerId,
+    /// Where it is in its life.
+    pub state: WarmState,
+    /// The template that it is a copy of.
+    pub template: String,
+    /// How long it has been ready.
+    pub ready_for: Option<Duration>,
+}
+
+/// Where a warm database is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmState {
+    /// An operation makes it.
+    Making,
+    /// The next tenant may have it.
+    Ready,
+    /// An operation takes it away.
+    Retiring,
+}
+
+impl WarmState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Making => "making",
+            Self::Ready => "ready",
+            Self::Retiring => "retiring",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let all = [Self::Making, Self::Ready, Self::Retiring];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| Error::defect(format!("unknown state of a warm database {text}")))
+    }
+}
+
+/// What a tenant gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimed {
+    /// Its id from now on.
+    pub id: TenantId,
+    /// The newest migration in its database.
+    pub schema_version: i32,
+}
+
+/// Records a database that is about to be made.
+pub async fn insert_in_txn(
+    txn: &mut PgConnection,
+    (id, server): (TenantId, ServerId),
+    template: &str,
+    schema_version: i32,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO warm_databases (id, server_id, template, schema_version) VALUES ($1, $2, $3, $4)",
+        id.uuid(),
+        server.uuid(),
+        template,
+        schema_version
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
+/// Notes where the database is in its life.
+pub async fn set_state(connection: &mut PgConnection, id: TenantId, state: WarmState) -> Result<()> {
+    sqlx::query!(
+        "UPDATE warm_databases SET state = $2, ready_at = CASE WHEN $2 = 'ready' THEN now() ELSE ready_at END
+         WHERE id = $1 AND state <> $2",
+        id.uuid(),
+        state.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives the database that has been ready longest to a tenant that is being recorded: one of this template, on this
+/// server. Never waits: what another transaction is about to claim is passed over.
+pub async fn claim_in_txn(txn: &mut PgConnection, server: ServerId, template: &str) -> Result<Option<Claimed>> {
+    let row = sqlx::query!(
+        "DELETE FROM warm_databases
+         WHERE id = (SELECT w.id FROM warm_databases w
+                     WHERE w.server_id = $1 AND w.template = $2 AND w.state = 'ready'
+                       AND NOT EXISTS (SELECT FROM operations o
+                                       WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
+                     ORDER BY w.ready_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
+         RETURNING id, schema_version",
+        server.uuid(),
+        template
+    )
+    .fetch_optional(txn)
+    .await?;
+    Ok(row.map(|row| Claimed { id: TenantId::from_uuid(row.id), schema_version: row.schema_version }))
+}
+
+/// Keeps a database from being claimed, so that it can be taken away. False when somebody has claimed it, or is about
+/// to, or something is under way with it.
+pub async fn retire_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE warm_databases SET state = 'retiring'
+         WHERE id = (SELECT w.id FROM warm_databases w
+                     WHERE w.id = $1 AND w.state = 'ready'
+                       AND NOT EXISTS (SELECT FROM operations o
+                                       WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
+                     FOR UPDATE OF w SKIP LOCKED)",
+        id.uuid()
+    )
+    .execute(txn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets a database that is gone.
+pub async fn forget_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    sqlx::query!("DELETE FROM warm_databases WHERE id = $1", id.uuid()).execute(txn).await?;
+    Ok(())
+}
+
+/// All of them, those that were ready first before the others.
+pub async fn list(connection: &mut PgConnection) -> Result<Vec<WarmDatabase>> {
+    let rows = sqlx::query!(
+        r#"SELECT id, server_id, state, template, extract(epoch FROM now() - ready_at)::float8 AS ready_for
+         FROM warm_databases ORDER BY ready_at NULLS LAST, id"#
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(WarmDatabase {
+                id: TenantId::from_uuid(row.id),
+                server_id: ServerId::from_uuid(row.server_id),
+                state: WarmState::parse(&row.state)?,
+                template: row.template,
+                ready_for: row.ready_for.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            })
+        })
+        .collect()
+}
+
+/// Those that an operation should be at work on, and none is.
+pub async fn leaked(connection: &mut PgConnection) -> Result<Vec<TenantId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT w.id FROM warm_databases w
+         WHERE w.state <> 'ready'
+           AND NOT EXISTS (SELECT FROM operations o
+                           WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
+         ORDER BY w.id"
+    );
+    Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
+}
+
+/// Takes the keeper's lock until the transaction ends; false while another replica keeps the warm databases.
+pub async fn keep_in_txn(txn: &mut PgConnection) -> Result<bool> {
+    let query = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "held!""#, KEEPER_LOCK);
+    Ok(query.fetch_one(txn).await?)
+}
+
+/// A server that takes tenants, as the keeper has to know it.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Which one.
+    pub server_id: ServerId,
+    /// Whether it takes no new tenants at present.
+    pub cordoned: bool,
+    /// The most tenants that it takes.
+    pub capacity: Option<i32>,
+    /// How many it has.
+    pub tenants: i32,
+    /// How many databases shall be ready; `None` follows demand.
+    pub target: Option<i32>,
+    /// How many tenants it was given in the last ten minutes.
+    pub recent: i64,
+}
+
+/// What every server that takes tenants is asked for.
+pub async fn demands(connection: &mut PgConnection) -> Result<Vec<Demand>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.cordoned, s.capacity, s.tenants, s.warm_target, coalesce(recent.count, 0) AS "recent!"
+         FROM servers s
+         LEFT JOIN (SELECT server_id, count(*) FROM tenants WHERE created_at > now() - interval '10 minutes'
+                    GROUP BY server_id) recent ON recent.server_id = s.id
+         WHERE s.purpose = 'tenants' ORDER BY s.name"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Demand {
+            server_id: ServerId::from_uuid(row.id),
+            cordoned: row.cordoned,
+            capacity: row.capacity,
+            tenants: row.tenants,
+            target: row.warm_target,
+            recent: row.recent,
+        })
+        .collect())
+}
+
+/// How the making of a warm database ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// Where.
+    pub server_id: ServerId,
+    /// Whether it is there.
+    pub succeeded: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// How long ago it ended.
+    pub ago: Duration,
+}
+
+/// How the last eight makings on each server ended, the last one first.
+pub async fn last_made(connection: &mut PgConnection) -> Result<Vec<Made>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, (o.state = 'succeeded') AS "succeeded!",
+                extract(epoch FROM o.finished_at - o.started_at)::float8 AS took,
+                extract(epoch FROM now() - o.finished_at)::float8 AS ago
+         FROM servers s
+         CROSS JOIN LATERAL (SELECT state, started_at, finished_at FROM operations
+                             WHERE kind = 'warm.make' AND finished_at IS NOT NULL
+                               AND input ->> 'server_id' = 'srv_' || replace(s.id::text, '-', '')
+                             ORDER BY finished_at DESC LIMIT 8) o
+         WHERE s.purpose = 'tenants'
+         ORDER BY s.id, o.finished_at DESC"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let time = |seconds: Option<f64>| seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default();
+    Ok(rows
+        .into_iter()
+        .map(|row| Made {
+            server_id: ServerId::from_uuid(row.id),
+            succeeded: row.succeeded,
+            took: time(row.took),
+            ago: time(row.ago),
+        })
+        .collect())
+}
+
+/// How many databases are ready on each server that takes tenants, by the server's name.
+pub async fn count_ready(connection: &mut PgConnection) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"SELECT s.name, count(w.id) AS "ready!"
+         FROM servers s LEFT JOIN warm_databases w ON w.server_id = s.id AND w.state = 'ready'
+         WHERE s.purpose = 'tenants' GROUP BY s.name"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.ready)).collect())
+}

@@ -1,0 +1,107 @@
+//! The steps that make a database, be it for a tenant that was asked for or for one that will be: the same steps,
+//! so that the two cannot be told apart afterwards.
+//!
+//! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
+//! role's. Each step looks before it acts and adopts what is already there, so each can be repeated.
+
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use super::{
+    Context,
+    attempt::Run,
+    copies::Urgency,
+    publish::{self, Newest},
+    template,
+};
+use crate::{
+    control::{
+        data_keys,
+        sealing::DataKey,
+        secrets::{self, Purpose},
+    },
+    error::Result,
+    identity,
+    types::{KeyId, TenantId},
+};
+
+/// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
+pub(super) async fn make_keys_in_txn(ctx: &Context, txn: &mut PgConnection, id: TenantId) -> Result<DataKey> {
+    let data_key = data_keys::create_in_txn(txn, &ctx.keys, id.uuid(), ctx.random).await?;
+    let key = KeyId::generate(&ctx.clock, ctx.random);
+    identity::make_signing_key_in_txn(txn, &data_key, id, key, Duration::ZERO).await?;
+    let password = SecretString::from(ctx.random.token());
+    secrets::put(txn, &data_key, id.uuid(), Purpose::TenantDatabasePassword, &password).await?;
+    Ok(data_key)
+}
+
+pub(super) async fn build_template(run: &Run) -> Result<()> {
+    source(run).await.map(drop)
+}
+
+/// The set that an operation's input may be bound to.
+#[derive(Deserialize)]
+struct Bound {
+    schema_version: Option<i32>,
+}
+
+/// The set that the database is made from, whose template is on the server: the newest, or the one that the operation
+/// is bound to.
+async fn source(run: &Run) -> Result<Arc<Newest>> {
+    let ctx = &run.ctx;
+    let mut source = publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?;
+    if let Bound { schema_version: Some(version) } = run.input()?
+        && version != source.set.version()
+    {
+        source = Arc::new(Newest::new(source.set.up_to(version)));
+    }
+    if !ctx.memory.has_template(run.server.id, &source.template) {
+        let access = &run.access;
+        template::ensure(ctx, &run.admin, &access.address, &access.credentials, &source.set).await?;
+        ctx.memory.keep_template(run.server.id, &source.template);
+    }
+    Ok(source)
+}
+
+pub(super) async fn create_role(run: &Run) -> Result<()> {
+    let password = {
+        let mut connection = run.ctx.db.acquire().await?;
+        let purpose = Purpose::TenantDatabasePassword;
+        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
+    };
+    run.admin.ensure_tenant_role(run.database(), &password).await
+}
+
+pub(super) async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
+}
+
+pub(super) async fn create_database(run: &Run) -> Result<()> {
+    let source = source(run).await?;
+    // Nobody waits yet for what the warm pool makes.
+    let urgency = if run.operation.kind.starts_with("warm.") { Urgency::Ahead } else { Urgency::Awaited };
+    let copy = run.admin.ensure_database(run.database(), &source.template);
+    let copied = run.ctx.memory.copies().in_turn(run.server.id, urgency, &run.admin, copy).await;
+    if copied.is_err() {
+        // Perhaps somebody has dropped the template: the next attempt looks for it.
+        run.ctx.memory.forget_template(run.server.id, &source.template);
+    }
+    copied
+}
+
+pub(super) async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+pub(super) async fn restrict_database(run: &Run) -> Result<()> {
+    run.admin.restrict_database(run.database()).await
+}
+
+pub(super) async fn open_database(run: &Run) -> Result<()> {
+    run.admin.open_database(run.database()).await
+}

@@ -1,0 +1,108 @@
+//! A tenant's first administrator: what the operation keeps of them, and the step that makes them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::Admin;
+use crate::{
+    control::{
+        sealing::DataKey,
+        secrets::{self, Purpose},
+        tenants,
+    },
+    error::{Error, Result},
+    identity::FirstAdmin,
+    operations::{Context, attempt::Run},
+    types::{DisplayName, Email, TenantId},
+};
+
+/// An invitation that is told once, to whoever made the tenant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    token: String,
+    /// Until when it can be accepted.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Invitation {
+    /// The secret that accepts it.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+/// The operation's input, as the control database holds it. Never secret.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Input {
+    admin: Option<InputAdmin>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct InputAdmin {
+    email: Email,
+    name: DisplayName,
+}
+
+impl Input {
+    pub(super) fn new(admin: Option<&Admin>) -> Result<Self> {
+        Ok(Self { admin: admin.map(InputAdmin::new).transpose()? })
+    }
+}
+
+impl InputAdmin {
+    fn new(admin: &Admin) -> Result<Self> {
+        let local_part = admin.email.as_str().split('@').next().unwrap_or_default();
+        let name = admin.name.clone().map_or_else(|| local_part.parse(), Ok).map_err(Error::internal)?;
+        Ok(Self { email: admin.email.clone(), name })
+    }
+}
+
+/// Seals what the operation needs to make the first administrator: a password is hashed there, not here, so
+/// that a burst of requests never waits for hashes. See docs/decisions.
+pub(super) async fn keep_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    (key, id): (&DataKey, TenantId),
+    admin: &Admin,
+) -> Result<Option<Invitation>> {
+    if let Some(password) = &admin.password {
+        secrets::put(txn, key, id.uuid(), Purpose::FirstAdminPassword, password).await?;
+        return Ok(None);
+    }
+    let lifetime = TimeDelta::from_std(ctx.invitation).map_err(Error::internal)?;
+    let invitation = Invitation { token: ctx.random.token(), expires_at: ctx.clock.now() + lifetime };
+    let text = SecretString::from(serde_json::to_string(&invitation).map_err(Error::internal)?);
+    secrets::put(txn, key, id.uuid(), Purpose::FirstAdminInvitation, &text).await?;
+    Ok(Some(invitation))
+}
+
+/// Makes the first administrator, and lets the requests in that wait for them.
+pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
+    let (ctx, id) = (&run.ctx, run.tenant_id());
+    let input: Input = run.input()?;
+    let how = {
+        let mut connection = ctx.db.acquire().await?;
+        let password = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminPassword).await?;
+        let kept = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminInvitation).await?;
+        first_admin(password, kept)?
+    };
+    // Without a secret an earlier attempt has made the administrator and only failed to record it.
+    if let (Some(admin), Some(how)) = (input.admin, how) {
+        ctx.identity.ensure_first_admin(id, (&admin.email, &admin.name), &how).await?;
+        let mut connection = ctx.db.acquire().await?;
+        secrets::delete(&mut connection, id.uuid(), Purpose::FirstAdminPassword).await?;
+    }
+    tenants::settle(&mut *ctx.db.acquire().await?, id).await
+}
+
+fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>) -> Result<Option<FirstAdmin>> {
+    if let Some(password) = password {
+        return Ok(Some(FirstAdmin::Password(password)));
+    }
+    let Some(text) = invitation else { return Ok(None) };
+    let Invitation { token, expires_at } = serde_json::from_str(text.expose_secret()).map_err(Error::internal)?;
+    Ok(Some(FirstAdmin::Invitation { token: token.into(), expires_at }))
+}

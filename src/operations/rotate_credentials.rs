@@ -1,0 +1,110 @@
+//! `tenant.rotate_credentials`: another password for a tenant's database role, without a failed request.
+//!
+//! [`start`] seals the next password beside the present one in the transaction that queues the operation; from then
+//! on new connections try both (`tenancy::login`). The role is altered, then the next password becomes the present
+//! one. Until that it can be undone. Sessions that the role has go on: a rotation ends nobody's.
+
+use secrecy::SecretString;
+
+use super::{
+    Context,
+    attempt::Run,
+    kind::{Kind, kind},
+};
+use crate::{
+    control::{
+        audit::{self, Origin},
+        data_keys,
+        operations::{self, NewOperation},
+        secrets::{self, Purpose},
+        tenants::{self, Tenant, TenantState},
+    },
+    error::{Error, Result},
+    faults::crash_point,
+    types::{AuditEventId, OperationId, TenantId},
+};
+
+pub(super) const KIND: Kind = kind!("tenant.rotate_credentials", Unwind, {
+    record => forget,
+    alter_role => restore_role,
+    promote => never,
+});
+
+const PRESENT: Purpose = Purpose::TenantDatabasePassword;
+const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
+
+/// Queues the rotation.
+///
+/// # Errors
+/// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) while the tenant has no database that serves, and
+/// `operation_in_progress` (409).
+pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
+    let id = OperationId::generate(&ctx.clock, ctx.random);
+    let mut txn = ctx.db.begin().await?;
+    let found = tenants::lock_in_txn(&mut txn, tenant).await?;
+    check_state(&found.ok_or_else(|| Error::not_found("tenant"))?)?;
+    let new = NewOperation {
+        id,
+        kind: KIND.name,
+        tenant_id: tenant,
+        input: serde_json::json!({}),
+        requested_by: &origin.actor,
+        steps: &KIND.step_names(),
+        done: 1,
+    };
+    operations::insert_in_txn(&mut txn, &new).await?;
+    let key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
+    secrets::put(&mut txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
+    tenants::touch_in_txn(&mut txn, tenant).await?;
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    let action = ("tenant.rotate_credentials", &*tenant.to_string());
+    audit::record_in_txn(&mut txn, event, origin, action, &serde_json::json!({ "operation_id": id })).await?;
+    crash_point!("tenant.rotate_credentials.before_commit", tenant);
+    txn.commit().await?;
+    crash_point!("tenant.rotate_credentials.after_commit", tenant);
+    Ok(id)
+}
+
+/// Whether the tenant has what can be rotated: a role with a database.
+pub(super) fn check_state(tenant: &Tenant) -> Result<()> {
+    match tenant.state {
+        TenantState::Active | TenantState::Suspended => Ok(()),
+        TenantState::Deleting | TenantState::Deleted => {
+            Err(Error::Gone { code: "tenant_gone", detail: "the tenant has been deleted".to_owned() })
+        }
+        TenantState::Provisioning | TenantState::Archived => {
+            let detail = format!("the tenant is {}: only an active or suspended one can be changed so", tenant.state);
+            Err(Error::conflict("tenant_state_conflict", detail))
+        }
+    }
+}
+
+async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.ctx.db.begin().await?;
+    secrets::delete(&mut txn, run.tenant_id().uuid(), NEXT).await?;
+    tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+    Ok(txn.commit().await?)
+}
+
+async fn alter_role(run: &Run) -> Result<()> {
+    set_password(run, NEXT).await
+}
+
+async fn restore_role(run: &Run) -> Result<()> {
+    set_password(run, PRESENT).await
+}
+
+async fn set_password(run: &Run, purpose: Purpose) -> Result<()> {
+    let password = {
+        let mut connection = run.ctx.db.acquire().await?;
+        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
+    };
+    run.admin.set_tenant_password(run.database(), &password).await
+}
+
+async fn promote(run: &Run) -> Result<()> {
+    let mut txn = run.ctx.db.begin().await?;
+    secrets::promote_in_txn(&mut txn, &run.ctx.keys, run.tenant_id().uuid(), (NEXT, PRESENT)).await?;
+    tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+    Ok(txn.commit().await?)
+}

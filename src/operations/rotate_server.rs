@@ -1,0 +1,132 @@
+//! Another password for a server's administrative role.
+//!
+//! The next one is sealed first, then the role is altered, then a connection under it is made, and only then it becomes
+//! the present one. Whatever is killed in between leaves both sealed, and whoever opens an administrative session next
+//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart.
+//! A server that is registered twice, for tenants and for the platform, with one role gets the password twice.
+//!
+//! The control database's own role is no server's: its password is in the configuration, and this never changes it.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::{Context, context::Access};
+use crate::{
+    control::{
+        audit::{self, Origin},
+        data_keys,
+        secrets::{self, Purpose},
+        servers::{self, Server},
+    },
+    error::{Error, FieldError, Result},
+    faults::crash_point,
+    servers::{Credentials, LockKey, ServerAdmin},
+    types::{AuditEventId, ServerId, TenantId},
+};
+
+const PRESENT: Purpose = Purpose::ServerAdminPassword;
+const NEXT: Purpose = Purpose::NextServerAdminPassword;
+/// How long another rotation is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Gives the role a password that nobody knows but Freehold.
+///
+/// # Errors
+/// `not_found`; `role_shared_with_control` (409); `credentials_locked` while another rotation is at work.
+pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Server> {
+    let server = find(ctx, id).await?;
+    if servers::is_controls_own(&mut *ctx.db.acquire().await?, id).await? {
+        let detail = "the role is the control database's own too: replace its password by hand, then give it here";
+        return Err(Error::conflict("role_shared_with_control", detail));
+    }
+    let first = ctx.access(&server).await?;
+    let admin = ctx.administer(&first, "rotate-credentials").await?;
+    if !admin.lock(&LockKey::Credentials, LOCK_WAIT).await? {
+        return Err(Error::unavailable("credentials_locked", "another rotation on this server is at work", None));
+    }
+    // Read under the lock: what was read before may have been replaced.
+    let access = ctx.access(&server).await?;
+    // Crash points are told apart by tenants; the server's id stands in for one.
+    let point = TenantId::from_uuid(id.uuid());
+    let password = SecretString::from(ctx.random.token());
+    seal(ctx, id, &password).await?;
+    crash_point!("server.rotate_credentials.after_seal", point);
+    admin.set_own_password(&password).await?;
+    crash_point!("server.rotate_credentials.after_alter", point);
+    let next = Credentials { role: access.credentials.role.clone(), password };
+    if let Err(error) = try_out(ctx, &access, &next).await {
+        // A server that is away says nothing about the password: the next session finds out.
+        if !error.is_transient() {
+            admin.set_own_password(&access.credentials.password).await?;
+        }
+        return Err(error);
+    }
+    promote(ctx, id, origin).await?;
+    admin.unlock(&LockKey::Credentials).await?;
+    Ok(server)
+}
+
+/// Takes over a password that was replaced by somebody else.
+///
+/// # Errors
+/// `not_found`; `login_refused` on `password`; the server is away.
+pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
+    let server = find(ctx, id).await?;
+    let access = ctx.access(&server).await?;
+    let given = Credentials { role: server.admin_role.clone(), password };
+    try_out(ctx, &access, &given).await.map_err(|error| match error {
+        Error::Internal(_) => FieldError::new("password", "login_refused", "the server refuses this password").into(),
+        other => other,
+    })?;
+    let mut txn = ctx.db.begin().await?;
+    for server in servers::sharing_role(&mut txn, id).await? {
+        let key = data_keys::get(&mut txn, &ctx.keys, server.uuid()).await?;
+        secrets::put(&mut txn, &key, server.uuid(), PRESENT, &given.password).await?;
+        secrets::delete(&mut txn, server.uuid(), NEXT).await?;
+    }
+    record(ctx, &mut txn, id, origin, "given").await?;
+    txn.commit().await?;
+    Ok(server)
+}
+
+async fn find(ctx: &Context, id: ServerId) -> Result<Server> {
+    let found = servers::get(&mut *ctx.db.acquire().await?, id).await?;
+    found.ok_or_else(|| Error::not_found("server"))
+}
+
+async fn try_out(ctx: &Context, access: &Access, credentials: &Credentials) -> Result<()> {
+    let name = ctx.session_name("rotate-credentials");
+    let (connector, database) = (&ctx.connector, &access.maintenance_db);
+    ServerAdmin::connect(connector, &access.address, database, credentials, &name).await.map(drop)
+}
+
+async fn seal(ctx: &Context, id: ServerId, password: &SecretString) -> Result<()> {
+    let mut txn = ctx.db.begin().await?;
+    for server in servers::sharing_role(&mut txn, id).await? {
+        let key = data_keys::get(&mut txn, &ctx.keys, server.uuid()).await?;
+        secrets::put(&mut txn, &key, server.uuid(), NEXT, password).await?;
+    }
+    Ok(txn.commit().await?)
+}
+
+async fn promote(ctx: &Context, id: ServerId, origin: &Origin) -> Result<()> {
+    let mut txn = ctx.db.begin().await?;
+    for server in servers::sharing_role(&mut txn, id).await? {
+        secrets::promote_in_txn(&mut txn, &ctx.keys, server.uuid(), (NEXT, PRESENT)).await?;
+    }
+    record(ctx, &mut txn, id, origin, "made").await?;
+    Ok(txn.commit().await?)
+}
+
+async fn record(
+    ctx: &Context,
+    txn: &mut sqlx::PgConnection,
+    id: ServerId,
+    origin: &Origin,
+    password: &str,
+) -> Result<()> {
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    let action = ("server.rotate_credentials", &*id.to_string());
+    audit::record_in_txn(txn, event, origin, action, &serde_json::json!({ "password": password })).await
+}

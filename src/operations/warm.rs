@@ -1,0 +1,152 @@
+//! The warm pool: databases made ahead of demand, so that a new tenant costs one transaction.
+//!
+//! `warm.make` makes a database under the id, role and sealed password that the next tenant will get; `warm.retire`
+//! takes one away that is of an old template or too many. [`claim_in_txn`] gives one to a tenant. How many there
+//! shall be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
+
+mod keeper;
+mod plan;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+pub use keeper::spawn;
+pub use plan::Bounds;
+
+use super::{
+    Context,
+    attempt::Run,
+    kind::{Kind, kind},
+    making::{
+        build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
+        restrict_database,
+    },
+    publish::Newest,
+};
+use crate::{
+    control::{
+        data_keys,
+        operations::{self, NewOperation},
+        warm_databases::{self, Claimed, WarmState},
+    },
+    error::{Error, Result},
+    types::{OperationId, ServerId, TenantId},
+};
+
+pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
+    record => forget,
+    build_template => nothing,
+    create_role => drop_role,
+    create_database => drop_database,
+    restrict_database => nothing,
+    open_database => nothing,
+    mark_ready => unmark_ready,
+});
+
+pub(super) const RETIRE: Kind = kind!("warm.retire", Block, {
+    record => mark_ready,
+    drop_database => never,
+    drop_role => nothing,
+    forget => nothing,
+});
+
+/// The input of both: where the database is, and what it is made from.
+#[derive(Debug, Serialize, Deserialize)]
+struct Input {
+    server_id: ServerId,
+    schema_version: Option<i32>,
+}
+
+/// Queues the making of a database on the server.
+pub async fn make_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    server: ServerId,
+    newest: &Newest,
+) -> Result<OperationId> {
+    let id = TenantId::generate(&ctx.clock, ctx.random);
+    let version = newest.set.version();
+    warm_databases::insert_in_txn(txn, (id, server), &newest.template, version).await?;
+    make_keys_in_txn(ctx, txn, id).await?;
+    queue_in_txn(ctx, txn, (&MAKE, id), &Input { server_id: server, schema_version: Some(version) }).await
+}
+
+/// Queues the taking away of a database, unless somebody was faster and has claimed it.
+pub async fn retire_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    id: TenantId,
+    server: ServerId,
+) -> Result<Option<OperationId>> {
+    if !warm_databases::retire_in_txn(txn, id).await? {
+        return Ok(None);
+    }
+    queue_in_txn(ctx, txn, (&RETIRE, id), &Input { server_id: server, schema_version: None }).await.map(Some)
+}
+
+async fn queue_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    (kind, tenant_id): (&Kind, TenantId),
+    input: &Input,
+) -> Result<OperationId> {
+    let new = NewOperation {
+        id: OperationId::generate(&ctx.clock, ctx.random),
+        kind: kind.name,
+        tenant_id,
+        input: serde_json::to_value(input).map_err(Error::internal)?,
+        requested_by: &format!("system:{}", ctx.replica),
+        steps: &kind.step_names(),
+        done: 1,
+    };
+    operations::insert_in_txn(txn, &new).await?;
+    Ok(new.id)
+}
+
+/// Gives a database of the newest template to a tenant that is being recorded.
+pub(super) async fn claim_in_txn(txn: &mut PgConnection, server: ServerId, newest: &Newest) -> Result<Option<Claimed>> {
+    let claimed = warm_databases::claim_in_txn(txn, server, &newest.template).await?;
+    let name = if claimed.is_some() { "freehold_warm_claims_total" } else { "freehold_warm_misses_total" };
+    metrics::counter!(name).increment(1);
+    Ok(claimed)
+}
+
+async fn mark_ready(run: &Run) -> Result<()> {
+    warm_databases::set_state(&mut *run.ctx.db.acquire().await?, run.tenant_id(), WarmState::Ready).await
+}
+
+async fn unmark_ready(run: &Run) -> Result<()> {
+    warm_databases::set_state(&mut *run.ctx.db.acquire().await?, run.tenant_id(), WarmState::Making).await
+}
+
+/// Nothing is left on the server: the row and the keys go.
+async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.ctx.db.begin().await?;
+    warm_databases::forget_in_txn(&mut txn, run.tenant_id()).await?;
+    data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    Ok(txn.commit().await?)
+}
+
+/// Writes how many databases are ready to the metrics.
+pub async fn record_gauges(ctx: &Context) {
+    let counted = async { warm_databases::count_ready(&mut *ctx.db.acquire().await?).await };
+    match Result::<_, Error>::from(counted.await) {
+        Ok(counts) => {
+            for (server, ready) in counts {
+                let ready = f64::from(i32::try_from(ready).unwrap_or(i32::MAX));
+                metrics::gauge!("freehold_warm_databases", "server" => server).set(ready);
+            }
+        }
+        Err(error) => tracing::debug!(error = error.chain(), "warm databases could not be counted"),
+    }
+}
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("freehold_warm_databases", "databases that are ready for the next tenants, by server");
+    describe_counter!("freehold_warm_claims_total", "tenants that got a warm database");
+    describe_counter!("freehold_warm_misses_total", "tenants for whom no warm database was ready");
+    let claim = "freehold_warm_claim_duration_seconds";
+    describe_histogram!(claim, Unit::Seconds, "how long the transaction took that gave a tenant its warm database");
+}

@@ -1,0 +1,132 @@
+//! New connections to one tenant's database, and used ones made clean.
+//!
+//! A connection is made under the password that works, whatever rotation is under way: the present one, and the
+//! next one while it is being replaced. When PostgreSQL refuses both, what is kept in memory is older than the
+//! rotation: it is read anew and tried again, a bounded number of times within the time that a new connection may
+//! take. A connection is only handed out after PostgreSQL has confirmed which database and role it is on. The
+//! plain password is in memory for as long as that takes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, RecyclingMethod};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::error::SqlState;
+
+use super::{Registry, vault::Vault};
+use crate::{
+    control::{sealed::SealedTenant, sealing::KeyRing},
+    error::{Error, Result},
+    servers::{Connector, Credentials, is_sqlstate},
+    types::TenantId,
+};
+
+/// How often secrets are read anew for one connection. The first reading may have been under way when the password
+/// changed; the second was not.
+const READINGS: usize = 2;
+
+/// Makes the connections of one tenant's pool.
+pub(super) struct Login {
+    pub(super) tenant: TenantId,
+    pub(super) door: Arc<Door>,
+    /// At which revision of the tenant's row the next password was the one that works: then it is tried first, and
+    /// PostgreSQL's log is not filled with refusals while a rotation is held up.
+    prefers_next: AtomicI64,
+}
+
+/// What all tenants' connections are made with.
+pub(super) struct Door {
+    pub(super) vault: Arc<Vault>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) connector: Connector,
+    pub(super) application_name: String,
+}
+
+impl Login {
+    pub(super) fn new(tenant: TenantId, door: Arc<Door>) -> Self {
+        Self { tenant, door, prefers_next: AtomicI64::new(0) }
+    }
+
+    async fn log_in(&self) -> Result<ClientWrapper> {
+        let mut refused: Vec<SecretString> = Vec::new();
+        let mut sealed = self.door.vault.of(self.tenant, self.door.registry.revision_of(self.tenant)).await?;
+        let mut readings = 0;
+        loop {
+            for (is_next, password) in self.candidates(&sealed)? {
+                if refused.iter().any(|earlier| earlier.expose_secret() == password.expose_secret()) {
+                    continue;
+                }
+                match self.connect(&sealed, password.clone()).await? {
+                    Ok(client) => {
+                        self.prefers_next.store(if is_next { sealed.revision } else { 0 }, Ordering::Relaxed);
+                        return Ok(client);
+                    }
+                    Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => refused.push(password),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if readings == READINGS {
+                return Err(Error::defect(format!("postgresql refuses the password of {}", self.tenant)));
+            }
+            readings += 1;
+            sealed = self.door.vault.anew(self.tenant).await?;
+        }
+    }
+
+    /// The passwords that may be right, the likelier one first, and whether it is the next one.
+    fn candidates(&self, sealed: &SealedTenant) -> Result<Vec<(bool, SecretString)>> {
+        let mut passwords: Vec<_> = [false, true].into_iter().zip(sealed.passwords(&self.door.keys)?).collect();
+        if self.prefers_next.load(Ordering::Relaxed) == sealed.revision {
+            passwords.reverse();
+        }
+        Ok(passwords)
+    }
+
+    async fn connect(
+        &self,
+        sealed: &SealedTenant,
+        password: SecretString,
+    ) -> Result<Result<ClientWrapper, tokio_postgres::Error>> {
+        let Door { vault, connector, application_name, .. } = &*self.door;
+        let address = vault.address(sealed.server).await?;
+        let database = self.tenant.db_name().to_string();
+        let credentials = Credentials { role: database.clone(), password };
+        let config = connector.config(&address, &database, &credentials, application_name);
+        let session = connector.session(&config).await?;
+        Ok(session.map(|(client, task)| ClientWrapper::new(client, task)))
+    }
+
+    /// The check that a connection is where it should be, before anybody uses it.
+    async fn verify_identity(&self, client: &ClientWrapper) -> Result<()> {
+        let row = client.query_one("SELECT current_database(), session_user", &[]).await?;
+        let expected = self.tenant.db_name().to_string();
+        if row.get::<_, String>(0) == expected && row.get::<_, String>(1) == expected {
+            Ok(())
+        } else {
+            Err(Error::defect("a connection is not on its tenant's database"))
+        }
+    }
+}
+
+impl Manager for Login {
+    type Type = ClientWrapper;
+    type Error = Error;
+
+    /// The pool bounds the time of all of it.
+    async fn create(&self) -> Result<ClientWrapper> {
+        // Boxed: rare, and large.
+        let client = Box::pin(self.log_in()).await?;
+        self.verify_identity(&client).await?;
+        Ok(client)
+    }
+
+    /// What a statement left on the session (settings, locks, temporary tables) never reaches the next user.
+    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<Error> {
+        let clean = RecyclingMethod::Clean.query().unwrap_or_default();
+        client.simple_query(clean).await.map(drop).map_err(|error| RecycleError::Backend(error.into()))
+    }
+}
