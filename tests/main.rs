@@ -58,6 +58,8 @@ mod servers;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
+mod tenant_churn;
+#[cfg(test)]
 mod tenant_deletion;
 #[cfg(test)]
 mod tenant_states;

@@ -75,6 +75,49 @@ async fn a_tenant_is_made_listed_shown_and_followed() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_suspended_renamed_deleted_had_back_and_erased() {
+    let dev = Dev::shared().await;
+    let (slug, renamed) = (unique("cli"), unique("renamed"));
+    let made = freehold(dev, &format!("tenant create {slug} -o json")).await.json();
+    let id = made["id"].as_str().unwrap();
+    let json = async |line: String| freehold(dev, &format!("{line} -o json")).await.json();
+    let variables = dev.dev_env();
+    let suspended =
+        run(dev.folder(), &["tenant", "suspend", id, "--reason", "unpaid since March"], &variables, "").await;
+    assert!(String::from_utf8_lossy(&suspended.stdout).contains("unpaid since March"), "{suspended:?}");
+    assert_eq!(json(format!("tenant resume {id}")).await["state"], "active");
+    assert_eq!(json(format!("tenant rename {id} {renamed}")).await["slug"], renamed.as_str());
+    let updated = json(format!("tenant update {id} --plan bench --label tier=gold --label zone=b")).await;
+    assert_eq!((&updated["plan"], &updated["labels"]["tier"]), (&"bench".into(), &"gold".into()));
+    assert_eq!(
+        json(format!("tenant update {id} --remove-label tier")).await["labels"],
+        serde_json::json!({ "zone": "b" })
+    );
+    assert!(freehold(dev, &format!("tenant update {id}")).await.sentence().contains("--plan"));
+
+    let preview = json(format!("tenant delete {id} --dry-run")).await;
+    assert_eq!(preview["would_delete"]["databases"], 1, "{preview}");
+    assert!(freehold(dev, &format!("tenant delete {id} --dry-run")).await.out.contains("bytes"));
+    let unasked = freehold(dev, &format!("tenant delete {id}")).await;
+    assert!(unasked.sentence().contains("--yes"), "{}", unasked.err);
+    assert_eq!(json(format!("tenant delete {id} --yes")).await["state"], "deleting");
+    assert_eq!(json(format!("tenant undelete {id}")).await["state"], "active");
+    let certificate = json(format!("tenant delete {id} --erase --yes")).await;
+    assert_eq!((&certificate["tenant_id"], &certificate["slug"]), (&id.into(), &renamed.as_str().into()));
+    assert_eq!(json(format!("tenant certificate {id}")).await, certificate);
+    assert!(freehold(dev, &format!("tenant certificate {id}")).await.out.contains("sha256="));
+    assert_eq!(json(format!("tenant show {id}")).await["state"], "deleted");
+    // Names are free at once here: a playground's tenants come and go.
+    json(format!("tenant create {renamed}")).await;
+
+    for line in ["delete", "suspend --reason x", "resume", "undelete", "certificate", "update --plan bench"] {
+        let by_slug = freehold(dev, &format!("tenant {line} {renamed}")).await;
+        assert_eq!(by_slug.code, Some(2), "{}", by_slug.err);
+        assert!(by_slug.err.contains(&format!("freehold tenant show {renamed}")), "{}", by_slug.err);
+    }
+}
+
+#[tokio::test]
 async fn the_fleet_is_described_and_found_in_order() {
     let dev = Dev::shared().await;
     let servers = freehold(dev, "server list -o json").await.json();

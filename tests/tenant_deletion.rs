@@ -1,8 +1,8 @@
 //! Deletion: refused at once, had back as it was, erased without a trace, and bounded.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
-use freehold::types::Clock;
+use freehold::types::{ArchiveId, Clock, Random};
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -174,6 +174,42 @@ async fn an_erased_tenant_leaves_a_tombstone_and_a_certificate_and_nothing_else(
     assert_tombstone(&fleet, id, slug).await;
     assert_certificate(&fleet, id, slug, &wrapped).await;
     assert_clean(&fleet).await;
+}
+
+/// Puts an object into the archive store, as an archive of the tenant would lie there: its id and its place.
+fn archived(fleet: &Fleet, tenant: &Tenant<'_>, content: &str) -> (ArchiveId, PathBuf) {
+    let archive = ArchiveId::generate(&Clock::default(), Random);
+    let folder = PathBuf::from(fleet.setting("FREEHOLD_ARCHIVE_URL")).join(&tenant.id);
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("{archive}.archive"));
+    fs::write(&file, content).unwrap();
+    (archive, file)
+}
+
+#[tokio::test]
+async fn archives_go_with_their_tenant_those_that_nobody_recorded_too() {
+    let fleet = fleet::shared().await;
+    let (tenant, other) = (fleet.tenant().await, fleet.tenant().await);
+    let (recorded, file) = archived(fleet, &tenant, "recorded");
+    let (_, stray) = archived(fleet, &tenant, "stray");
+    let (_, foreign) = archived(fleet, &other, "another's");
+    let sql = format!(
+        "INSERT INTO archives (id, tenant_id, purpose, object, sealed_key, schema_version, server_version, bytes, sha256)
+         VALUES ('{}', '{}', 'archive', '{recorded}', '', 1, 150000, 8, sha256('recorded'))",
+        recorded.uuid(),
+        tenant.id.replace("ten_", "")
+    );
+    fleet.control().run(&sql).await;
+    let preview = json!({ "confirm": tenant.slug, "dry_run": true });
+    let preview = fleet.operator().post(&path(&tenant.id, "delete"), &preview).await.expect(200);
+    assert_eq!(preview["would_delete"]["backups"], 1);
+    let operation = delete(fleet, &tenant, true).await.expect(202)["operation_id"].as_str().unwrap().to_owned();
+    fleet.finished(&operation).await;
+    assert!(!file.exists() && !stray.exists() && foreign.exists());
+    let certificate = fleet.operator().get(&path(&tenant.id, "certificate")).await.expect(200);
+    let sha256: String = fleet.control().value("SELECT encode(sha256('recorded'), 'hex')").await;
+    assert_eq!(certificate["archives"], json!([{ "id": recorded, "bytes": 8, "sha256": sha256 }]));
+    fs::remove_file(foreign).unwrap();
 }
 
 async fn assert_tombstone(fleet: &Fleet, id: &str, slug: &str) {

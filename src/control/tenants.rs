@@ -43,6 +43,8 @@ pub struct Tenant {
     pub is_settling: bool,
     /// Why it is suspended, if it is; whatever its state.
     pub suspension: Option<String>,
+    /// What it is again if its deletion is taken back, while it is being deleted.
+    pub state_before_deletion: Option<TenantState>,
     /// When it will be erased, if it is being deleted; none while its deletion is being taken back.
     pub erase_after: Option<DateTime<Utc>>,
     /// Free labels, an object of texts.
@@ -148,6 +150,7 @@ struct Row {
     reserved_slugs: Vec<String>,
     is_settling: bool,
     suspension: Option<String>,
+    state_before_deletion: Option<String>,
     erase_after: Option<DateTime<Utc>>,
     labels: serde_json::Value,
     created_at: DateTime<Utc>,
@@ -159,7 +162,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             r#"SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, is_settling,
-                      suspension_reason AS suspension, erase_after, labels, created_at,
+                      suspension_reason AS suspension, state_before_deletion, erase_after, labels, created_at,
                       ARRAY(SELECT s.slug FROM slugs s WHERE s.tenant_id = tenants.id AND s.expires_at > now())
                           AS "reserved_slugs!"
                FROM tenants "# + $rest,
@@ -186,6 +189,7 @@ impl TryFrom<Row> for Tenant {
             reserved_slugs: row.reserved_slugs.iter().filter_map(|slug| Slug::from_stored(slug).ok()).collect(),
             is_settling: row.is_settling,
             suspension: row.suspension,
+            state_before_deletion: row.state_before_deletion.map(|state| state.parse()).transpose()?,
             erase_after: row.erase_after,
             labels: row.labels,
             created_at: row.created_at,
@@ -233,6 +237,7 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         reserved_slugs: Vec::new(),
         is_settling: new.is_settling,
         suspension: None,
+        state_before_deletion: None,
         erase_after: None,
         labels: row.labels,
         created_at: row.created_at,

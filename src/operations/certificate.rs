@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::{
     control::{archives::Archive, deletion_certificates, sealing::WrappedKey},
     error::{Error, Result},
-    types::{KeyId, TenantId},
+    types::{ArchiveId, KeyId, TenantId},
 };
 
 /// What was destroyed with a tenant.
@@ -67,7 +67,7 @@ pub struct DataKey {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ArchiveEntry {
     /// Its id.
-    pub id: String,
+    pub id: ArchiveId,
     /// Its size; null when it was never completed.
     pub bytes: Option<i64>,
     /// SHA-256 of the stored object, in hexadecimal; null when it was never completed.
@@ -76,11 +76,7 @@ pub struct ArchiveEntry {
 
 impl From<Archive> for ArchiveEntry {
     fn from(archive: Archive) -> Self {
-        Self {
-            id: archive.id.simple().to_string(),
-            bytes: archive.bytes,
-            sha256: archive.sha256.as_deref().map(hexadecimal),
-        }
+        Self { id: archive.id, bytes: archive.bytes, sha256: archive.sha256.as_deref().map(hexadecimal) }
     }
 }
 

@@ -58,14 +58,16 @@ pub struct Inventory {
 /// `not_found`; `validation_failed` on `confirm`; `tenant_state_conflict` (409); `tenant_gone` (410); the server is
 /// away.
 pub async fn preview(ctx: &Context, id: TenantId, confirm: &str) -> Result<Inventory> {
-    let missing = || Error::not_found("tenant");
     let (server, backups) = {
         let mut connection = ctx.db.acquire().await?;
         let found = tenants::get(&mut connection, id).await?.filter(|tenant| !tenant.is_platform);
-        let tenant = found.ok_or_else(missing)?;
+        let tenant = found.ok_or_else(|| Error::not_found("tenant"))?;
         judge(&tenant, confirm)?;
-        let server = servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)?;
-        (server, archives::list(&mut connection, id).await?.len())
+        let server = servers::get(&mut connection, tenant.server_id).await?;
+        (
+            server.ok_or_else(|| Error::defect("a tenant's server is not registered"))?,
+            archives::list(&mut connection, id).await?.len(),
+        )
     };
     let admin = ctx.administer(&ctx.access(&server).await?, "preview").await?;
     let stock = stock::take(ctx, &admin, id).await?;

@@ -9,7 +9,9 @@
 //! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies
 //! of archives, is unreadable from then on, whoever has it.
 
-use serde::{Deserialize, Serialize};
+use std::pin::pin;
+
+use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::{
@@ -20,8 +22,9 @@ use super::{
     stock,
 };
 use crate::{
+    archives::ArchiveName,
     control::{
-        archives,
+        archives::{self, Archive},
         audit::{self, Origin},
         data_keys, deletion_certificates, idempotency,
         operations::{self, NewOperation},
@@ -43,10 +46,6 @@ pub(super) const KIND: Kind = kind!("tenant.erase", Block, {
     bury => never,
 });
 
-/// The operation's input: there is nothing to say beyond which tenant it is.
-#[derive(Debug, Serialize, Deserialize)]
-struct Input {}
-
 /// Queues the erasure of a tenant that is being deleted.
 ///
 /// # Errors
@@ -62,7 +61,8 @@ pub(super) async fn queue_in_txn(
         id,
         kind: KIND.name,
         tenant_id: tenant,
-        input: serde_json::to_value(Input {}).map_err(Error::internal)?,
+        // There is nothing to say beyond which tenant it is.
+        input: serde_json::json!({}),
         requested_by: &origin.actor,
         steps: &KIND.step_names(),
         done: 1,
@@ -132,10 +132,22 @@ async fn drop_role(run: &Run) -> Result<()> {
     run.admin.drop_tenant_role(run.database()).await
 }
 
+/// Deletes objects first and rows after that, so that none is forgotten; then whatever else of the tenant lies in
+/// the store: a killed attempt at archiving it may have left an object that has no row.
 async fn purge_archives(run: &Run) -> Result<()> {
-    let mut connection = run.ctx.db.acquire().await?;
-    for archive in archives::list(&mut connection, run.tenant_id()).await? {
-        archives::delete(&mut connection, archive.id).await?;
+    let tenant = run.tenant_id();
+    let known = archives::list(&mut *run.ctx.db.acquire().await?, tenant).await?;
+    if known.is_empty() && run.ctx.archives.is_none() {
+        return Ok(());
+    }
+    let store = run.ctx.archives()?;
+    for Archive { id, .. } in known {
+        store.delete(ArchiveName { tenant, archive: id }).await?;
+        archives::delete(&mut *run.ctx.db.acquire().await?, id).await?;
+    }
+    let mut left = pin!(store.list(Some(tenant)));
+    while let Some(stored) = left.try_next().await? {
+        store.delete(stored.name).await?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, engine, operation, settled},
+    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, settled},
     tally::{Case, Tally},
 };
 use crate::harness::fleet::{self, Fleet};
@@ -39,22 +39,17 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     let cases: Vec<_> =
         points.iter().flat_map(|point| cases(point).into_iter().map(move |case| (point, case))).collect();
     let mut ready = subject.prepare(fleet, cases.len()).await;
-    let mut runs = Vec::new();
+    let (mut runs, mut turning) = (Vec::new(), Vec::new());
     for (point, case) in cases {
         let asked = subject.ask(fleet, &mut ready).await;
         let tenant = asked.tenant.parse().unwrap();
         faults::arm(case.0, case.1, Some(tenant));
-        if point.is_undo {
-            let brake = brake(fleet, &asked, point).await;
-            // More than once: on a busy machine the pause after the first time may be over before it is seen.
-            for _ in 0..3 {
-                faults::arm(&brake, Mode::Error, Some(tenant));
-            }
+        if point.is_undo && plan_to_cancel(fleet, &asked, point).await {
+            turning.push(asked.operation.clone());
         }
         runs.push((asked, point.is_undo, case));
     }
     let engine = engine(fleet).await;
-    let turning: Vec<_> = runs.iter().filter(|run| run.1).map(|run| run.0.operation.clone()).collect();
     cancel_when_braked(fleet, turning).await;
     for (asked, is_undone, case) in &runs {
         let state = settled(fleet, asked).await;
@@ -71,14 +66,19 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     }
 }
 
-/// Where the operation is made to fail once, right after the step whose undoing is meant: in the pause that follows,
-/// it is cancelled.
-async fn brake(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> String {
-    if point.step != "record" {
-        return format!("{}.{}.after_record", point.kind, point.step);
+/// Has an operation cancelled once it has done the step of the point, or before anybody works on it when that is the
+/// recording. Whether it is still to be cancelled: it fails right after the step, and in the pause that follows, it is.
+async fn plan_to_cancel(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> bool {
+    if point.step == "record" {
+        cancel(fleet, &asked.operation).await;
+        return false;
     }
-    let operation = operation(fleet, asked).await;
-    format!("{}.{}.before_effect", point.kind, operation["steps"][1]["name"].as_str().unwrap())
+    let brake = format!("{}.{}.after_record", point.kind, point.step);
+    // More than once, should nobody have looked in time.
+    for _ in 0..3 {
+        faults::arm(&brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
+    }
+    true
 }
 
 async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
@@ -93,11 +93,7 @@ async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
             )
             .await;
         for operation in braked.iter().filter(|operation| waiting.contains(operation)) {
-            fleet
-                .operator()
-                .post(&format!("/platform/v1/operations/{operation}/cancel"), &serde_json::json!({}))
-                .await
-                .expect(202);
+            cancel(fleet, operation).await;
         }
         waiting.retain(|operation| !braked.contains(operation));
         tokio::time::sleep(Duration::from_millis(50)).await;

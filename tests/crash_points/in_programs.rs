@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, engine, operation, settled},
+    subject::{Asked, Subject, assert_clean, cancel, engine, settled},
     tally::Tally,
 };
 use crate::{
@@ -33,7 +33,7 @@ struct Route {
 
 impl Route {
     async fn of(fleet: &Fleet, points: Vec<StepPoint>, asked: &Asked) -> Self {
-        let operation = operation(fleet, asked).await;
+        let operation = fleet.operator().get(&format!("/platform/v1/operations/{}", asked.operation)).await.expect(200);
         let steps: Vec<_> = operation["steps"].as_array().unwrap().iter().map(|step| step["name"].clone()).collect();
         let step = |point: &StepPoint| steps.iter().position(|step| *step == point.step).unwrap();
         let place = |point: &StepPoint| {
@@ -45,11 +45,12 @@ impl Route {
         Self { forward, undo }
     }
 
-    /// Where an operation has to fail so that there is everything to be undone: after the last step that can be.
-    fn brake(&self) -> &'static str {
+    /// Where an operation has to fail so that there is everything to be undone: after the last step that can be. None
+    /// when that is the recording of the operation: then it is cancelled before anybody works on it.
+    fn brake(&self) -> Option<&'static str> {
         let last = self.undo[0].step;
         let after = self.forward.iter().find(|point| point.step == last && point.place == "after_record");
-        after.unwrap_or(&self.forward[0]).name
+        after.map(|point| point.name)
     }
 }
 
@@ -69,7 +70,17 @@ fn worker(fleet: &Fleet, name: &str, point: &str, mode: &str) -> Program {
 }
 
 /// Brings operations as far as they can be undone, and has them cancelled while nobody works on them.
-async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
+async fn turn(fleet: &Fleet, operations: &[Asked], brake: Option<&str>) {
+    if let Some(brake) = brake {
+        fail_once(fleet, operations, brake).await;
+    }
+    for asked in operations {
+        cancel(fleet, &asked.operation).await;
+    }
+}
+
+/// Brings operations to `brake`, where they fail, and stops working on them.
+async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
     for asked in operations {
         // More often than they are tried before the engine stops.
         for _ in 0..4 {
@@ -86,10 +97,6 @@ async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
     eventually("all have failed once", REACHED, async || (count("error IS NOT NULL").await == all).then_some(())).await;
     engine.stop().await;
     eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
-    for asked in operations {
-        let path = format!("/platform/v1/operations/{}/cancel", asked.operation);
-        fleet.operator().post(&path, &serde_json::json!({})).await.expect(202);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,7 +114,8 @@ impl Subject {
             let sql = format!("SELECT state FROM warm_databases WHERE id = '{}'", asked.tenant.replace("ten_", ""));
             fleet.control().values(&sql).await.pop().unwrap_or_else(|| "gone".to_owned())
         } else {
-            let tenant = fleet.patiently(&format!("/platform/v1/tenants/{}", asked.tenant), 0).await;
+            let path = format!("/platform/v1/tenants/{}", asked.tenant);
+            let tenant = patiently(fleet, Method::GET, &path, &json!({})).await.expect(200);
             tenant["state"].as_str().unwrap().to_owned()
         };
         assert_eq!(state, expected, "{}: {asked:?}", self.kind);
@@ -185,20 +186,16 @@ async fn create(fleet: &Fleet) -> Asked {
 async fn act(fleet: &Fleet, tenant: &Asked, action: &str) -> String {
     let body: Value = if action == "delete" { json!({ "confirm": tenant.slug, "erase": true }) } else { json!({}) };
     let path = format!("/platform/v1/tenants/{}/{action}", tenant.tenant);
-    let answer = Answer::to(fleet.operator().request(Method::POST, &path).json(&body)).await.expect(202);
+    let answer = patiently(fleet, Method::POST, &path, &body).await.expect(202);
     answer["operation_id"].as_str().unwrap().to_owned()
-}
-
-/// The operation as it is now.
-pub(super) async fn operation(fleet: &Fleet, asked: &Asked) -> Value {
-    fleet.patiently(&format!("/platform/v1/operations/{}", asked.operation), 0).await
 }
 
 /// The state that the operation ended in.
 pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let operation = operation(fleet, asked).await;
+        let path = format!("/platform/v1/operations/{}", asked.operation);
+        let operation = patiently(fleet, Method::GET, &path, &json!({})).await.expect(200);
         let state = operation["state"].as_str().unwrap();
         assert!(state != "blocked" && Instant::now() < deadline, "{operation}");
         if !matches!(state, "queued" | "running") {
@@ -208,8 +205,27 @@ pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     }
 }
 
+/// Asks for the operation's undoing.
+pub(super) async fn cancel(fleet: &Fleet, operation: &str) {
+    patiently(fleet, Method::POST, &format!("/platform/v1/operations/{operation}/cancel"), &json!({}))
+        .await
+        .expect(202);
+}
+
+/// Asks again while there is too much to do for a small machine: told to come back, one comes back.
+async fn patiently(fleet: &Fleet, method: Method, path: &str, body: &Value) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = Answer::to(fleet.operator().request(method.clone(), path).json(body)).await;
+        if answer.status() != 503 || Instant::now() > deadline {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Fails unless everything agrees.
 pub(super) async fn assert_clean(fleet: &Fleet) {
-    let report = fleet.patiently("/platform/v1/fsck", 0).await;
+    let report = patiently(fleet, Method::GET, "/platform/v1/fsck", &json!({})).await.expect(200);
     assert_eq!(report["state"], "clean", "{report}");
 }

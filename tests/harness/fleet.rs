@@ -66,7 +66,6 @@ const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
 
 /// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
-#[cfg(feature = "crash-points")]
 pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
     static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
     let start = async || {

@@ -81,7 +81,10 @@ struct Versioned {
 
 impl Versioned {
     async fn new(tenant: Tenant, state: &AppState) -> Result<Self> {
-        let servers = servers::list(&mut *state.operations.db.acquire().await?).await?;
+        // A transaction, for its patience: what is told here has been done.
+        let mut txn = state.operations.db.begin().await?;
+        let servers = servers::list(&mut txn).await?;
+        txn.rollback().await?;
         Ok(Self { revision: tenant.revision, view: View::new(tenant, &servers, state) })
     }
 }

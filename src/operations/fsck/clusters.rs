@@ -87,11 +87,13 @@ impl Resident<'_> {
         }
     }
 
-    /// Whether it can be used at this moment: an open database and a role that may log in.
+    /// Whether it can be used at this moment: an open database and a role that may log in. A tenant that is being
+    /// deleted still has what it had before.
     fn is_usable(&self) -> bool {
         match self {
             Self::Tenant(tenant) => {
-                matches!(tenant.state, TenantState::Active | TenantState::Suspended | TenantState::Deleting)
+                let state = tenant.state_before_deletion.unwrap_or(tenant.state);
+                matches!(state, TenantState::Active | TenantState::Suspended)
             }
             Self::Warm(database) => database.state == WarmState::Ready,
         }
