@@ -23,7 +23,7 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, Memory, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
+    operations::{Context, Memory, engine, heartbeat, janitor, key_encryption, publish, rotate_signing_keys, warm},
     product,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -218,6 +218,8 @@ impl App {
         self.state.tenancy.spawn(&self.signals, background, stop);
         engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
         self.keep_warm(background, stop);
+        let pool_size = self.config.tenancy.pool_size;
+        background.spawn(heartbeat::run(self.state.operations.clone(), pool_size, stop.clone()));
         background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
         background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
         let age = self.config.identity.signing_key_age;

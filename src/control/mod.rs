@@ -18,6 +18,7 @@ pub mod operation_claims;
 pub mod operation_steps;
 pub mod operations;
 pub mod plans;
+pub mod replicas;
 pub mod sealed;
 pub mod sealing;
 pub mod secrets;

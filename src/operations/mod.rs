@@ -19,6 +19,7 @@ pub mod drain;
 pub mod engine;
 mod erase;
 pub mod fsck;
+pub mod heartbeat;
 pub mod isolation;
 pub mod janitor;
 pub mod key_encryption;

@@ -6,6 +6,7 @@
 //! an administrative credential: pools log in as the tenant's own role, with what the vault keeps sealed.
 
 mod conn;
+mod digest;
 mod gate;
 pub mod idempotency;
 mod login;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use conn::{Param, Statements, TenantConn, TenantTxn};
+pub use digest::RegistryDigest;
 pub use gate::gate;
 pub use pools::PoolSettings;
 pub use registry::Registry;
@@ -131,6 +133,12 @@ impl Tenancy {
     /// The tenant's secrets, still sealed, as they are in the control database now.
     pub async fn sealed_anew(&self, tenant: TenantId) -> Result<Arc<SealedTenant>> {
         self.vault.anew(tenant).await
+    }
+
+    /// The newest revision of a tenant that this replica has seen, and the digest of all that it remembers.
+    #[must_use]
+    pub fn remembered(&self) -> (i64, RegistryDigest) {
+        self.registry.remembered()
     }
 
     /// Writes how many tenants, pools and connections there are to the metrics.

@@ -17,6 +17,7 @@ use moka::sync::Cache;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::RegistryDigest;
 use crate::{
     control::{
         ControlDb,
@@ -60,6 +61,7 @@ struct Known {
     by_slug: HashMap<Slug, TenantId>,
     platform: Option<TenantId>,
     revision: i64,
+    digest: RegistryDigest,
     /// When the control database last answered; `None` until the registry is filled.
     contact: Option<Instant>,
 }
@@ -70,6 +72,10 @@ impl Known {
         if self.by_id.get(&tenant.id).is_some_and(|held| held.revision >= tenant.revision) {
             return;
         }
+        if let Some(held) = self.by_id.get(&tenant.id) {
+            self.digest.remove(held.id, held.revision);
+        }
+        self.digest.add(tenant.id, tenant.revision);
         if tenant.is_platform {
             self.platform = Some(tenant.id);
         }
@@ -116,6 +122,11 @@ impl Registry {
     /// The revision of the tenant's row that is known here; 0 if none is.
     pub(super) fn revision_of(&self, id: TenantId) -> i64 {
         self.read(|known| known.by_id.get(&id).map_or(0, |tenant| tenant.revision))
+    }
+
+    /// The newest revision that was seen, and the digest of all tenants.
+    pub(super) fn remembered(&self) -> (i64, RegistryDigest) {
+        self.read(|known| (known.revision, known.digest))
     }
 
     pub(super) fn record_gauges(&self) {

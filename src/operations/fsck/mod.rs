@@ -17,13 +17,14 @@ use clusters::Expected;
 use super::Context;
 use crate::{
     control::{
-        operations, secrets,
+        operations, replicas, secrets,
         servers::{self, Server},
         slugs,
         tenants::{self, Tenant},
         warm_databases,
     },
     error::Result,
+    tenancy::RegistryDigest,
     types::TenantId,
 };
 
@@ -101,6 +102,7 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     let reachable: Vec<_> = servers.iter().filter(is_reachable).collect();
     findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
     findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
+    findings.extend(replica_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
     let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
@@ -153,6 +155,15 @@ async fn memory_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Find
         }
     }
     Ok(findings)
+}
+
+/// Replicas that remember other tenants than the control database has, or other revisions of them.
+async fn replica_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Finding>> {
+    let expected = RegistryDigest::of(tenants).to_string();
+    let settled = replicas::settled(&mut *ctx.db.acquire().await?).await?;
+    let wrong = settled.into_iter().filter(|(_, digest)| *digest != expected);
+    let detail = "this replica remembers another state of the tenants";
+    Ok(wrong.map(|(name, _)| finding("memory_mismatch", "", name, detail)).collect())
 }
 
 fn finding(class: &'static str, server: &str, object: String, detail: &str) -> Finding {

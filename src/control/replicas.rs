@@ -1,0 +1,72 @@
+//! Table `replicas`: which replicas there are, and which state of the tenants each has in memory.
+
+use sqlx::PgConnection;
+
+use crate::error::Result;
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// The release that it runs.
+    pub release: String,
+    /// The most connections that it opens to one tenant's database.
+    pub pool_size: i32,
+    /// The newest revision of a tenant that it has seen.
+    pub registry_revision: i64,
+    /// Sums up all tenants that it remembers, with their revisions.
+    pub registry_digest: String,
+}
+
+/// Says what this replica is and knows, and forgets those that have been gone for a day.
+pub async fn announce(connection: &mut PgConnection, replica: &Replica) -> Result<()> {
+    sqlx::query!(
+        "WITH gone AS (DELETE FROM replicas WHERE seen_at < now() - interval '1 day' AND name <> $1)
+         INSERT INTO replicas (name, release, pool_size, registry_revision, registry_digest)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (name) DO UPDATE
+         SET release = excluded.release, pool_size = excluded.pool_size, seen_at = now(),
+             registry_revision = excluded.registry_revision, registry_digest = excluded.registry_digest",
+        replica.name,
+        replica.release,
+        replica.pool_size,
+        replica.registry_revision,
+        replica.registry_digest
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a replica that stops.
+pub async fn withdraw(connection: &mut PgConnection, name: &str) -> Result<()> {
+    sqlx::query!("DELETE FROM replicas WHERE name = $1", name).execute(connection).await?;
+    Ok(())
+}
+
+/// How many replicas are alive, which is heard of within a minute, and the most connections that they open to one
+/// tenant's database together.
+pub async fn count(connection: &mut PgConnection) -> Result<(i64, i64)> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) AS "replicas!", coalesce(sum(pool_size), 0) AS "connections!"
+         FROM replicas WHERE seen_at > now() - interval '1 minute'"#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((row.replicas, row.connections))
+}
+
+/// The names and digests of the replicas that have said so since the last change of a tenant, and had ten seconds to
+/// follow it: all of them must remember the same.
+pub async fn settled(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {
+    let rows = sqlx::query!(
+        "SELECT name, registry_digest FROM replicas
+         WHERE seen_at > now() - interval '1 minute'
+           AND seen_at > (SELECT coalesce(max(updated_at), '-infinity') FROM tenants) + interval '10 seconds'
+         ORDER BY name"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.registry_digest)).collect())
+}
