@@ -34,6 +34,8 @@ mod placement;
 #[cfg(test)]
 mod postgres_version;
 #[cfg(test)]
+mod preflight;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod process_cli;

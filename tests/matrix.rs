@@ -74,6 +74,7 @@ const ADMIN: &[Row<10>] = &[
     ("GET /platform/v1/servers",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("POST /platform/v1/servers",            [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/servers/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("GET /platform/v1/servers/{id}/preflight", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
     ("PATCH /platform/v1/servers/{id}",      [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("POST /platform/v1/servers/{id}/cordon", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("POST /platform/v1/servers/{id}/uncordon", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),

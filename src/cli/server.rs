@@ -36,6 +36,9 @@ const COLUMNS: [Column; 12] = [
     ("CORDONED", "/cordoned"),
 ];
 
+const FINDINGS: [Column; 4] =
+    [("SEVERITY", "/severity"), ("CODE", "/code"), ("FINDING", "/message"), ("REMEDY", "/remedy")];
+
 /// Looks after servers.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -57,6 +60,11 @@ pub(super) enum Command {
     },
     /// Cordon a server, and tell who would have to leave it and where they would fit. Nobody is moved.
     Drain {
+        /// Its name, or its id: srv_…
+        server: String,
+    },
+    /// Check whether a server is still fit for tenants; exit code 1 when it is not.
+    Preflight {
         /// Its name, or its id: srv_…
         server: String,
     },
@@ -117,7 +125,9 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let server = client.post(PATH, &add.body()?, None).await?;
             output.record(&server, &COLUMNS)?;
             for warning in server.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-                output::note(format_args!("warning: {}", output::printable(warning.as_str().unwrap_or_default())));
+                let text =
+                    |name: &str| output::printable(warning.get(name).and_then(Value::as_str).unwrap_or_default());
+                output::note(format_args!("warning: {}; {}", text("message"), text("remedy")));
             }
         }
         Command::List => {
@@ -131,6 +141,10 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Cordon { server } => output.record(&act(&client, &server, "cordon").await?, &COLUMNS)?,
         Command::Uncordon { server } => output.record(&act(&client, &server, "uncordon").await?, &COLUMNS)?,
         Command::Drain { server } => drain::print(&act(&client, &server, "drain").await?, output)?,
+        Command::Preflight { server } => {
+            let path = format!("{PATH}/{}/preflight", id_of(&client, &server).await?);
+            return preflight(&client.get(&path, &[]).await?, output);
+        }
         Command::RotateCredentials { server, password_stdin } => {
             let mut body = json!({});
             if password_stdin {
@@ -142,6 +156,17 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         }
     }
     Ok(Outcome::Success)
+}
+
+fn preflight(checked: &Value, output: Output) -> anyhow::Result<Outcome> {
+    if output.is_json() {
+        output.record(checked, &[])?;
+    } else {
+        let findings = checked.get("findings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        output.list(findings, None, &FINDINGS)?;
+    }
+    let is_fit = checked.get("fit").and_then(Value::as_bool).unwrap_or_default();
+    Ok(if is_fit { Outcome::Success } else { Outcome::Found })
 }
 
 async fn act(client: &Client, server: &str, action: &str) -> anyhow::Result<Value> {

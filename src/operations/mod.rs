@@ -27,6 +27,7 @@ mod kind;
 mod making;
 mod memory;
 mod placement;
+pub mod preflight;
 pub mod provision;
 pub mod publish;
 pub mod register_server;

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::{Context, publish, template};
+use super::{Context, preflight, publish, template};
 use crate::{
     control::{
         audit::{self, Origin},
@@ -11,7 +11,7 @@ use crate::{
         servers::{self, Server},
     },
     error::{Error, FieldError, Result},
-    servers::{AdminUrl, ServerAdmin, ServerVersion, Tls},
+    servers::{AdminUrl, Finding, ServerAdmin, ServerVersion, Tls},
     types::{AuditEventId, ServerId},
 };
 
@@ -41,8 +41,8 @@ pub struct Request {
 pub struct Registered {
     /// The server.
     pub server: Server,
-    /// Databases that are open to PUBLIC and that only their owner could close.
-    pub open_databases: Vec<String>,
+    /// What does not keep it from being used.
+    pub warnings: Vec<Finding>,
 }
 
 /// Checks that the server can be reached and the rights suffice, makes the shared roles and the template
@@ -60,7 +60,7 @@ pub async fn register(
     if let Some(idempotency) = idempotency
         && let Some(server) = find(ctx, idempotency).await?
     {
-        return Ok(Registered { server, open_databases: Vec::new() });
+        return Ok(Registered { server, warnings: Vec::new() });
     }
     servers::check_name(&request.name)?;
     let url = AdminUrl::parse(&request.admin_url).map_err(|invalid| FieldError::invalid("admin_url", invalid))?;
@@ -69,11 +69,11 @@ pub async fn register(
         return Err(FieldError::new("admin_url", "plaintext_refused", message).into());
     }
     refuse_taken(ctx, request, &url).await?;
-    let Prepared { version, system_identifier, open_databases } = prepare(ctx, &url).await?;
+    let Prepared { version, system_identifier, warnings } = prepare(ctx, &url, request.connection_budget).await?;
     let server = new_server(ctx, request, &url, version);
     record(ctx, (&server, system_identifier), &url.credentials.password, origin, idempotency).await?;
     tracing::info!(server.id = %server.id, server.version = %version, "registered a server");
-    Ok(Registered { server, open_databases })
+    Ok(Registered { server, warnings })
 }
 
 /// Said before the server is touched; the constraints of the table say it again under a race.
@@ -95,16 +95,18 @@ async fn refuse_taken(ctx: &Context, request: &Request, url: &AdminUrl) -> Resul
 struct Prepared {
     version: ServerVersion,
     system_identifier: i64,
-    open_databases: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
-async fn prepare(ctx: &Context, url: &AdminUrl) -> Result<Prepared> {
-    let admin = ServerAdmin::first_contact(&ctx.connector, url, &ctx.session_name("register")).await?;
-    let open_databases = admin.ensure_roles().await?;
+async fn prepare(ctx: &Context, url: &AdminUrl, connection_budget: i32) -> Result<Prepared> {
+    let demands = preflight::demands(ctx, connection_budget).await?;
+    let name = ctx.session_name("register");
+    let (admin, mut warnings) = ServerAdmin::first_contact(&ctx.connector, url, &name, demands).await?;
+    warnings.extend(admin.ensure_roles().await?.iter().map(|name| Finding::open_to_public(name)));
     let set = publish::current(&ctx.db).await?;
     template::ensure(ctx, &admin, &url.address, &url.credentials, &set).await?;
     let system_identifier = admin.system_identifier().await?;
-    Ok(Prepared { version: admin.version(), system_identifier, open_databases })
+    Ok(Prepared { version: admin.version(), system_identifier, warnings })
 }
 
 /// The server that an earlier request with this key has registered.

@@ -37,6 +37,7 @@ pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;
 pub use logins::Errand;
+pub use preflight::{Demands, Finding, Severity};
 pub use roles::{OWNER_ROLE, TENANT_ROLE};
 pub use scram::verifier;
 

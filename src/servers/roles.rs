@@ -134,6 +134,11 @@ impl ServerAdmin {
             let name = quote_ident(row.try_get(0)?)?;
             self.batch_execute(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await?;
         }
+        self.open_shared_databases().await
+    }
+
+    /// Those of `postgres` and `template1` that PUBLIC may enter.
+    pub async fn open_shared_databases(&self) -> Result<Vec<String>> {
         let open = |info: &super::DatabaseInfo| {
             SHARED_DATABASES.contains(&info.name.as_str()) && (info.public_connect || info.public_temp)
         };

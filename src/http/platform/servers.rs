@@ -2,6 +2,7 @@
 
 mod change;
 mod drain;
+mod preflight;
 mod register;
 mod rotate;
 
@@ -32,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(change::cordon))
         .routes(routes!(change::uncordon))
         .routes(routes!(drain::drain))
+        .routes(routes!(preflight::preflight))
         .routes(routes!(rotate::credentials))
 }
 

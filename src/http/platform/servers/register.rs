@@ -21,6 +21,7 @@ use crate::{
         problem::Problem,
     },
     operations::register_server::{self, Request},
+    servers::Finding,
 };
 
 /// Leaves room for administration and for people under PostgreSQL's own default of 100.
@@ -58,7 +59,7 @@ pub(super) struct Registered {
     #[serde(flatten)]
     server: View,
     /// What an operator should know about it.
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
 /// Registers a server.
@@ -89,11 +90,7 @@ pub(super) async fn register(
     let registered =
         register_server::register(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
     let location = format!("/platform/v1/servers/{}", registered.server.id);
-    let warning = |name: String| {
-        format!("PUBLIC may connect to the database {name}; as its owner: REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-    };
-    let warnings = registered.open_databases.into_iter().map(warning).collect();
-    let body = Registered { server: registered.server.into(), warnings };
+    let body = Registered { server: registered.server.into(), warnings: registered.warnings };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
