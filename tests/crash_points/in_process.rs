@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use freehold::faults::{self, Mode};
+use freehold::{
+    faults::{self, Mode},
+    types::TenantId,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -69,44 +72,37 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     }
 }
 
-/// An operation that is to fail at a point, and then to be cancelled.
+/// An operation that is held at a point, to be cancelled there.
 #[derive(Debug)]
 struct Held {
     operation: String,
-    tenant: String,
+    tenant: TenantId,
     brake: String,
 }
 
 /// Has an operation cancelled once it has done the step of the point, or before anybody works on it when that is the
-/// recording. What is still to be cancelled fails right after the step, and is in the pause that follows.
+/// recording. What is still to be cancelled is held right after the step.
 async fn plan_to_cancel(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> Option<Held> {
     if point.step == "record" {
         cancel(fleet, &asked.operation).await;
         return None;
     }
     let brake = format!("{}.{}.after_record", point.kind, point.step);
-    faults::arm(&brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
-    Some(Held { operation: asked.operation.clone(), tenant: asked.tenant.clone(), brake })
+    let tenant = asked.tenant.parse().unwrap();
+    faults::arm(&brake, Mode::Hold, Some(tenant));
+    Some(Held { operation: asked.operation.clone(), tenant, brake })
 }
 
 async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<Held>) {
     let deadline = Instant::now() + PATIENCE;
     while !waiting.is_empty() {
-        assert!(Instant::now() < deadline, "never failed: {waiting:?}");
-        let braked: Vec<String> = fleet
-            .control()
-            .values(
-                "SELECT 'op_' || replace(id::text, '-', '') FROM operations
-                  WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL",
-            )
-            .await;
-        // What failed for another reason has not come as far yet.
-        let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant.to_string())).collect();
-        let has_come = |held: &Held| fired.iter().any(|(point, tenant)| *point == held.brake && *tenant == held.tenant);
-        let (stopped, others): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|held| braked.contains(&held.operation) && has_come(held));
-        for held in &stopped {
+        assert!(Instant::now() < deadline, "never held: {waiting:?}");
+        let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant)).collect();
+        let is_held = |held: &Held| fired.iter().any(|(point, tenant)| *point == held.brake && *tenant == held.tenant);
+        let (stopped, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_held);
+        for held in stopped {
             cancel(fleet, &held.operation).await;
+            faults::release(held.tenant);
         }
         waiting = others;
         tokio::time::sleep(Duration::from_millis(50)).await;
