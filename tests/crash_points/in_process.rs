@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, settled},
+    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, hold, settled},
     tally::{Case, Tally},
 };
 use crate::harness::fleet::{self, Fleet};
@@ -85,14 +85,8 @@ async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     while !waiting.is_empty() {
         assert!(Instant::now() < deadline, "never failed: {waiting:?}");
-        let braked: Vec<String> = fleet
-            .control()
-            .values(
-                "SELECT 'op_' || replace(id::text, '-', '') FROM operations
-                  WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL",
-            )
-            .await;
-        for operation in braked.iter().filter(|operation| waiting.contains(operation)) {
+        let braked = hold(fleet, &waiting).await;
+        for operation in &braked {
             cancel(fleet, operation).await;
         }
         waiting.retain(|operation| !braked.contains(operation));
