@@ -1,8 +1,14 @@
 //! Errors, panics, delays and repetitions at every point of every step, in this process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use freehold::faults::{self, Mode};
+use freehold::{
+    faults::{self, Mode},
+    types::TenantId,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -44,8 +50,8 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
         let asked = subject.ask(fleet, &mut ready).await;
         let tenant = asked.tenant.parse().unwrap();
         faults::arm(case.0, case.1, Some(tenant));
-        if point.is_undo && plan_to_cancel(fleet, &asked, point).await {
-            turning.push(asked.operation.clone());
+        if point.is_undo {
+            turning.extend(plan_to_cancel(fleet, &asked, point).await);
         }
         runs.push((asked, point.is_undo, case));
     }
@@ -66,36 +72,39 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     }
 }
 
-/// Has an operation cancelled once it has done the step of the point, or before anybody works on it when that is the
-/// recording. Whether it is still to be cancelled: it fails right after the step, and in the pause that follows, it is.
-async fn plan_to_cancel(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> bool {
-    if point.step == "record" {
-        cancel(fleet, &asked.operation).await;
-        return false;
-    }
-    let brake = format!("{}.{}.after_record", point.kind, point.step);
-    // More than once, should nobody have looked in time.
-    for _ in 0..3 {
-        faults::arm(&brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
-    }
-    true
+/// An operation that is held at a point, to be cancelled there.
+#[derive(Debug)]
+struct Held {
+    operation: String,
+    tenant: TenantId,
+    brake: String,
 }
 
-async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
+/// Has an operation cancelled once it has done the step of the point, or before anybody works on it when that is the
+/// recording. What is still to be cancelled is held right after the step.
+async fn plan_to_cancel(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> Option<Held> {
+    if point.step == "record" {
+        cancel(fleet, &asked.operation).await;
+        return None;
+    }
+    let brake = format!("{}.{}.after_record", point.kind, point.step);
+    let tenant = asked.tenant.parse().unwrap();
+    faults::arm(&brake, Mode::Hold, Some(tenant));
+    Some(Held { operation: asked.operation.clone(), tenant, brake })
+}
+
+async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<Held>) {
     let deadline = Instant::now() + PATIENCE;
     while !waiting.is_empty() {
-        assert!(Instant::now() < deadline, "never failed: {waiting:?}");
-        let braked: Vec<String> = fleet
-            .control()
-            .values(
-                "SELECT 'op_' || replace(id::text, '-', '') FROM operations
-                  WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL",
-            )
-            .await;
-        for operation in braked.iter().filter(|operation| waiting.contains(operation)) {
-            cancel(fleet, operation).await;
+        assert!(Instant::now() < deadline, "never held: {waiting:?}");
+        let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant)).collect();
+        let is_held = |held: &Held| fired.iter().any(|(point, tenant)| *point == held.brake && *tenant == held.tenant);
+        let (stopped, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_held);
+        for held in stopped {
+            cancel(fleet, &held.operation).await;
+            faults::release(held.tenant);
         }
-        waiting.retain(|operation| !braked.contains(operation));
+        waiting = others;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

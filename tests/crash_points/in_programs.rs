@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, cancel, engine, settled},
+    subject::{Asked, Subject, assert_clean, cancel, engine, hold, settled},
     tally::Tally,
 };
 use crate::{
@@ -94,7 +94,12 @@ async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
         control.value(&format!("SELECT count(*) FROM operations WHERE {wanted} AND id IN ({})", ids.join(","))).await
     };
     let all = i64::try_from(operations.len()).unwrap();
-    eventually("all have failed once", REACHED, async || (count("error IS NOT NULL").await == all).then_some(())).await;
+    let names: Vec<_> = operations.iter().map(|asked| asked.operation.clone()).collect();
+    eventually("all have failed once", REACHED, async || {
+        hold(fleet, &names).await;
+        (count("error IS NOT NULL").await == all).then_some(())
+    })
+    .await;
     engine.stop().await;
     eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
 }

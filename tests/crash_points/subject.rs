@@ -190,6 +190,19 @@ async fn act(fleet: &Fleet, tenant: &Asked, action: &str) -> String {
     answer["operation_id"].as_str().unwrap().to_owned()
 }
 
+/// Those of the operations that have failed and wait for their next attempt. It is put off, however slow the machine
+/// is: a cancellation that came after it would be too late.
+pub(super) async fn hold(fleet: &Fleet, operations: &[String]) -> Vec<String> {
+    let ids: Vec<_> = operations.iter().map(|operation| format!("'{}'", operation.replace("op_", ""))).collect();
+    let sql = format!(
+        "UPDATE operations SET run_after = now() + interval '1 hour'
+          WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL AND id IN ({})
+         RETURNING 'op_' || replace(id::text, '-', '')",
+        ids.join(",")
+    );
+    fleet.control().values(&sql).await
+}
+
 /// The state that the operation ended in.
 pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     let deadline = Instant::now() + PATIENCE;
