@@ -1,6 +1,6 @@
 //! One attempt to bring an operation to its end: its steps in order, or their undoing in the opposite order.
 //!
-//! The attempt opens one administrative session on the server and takes the tenant's advisory lock on it: a replica
+//! The attempt has one administrative session on the server and takes the tenant's advisory lock on it: a replica
 //! that lost its lease and wakes up late is refused by the server it would change. Nothing is written without a
 //! claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
 
@@ -83,11 +83,15 @@ impl Run {
         serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
     }
 
-    /// Opens the administrative session and takes the tenant's lock on it.
+    /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let server = home(ctx, operation).await?;
         let access = ctx.access(&server).await?;
-        let admin = ctx.administer(&access, &format!("{}:{}", operation.id, operation.generation)).await?;
+        let purpose = format!("{}:{}", operation.id, operation.generation);
+        let admin = match ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await {
+            Some(admin) => admin,
+            None => ctx.administer(&access, &purpose).await?,
+        };
         // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
         // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
         let ended =
@@ -99,6 +103,12 @@ impl Run {
             return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
         }
         Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
+    }
+
+    /// The operation has ended: its session is left to the next one.
+    async fn close(self) {
+        let name = self.ctx.session_name("idle");
+        self.ctx.memory.sessions().keep(self.server.id, self.admin, &name).await;
     }
 }
 
@@ -140,11 +150,13 @@ pub(super) async fn run(
             refused => refused,
         };
         match permission {
-            Permission::Granted => return Ok(()),
+            Permission::Granted => break,
             Permission::Cancelled => direction = attempt.turn().await?,
             Permission::ClaimLost => return Err(Interrupted::LeaseLost),
         }
     }
+    run.close().await;
+    Ok(())
 }
 
 /// Whether all that this operation may have done so far can be undone.

@@ -72,7 +72,7 @@ async fn work(ctx: Context, slots: Arc<Semaphore>, tasks: TaskTracker, stop: Can
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => ctx.memory.sessions().end_idle(),
             () = queued(&mut signals) => {}
         }
     }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{copies::Copies, publish::Newest};
+use super::{copies::Copies, publish::Newest, sessions::Sessions};
 use crate::types::ServerId;
 
 /// What this replica remembers. Clones share it.
@@ -20,6 +20,7 @@ struct Held {
     newest: RwLock<Option<Arc<Newest>>>,
     templates: RwLock<HashSet<(ServerId, String)>>,
     copies: Copies,
+    sessions: Sessions,
 }
 
 impl Memory {
@@ -48,5 +49,10 @@ impl Memory {
     /// The queues for copies, one a server.
     pub(super) fn copies(&self) -> &Copies {
         &self.0.copies
+    }
+
+    /// The administrative sessions that the next operations can use.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 }

@@ -34,6 +34,7 @@ pub mod register_server;
 pub mod rotate_credentials;
 pub mod rotate_server;
 pub mod rotate_signing_keys;
+mod sessions;
 pub mod steer;
 mod stock;
 pub mod suspend;

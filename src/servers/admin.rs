@@ -96,6 +96,14 @@ impl ServerAdmin {
         Ok(Self { connection, version, application_name: application_name.to_owned() })
     }
 
+    /// Gives back every lock and takes another name: what follows is done for somebody else.
+    pub async fn pass_on(&mut self, application_name: &str) -> Result<()> {
+        let sql = "SELECT pg_advisory_unlock_all(), set_config('application_name', $1, false)";
+        self.connection.execute(sql, &[&application_name]).await?;
+        application_name.clone_into(&mut self.application_name);
+        Ok(())
+    }
+
     /// The server's version.
     #[must_use]
     pub const fn version(&self) -> ServerVersion {

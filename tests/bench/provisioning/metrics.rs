@@ -23,8 +23,9 @@ impl Histogram {
 
     /// What came after `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let before = |bound: f64| earlier.0.iter().find(|(other, _)| *other == bound).map_or(0.0, |(_, count)| *count);
-        Self(self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect())
+        // All have the same bounds, but for one that had no sample yet and is empty.
+        let before = earlier.0.iter().map(|(_, count)| *count).chain(std::iter::repeat(0.0));
+        Self(self.0.iter().zip(before).map(|(&(bound, count), before)| (bound, count - before)).collect())
     }
 
     pub(crate) fn count(&self) -> f64 {
