@@ -27,7 +27,9 @@ pub enum Signal {
     Tenant(TenantId),
     /// An operation is queued.
     OperationQueued,
-    /// A step of this operation began or ended, or the operation itself ended.
+    /// A step of this operation began or ended.
+    OperationStepped(OperationId),
+    /// This operation began, ended or is blocked.
     OperationChanged(OperationId),
     /// Signals may have been missed: anything may have changed.
     Lost,
@@ -108,8 +110,9 @@ fn parse(channel: &str, payload: &str) -> Option<Signal> {
     match (channel, payload.split_once(' ')) {
         ("freehold_tenants", None) => payload.parse().ok().map(|id| Signal::Tenant(TenantId::from_uuid(id))),
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
-        ("freehold_operations", Some((_, id))) => {
-            id.parse().ok().map(|id| Signal::OperationChanged(OperationId::from_uuid(id)))
+        ("freehold_operations", Some((what, id))) => {
+            let id = OperationId::from_uuid(id.parse().ok()?);
+            Some(if what == "progress" { Signal::OperationStepped(id) } else { Signal::OperationChanged(id) })
         }
         _ => None,
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Context;
 use crate::{
     control::{
@@ -61,12 +59,19 @@ impl Follower {
                 self.last = Some(now.clone());
                 return Ok(now);
             }
-            let changed = |signal| matches!(signal, Signal::OperationChanged(id) if id == self.id);
-            let wake = async { while !changed(self.signals.next().await) {} };
-            // Woken or not, the rows decide.
-            let _ = tokio::time::timeout(POLL, wake).await;
+            let changes = |signal| match signal {
+                Signal::OperationStepped(id) | Signal::OperationChanged(id) => id == self.id,
+                _ => false,
+            };
+            stir(&mut self.signals, changes).await;
         }
     }
+}
+
+/// Returns on a signal that matters, and after a while without one: the rows decide.
+async fn stir(signals: &mut Subscription, matters: impl Fn(Signal) -> bool) {
+    let wake = async { while !matters(signals.next().await) {} };
+    let _ = tokio::time::timeout(POLL, wake).await;
 }
 
 /// How the operation is now.
@@ -86,18 +91,21 @@ pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
 /// # Errors
 /// As [`look`].
 pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Snapshot> {
-    let deadline = Instant::now() + at_most;
-    let mut follower = Follower::new(ctx, id);
+    match tokio::time::timeout(at_most, settled(ctx, id)).await {
+        Ok(snapshot) => snapshot,
+        Err(_) => look(ctx, id).await,
+    }
+}
+
+/// Looks when the operation has changed, and not at each of its steps.
+async fn settled(ctx: &Context, id: OperationId) -> Result<Snapshot> {
+    let mut signals = ctx.signals.subscribe();
     loop {
-        match tokio::time::timeout_at(deadline, follower.next()).await {
-            Ok(snapshot) => {
-                let snapshot = snapshot?;
-                if snapshot.is_settled() {
-                    ctx.tenancy.refresh(snapshot.operation.tenant_id).await;
-                    return Ok(snapshot);
-                }
-            }
-            Err(_) => return look(ctx, id).await,
+        let snapshot = look(ctx, id).await?;
+        if snapshot.is_settled() {
+            ctx.tenancy.refresh(snapshot.operation.tenant_id).await;
+            return Ok(snapshot);
         }
+        stir(&mut signals, |signal| matches!(signal, Signal::OperationChanged(changed) if changed == id)).await;
     }
 }
