@@ -46,8 +46,8 @@ pub(super) async fn build_template(run: &Run) -> Result<()> {
 
 /// The set that an operation's input may be bound to.
 #[derive(Deserialize)]
-struct Bound {
-    schema_version: Option<i32>,
+pub(super) struct Bound {
+    pub(super) schema_version: Option<i32>,
 }
 
 /// The set that the database is made from, whose template is on the server: the newest, or the one that the operation

@@ -19,7 +19,7 @@ use super::{
     attempt::Run,
     kind::{Kind, kind},
     making::{
-        build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
+        Bound, build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
         restrict_database,
     },
     placement::{self, Wishes},
@@ -142,14 +142,16 @@ async fn record(
     {
         return find(ctx, &mut txn, TenantId::from_uuid(earlier)).await.map(Some);
     }
-    let (server, warm) = place_in_txn(ctx, &mut txn, &request.placement).await?;
+    let newest = publish::newest(&ctx.memory, &mut txn).await?;
+    let (server, warm) = place_in_txn(&mut txn, &request.placement, &newest.template).await?;
     let id = warm.map_or(fresh, |warm| warm.id);
     if let (Some(idempotency), Some(_)) = (idempotency, warm) {
         idempotency::settle_in_txn(&mut txn, idempotency, id.uuid()).await?;
     }
     let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, (id, server), warm)).await?;
     let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), warm.is_some()).await?;
-    let operation = queue_in_txn(ctx, &mut txn, (&tenant, warm), request.admin.as_ref(), origin).await?;
+    let input = Input::new(request.admin.as_ref(), newest.set.version())?;
+    let operation = queue_in_txn(ctx, &mut txn, (&tenant, warm), &input, origin).await?;
     crash_point!("tenant.provision.before_commit", id);
     if !servers::commit_placed(txn).await? {
         return Ok(None);
@@ -170,19 +172,18 @@ fn check_password(request: &Request) -> Result<()> {
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }
 
-/// Where the tenant will live, and the database that waits for it there.
+/// Where the tenant will live, and the database of this template that waits for it there.
 async fn place_in_txn(
-    ctx: &Context,
     txn: &mut PgConnection,
     placement: &Placement,
+    template: &str,
 ) -> Result<(ServerId, Option<Claimed>)> {
     let (server, region) = match placement {
         Placement::Platform(server) => return Ok((*server, None)),
         Placement::Customer { server, region } => (server.as_deref(), region.as_deref()),
     };
-    let newest = publish::newest(&ctx.memory, txn).await?;
-    let server = placement::choose_in_txn(txn, Wishes { server, region }, &newest.template).await?;
-    Ok((server, warm_databases::claim_in_txn(txn, server, &newest.template).await?))
+    let server = placement::choose_in_txn(txn, Wishes { server, region }, template).await?;
+    Ok((server, warm_databases::claim_in_txn(txn, server, template).await?))
 }
 
 fn new_tenant(request: &Request, (id, server_id): (TenantId, ServerId), warm: Option<Claimed>) -> NewTenant {
@@ -218,8 +219,8 @@ async fn keys_in_txn(
 }
 
 /// How many steps are done when the tenant is recorded.
-fn done(warm: Option<Claimed>, admin: Option<&Admin>) -> usize {
-    match (warm, admin) {
+fn done(warm: Option<Claimed>, input: &Input) -> usize {
+    match (warm, &input.admin) {
         (None, _) => 1,
         (Some(_), None) => KIND.steps.len(),
         (Some(_), Some(_)) => KIND.steps.iter().take_while(|step| step.name != "create_first_admin").count(),
@@ -230,19 +231,18 @@ async fn queue_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
     (tenant, warm): (&Tenant, Option<Claimed>),
-    admin: Option<&Admin>,
+    input: &Input,
     origin: &Origin,
 ) -> Result<OperationId> {
     let id = OperationId::generate(&ctx.clock, ctx.random);
-    let input = Input::new(admin)?;
     let new = NewOperation {
         id,
         kind: KIND.name,
         tenant_id: tenant.id,
-        input: serde_json::to_value(&input).map_err(Error::internal)?,
+        input: serde_json::to_value(input).map_err(Error::internal)?,
         requested_by: &origin.actor,
         steps: &KIND.step_names(),
-        done: done(warm, admin),
+        done: done(warm, input),
     };
     operations::insert_in_txn(txn, &new).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
@@ -272,15 +272,21 @@ async fn forget(run: &Run) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Opens the gate, with the version that the database really has: the template may have been of an older set
-/// than the newest. A tenant with a warm database has been open since it was recorded.
+/// Opens the gate, with the version that the database has: that of the set which the operation is bound to, or what the
+/// database itself says. A tenant with a warm database has been open since it was recorded.
 async fn activate(run: &Run) -> Result<()> {
     if run.tenant().await?.state != TenantState::Provisioning {
         return Ok(());
     }
+    let version = match run.input()? {
+        Bound { schema_version: Some(version) } => version,
+        Bound { schema_version: None } => schema_version(run).await?,
+    };
+    tenants::activate(&mut *run.ctx.db.acquire().await?, run.tenant_id(), version).await
+}
+
+async fn schema_version(run: &Run) -> Result<i32> {
     let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
     let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;
-    drop(tenant);
-    let version = row.and_then(|row| row.get::<_, Option<i32>>("version")).unwrap_or_default();
-    tenants::activate(&mut *run.ctx.db.acquire().await?, run.tenant_id(), version).await
+    Ok(row.and_then(|row| row.get::<_, Option<i32>>("version")).unwrap_or_default())
 }

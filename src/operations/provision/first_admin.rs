@@ -37,18 +37,20 @@ impl Invitation {
 /// The operation's input, as the control database holds it. Never secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Input {
-    admin: Option<InputAdmin>,
+    pub(super) admin: Option<InputAdmin>,
+    /// The newest migration set when the tenant was recorded: its database is made from that, whenever that is.
+    schema_version: i32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct InputAdmin {
+pub(super) struct InputAdmin {
     email: Email,
     name: DisplayName,
 }
 
 impl Input {
-    pub(super) fn new(admin: Option<&Admin>) -> Result<Self> {
-        Ok(Self { admin: admin.map(InputAdmin::new).transpose()? })
+    pub(super) fn new(admin: Option<&Admin>, schema_version: i32) -> Result<Self> {
+        Ok(Self { admin: admin.map(InputAdmin::new).transpose()?, schema_version })
     }
 }
 
