@@ -63,7 +63,8 @@ async fn a_server_is_given_as_many_tenants_as_it_takes_and_not_one_more() {
     };
     let answers = futures::future::join_all((0..20).map(|_| ask())).await;
     let taken: Vec<_> = answers.iter().filter(|answer| answer.status() == 202).collect();
-    assert_eq!(taken.len(), 3, "of 20 at once, on a server with room for three");
+    let statuses: Vec<_> = answers.iter().map(Answer::status).collect();
+    assert_eq!(taken.len(), 3, "of 20 at once, on a server with room for three: {statuses:?}");
     for answer in answers.iter().filter(|answer| answer.status() != 202) {
         answer.problem(409, "no_server_available");
     }

@@ -87,11 +87,7 @@ impl Run {
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let server = home(ctx, operation).await?;
         let access = ctx.access(&server).await?;
-        let purpose = format!("{}:{}", operation.id, operation.generation);
-        let admin = match ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await {
-            Some(admin) => admin,
-            None => ctx.administer(&access, &purpose).await?,
-        };
+        let admin = administer(ctx, &server, &access, operation).await?;
         // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
         // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
         let ended =
@@ -110,6 +106,18 @@ impl Run {
         let name = self.ctx.session_name("idle");
         self.ctx.memory.sessions().keep(self.server.id, self.admin, &name).await;
     }
+}
+
+/// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
+/// that settles which one is the present.
+async fn administer(ctx: &Context, server: &Server, access: &Access, operation: &Operation) -> Result<ServerAdmin> {
+    let purpose = format!("{}:{}", operation.id, operation.generation);
+    if !access.is_unsettled()
+        && let Some(left) = ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await
+    {
+        return Ok(left);
+    }
+    ctx.administer(access, &purpose).await
 }
 
 /// What an operation about something that is no tenant says of itself.

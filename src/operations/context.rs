@@ -83,6 +83,13 @@ pub(super) struct Access {
     next: Option<Credentials>,
 }
 
+impl Access {
+    /// Whether one of two passwords is the present one, and it is not known which.
+    pub(super) const fn is_unsettled(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
 /// Where a server is.
 pub(super) fn address(server: &Server) -> Result<ServerAddress> {
     let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;

@@ -170,8 +170,8 @@ impl ServerAdmin {
                 "rebuild the indexes on texts, here and in every tenant's database, then: ALTER DATABASE {name} REFRESH \
                  COLLATION VERSION"
             );
-            let code = "collation_mismatch";
-            Ok(if is_ours { Finding::error(code, message, remedy) } else { Finding::warning(code, message, remedy) })
+            let severity = if is_ours { Severity::Error } else { Severity::Warning };
+            Ok(Finding { severity, ..Finding::error("collation_mismatch", message, remedy) })
         };
         rows.iter().map(finding).collect()
     }
