@@ -60,6 +60,8 @@ mod server_admin;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod telemetry;
 #[cfg(test)]
 mod tenant_churn;

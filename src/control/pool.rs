@@ -13,6 +13,9 @@ use crate::error::Result;
 
 /// How long a request waits for a connection (promises.md, table of waits).
 const CHECKOUT: Duration = Duration::from_secs(1);
+/// How long a connection that has answered counts as one that does: it is asked when it is given back, and again before
+/// its next use only if that comes later.
+const FRESH: Duration = Duration::from_millis(100);
 /// How many times as long a change waits.
 const CHANGE_PATIENCE: u32 = 5;
 
@@ -57,6 +60,15 @@ impl ControlDb {
             .acquire_timeout(CHECKOUT)
             .idle_timeout(Duration::from_mins(1))
             .max_lifetime(Duration::from_mins(30))
+            .test_before_acquire(false)
+            .before_acquire(|connection, known| {
+                Box::pin(async move {
+                    if known.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
             .connect_lazy_with(options(settings));
         Self { pool }
