@@ -3,7 +3,7 @@
 
 use tokio_postgres::{Row, error::SqlState};
 
-use super::{MARK, ServerAdmin, is_sqlstate};
+use super::{Errand, MARK, ServerAdmin, is_sqlstate};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -52,7 +52,7 @@ impl DatabaseInfo {
     }
 }
 
-/// A login role whose name is a tenant's.
+/// A role that is there for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleInfo {
     /// Its name.
@@ -80,7 +80,9 @@ const DATABASES: &str = "
      ORDER BY d.datname";
 
 const TENANT_ROLES: &str = "
-    SELECT rolname::text AS name, rolcanlogin FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY rolname";
+    SELECT rolname::text AS name, rolcanlogin FROM pg_roles
+     WHERE EXISTS (SELECT FROM unnest($1::text[]) AS prefix WHERE starts_with(rolname::text, prefix))
+     ORDER BY rolname";
 
 impl ServerAdmin {
     /// All databases of the server, by name.
@@ -105,9 +107,11 @@ impl ServerAdmin {
         }
     }
 
-    /// All roles whose name is a tenant's, by name.
+    /// All roles that are there for one tenant, by name: its own, and the logins of errands.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        self.query(TENANT_ROLES, &[&DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
+        let [dump, restore] = Errand::PREFIXES;
+        let prefixes = [DbName::PREFIX, dump, restore];
+        self.query(TENANT_ROLES, &[&prefixes.as_slice()]).await?.iter().map(RoleInfo::from_row).collect()
     }
 
     /// Whether the tenant has a role, whether or not it may log in.
