@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod archives;
 #[cfg(test)]
+mod archiving;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 #[cfg(feature = "crash-points")]

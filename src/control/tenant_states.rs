@@ -53,6 +53,30 @@ pub async fn resume_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     Ok(())
 }
 
+/// Takes the tenant out of use while its database becomes an archive, and afterwards.
+pub async fn archive_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    sqlx::query!("UPDATE tenants SET state = 'archived', epoch = epoch + 1 WHERE id = $1", id.uuid())
+        .execute(txn)
+        .await?;
+    Ok(())
+}
+
+/// Makes an archived tenant active again, or suspended if it was that, with the schema that its database has.
+/// Touches no row when it is so already.
+pub async fn wake_in_txn(txn: &mut PgConnection, id: TenantId, schema_version: Option<i32>) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tenants
+         SET state = CASE WHEN suspension_reason IS NULL THEN 'active' ELSE 'suspended' END,
+             schema_version = coalesce($2, schema_version), epoch = epoch + 1
+         WHERE id = $1 AND state = 'archived'",
+        id.uuid(),
+        schema_version
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
 /// Writes what is not part of its state. An unknown plan is an error on its field.
 pub async fn describe_in_txn(
     txn: &mut PgConnection,

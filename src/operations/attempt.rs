@@ -13,6 +13,7 @@ use super::{
     Context,
     context::Access,
     kind::{Effect, Kind, Step as Definition, StepFn, Undo},
+    transfer::Site,
 };
 use crate::{
     control::{
@@ -28,9 +29,6 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
-/// The longest that a step may take: the building of a template, with its own waits. A server that is frozen
-/// answers nothing, not even that it gave up.
-const STEP: Duration = Duration::from_secs(90);
 /// How long the lock of a tenant is waited for: another replica's backend may still be at work under it.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -76,6 +74,11 @@ impl Run {
     pub(super) async fn tenant(&self) -> Result<Tenant> {
         let found = tenants::get(&mut *self.ctx.db.acquire().await?, self.tenant_id()).await?;
         found.ok_or_else(|| Error::defect("the operation's tenant is not in the control database"))
+    }
+
+    /// Its database on its server, or where that will be.
+    pub(super) fn site(&self) -> Site<'_> {
+        Site { ctx: &self.ctx, admin: &self.admin, access: &self.access, database: self.database() }
     }
 
     /// The operation's input, typed.
@@ -226,7 +229,7 @@ impl Attempt<'_> {
             faults::pass(points.after_effect, tenant).await
         };
         let late = |_| Err(Error::unavailable("step_timeout", "a step did not end in time", None));
-        tokio::time::timeout(STEP, acting).await.unwrap_or_else(late)
+        tokio::time::timeout(definition.limit(direction), acting).await.unwrap_or_else(late)
     }
 }
 

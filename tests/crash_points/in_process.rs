@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, engine, settled},
+    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, hold, release, settled},
     tally::{Case, Tally},
 };
 use crate::harness::fleet::{self, Fleet};
@@ -49,9 +49,11 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
         }
         runs.push((asked, point.is_undo, case));
     }
-    let engine = engine(fleet).await;
     let turning: Vec<_> = runs.iter().filter(|run| run.1).map(|run| run.0.operation.clone()).collect();
+    hold(fleet, turning.iter().map(String::as_str)).await;
+    let engine = engine(fleet).await;
     cancel_when_braked(fleet, turning).await;
+    release(fleet).await;
     for (asked, is_undone, case) in &runs {
         let state = settled(fleet, asked).await;
         assert_eq!(state, if *is_undone { "cancelled" } else { "succeeded" }, "{case:?}");
@@ -89,11 +91,7 @@ async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
             )
             .await;
         for operation in braked.iter().filter(|operation| waiting.contains(operation)) {
-            fleet
-                .operator()
-                .post(&format!("/platform/v1/operations/{operation}/cancel"), &serde_json::json!({}))
-                .await
-                .expect(202);
+            cancel(fleet, operation).await;
         }
         waiting.retain(|operation| !braked.contains(operation));
         tokio::time::sleep(Duration::from_millis(50)).await;

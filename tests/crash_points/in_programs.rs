@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, engine, settled},
+    subject::{Asked, Subject, assert_clean, cancel, engine, hold, release, settled},
     tally::Tally,
 };
 use crate::{
@@ -71,25 +71,23 @@ fn worker(fleet: &Fleet, name: &str, point: &str, mode: &str) -> Program {
 /// Brings operations as far as they can be undone, and has them cancelled while nobody works on them.
 async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
     for asked in operations {
-        // More often than they are tried before the engine stops.
-        for _ in 0..4 {
-            faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
-        }
+        faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
     }
-    let engine = engine(fleet).await;
+    hold(fleet, operations.iter().map(|asked| asked.operation.as_str())).await;
     let control = fleet.control();
     let count = async |wanted: &str| -> i64 {
         let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
         control.value(&format!("SELECT count(*) FROM operations WHERE {wanted} AND id IN ({})", ids.join(","))).await
     };
+    let engine = engine(fleet).await;
     let all = i64::try_from(operations.len()).unwrap();
     eventually("all have failed once", REACHED, async || (count("error IS NOT NULL").await == all).then_some(())).await;
     engine.stop().await;
     eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
     for asked in operations {
-        let path = format!("/platform/v1/operations/{}/cancel", asked.operation);
-        fleet.operator().post(&path, &serde_json::json!({})).await.expect(202);
+        cancel(fleet, &asked.operation).await;
     }
+    release(fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,8 +43,10 @@ enum Asks {
 
 use Asks::{Action, Creation, Warm};
 
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 7] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
+    Subject { kind: "tenant.archive", asks: Action(&[], "archive"), ends: ("archived", "active") },
+    Subject { kind: "tenant.restore", asks: Action(&["archive"], "restore"), ends: ("active", "archived") },
     Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
     Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
     Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
@@ -187,6 +189,43 @@ async fn act(fleet: &Fleet, tenant: &Asked, action: &str) -> String {
     let path = format!("/platform/v1/tenants/{}/{action}", tenant.tenant);
     let answer = Answer::to(fleet.operator().request(Method::POST, &path).json(&body)).await.expect(202);
     answer["operation_id"].as_str().unwrap().to_owned()
+}
+
+/// Has the control database put these operations off when they have failed, until they are cancelled: the next
+/// attempt would pass what made them fail, and what cannot be undone may come right after it.
+pub(super) async fn hold(fleet: &Fleet, operations: impl Iterator<Item = &str>) {
+    let ids: Vec<_> = operations.map(|id| format!("'{}'", id.replace("op_", ""))).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let sql = format!(
+        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN NEW.run_after := now() + interval '1 hour'; RETURN NEW; END $$;
+         CREATE TRIGGER hold BEFORE UPDATE ON operations FOR EACH ROW
+             WHEN (NEW.state = 'queued' AND NEW.error IS NOT NULL AND NEW.cancel_requested_at IS NULL
+                   AND NEW.id IN ({}))
+             EXECUTE FUNCTION hold()",
+        ids.join(", ")
+    );
+    fleet.control().run(&sql).await;
+}
+
+/// Takes [`hold`] away.
+pub(super) async fn release(fleet: &Fleet) {
+    fleet.control().run("DROP FUNCTION IF EXISTS hold CASCADE").await;
+}
+
+/// Has the operation undone.
+pub(super) async fn cancel(fleet: &Fleet, operation: &str) {
+    let path = format!("/platform/v1/operations/{operation}/cancel");
+    loop {
+        let answer = fleet.operator().post(&path, &json!({})).await;
+        if answer.status() != 503 {
+            answer.expect(202);
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// The state that the operation ended in.
