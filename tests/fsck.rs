@@ -1,6 +1,6 @@
 //! `fsck` finds what is wrong: every class of difference is made, found, mended and gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf};
 
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ fn on_the_server(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
     vec![
         fault("orphan_database", &server, &orphan.0, &orphan.1),
         fault("orphan_role", &server, &format!("CREATE ROLE {NOBODY} LOGIN"), &format!("DROP ROLE {NOBODY}")),
+        fault("orphan_role", &server, "CREATE ROLE freehold_dump_x LOGIN", "DROP ROLE freehold_dump_x"),
         fault("ghost_tenant", &server, &format!("ALTER ROLE {name} NOLOGIN"), &format!("ALTER ROLE {name} LOGIN")),
         fault(
             "ghost_tenant",
@@ -137,9 +138,45 @@ async fn every_class_of_difference_is_found_and_gone_once_it_is_mended() {
     }
     idle_in_transaction(&fleet, &tenant).await;
     found.insert("idle_in_transaction");
+    in_the_archive_store(&fleet, &tenant).await;
+    found.extend(["orphan_archive", "unreachable_store"]);
     let classes: BTreeSet<_> = clean["counts"].as_object().unwrap().keys().map(String::as_str).collect();
     let unproven: Vec<_> = classes.difference(&found).copied().collect();
     assert!(unproven.is_empty(), "classes that nothing here belongs to: {unproven:?}");
+}
+
+/// An object that nobody knows, an archive without an object, one that was never completed, and what cannot be listed.
+async fn in_the_archive_store(fleet: &Fleet, tenant: &Tenant<'_>) {
+    let store = PathBuf::from(fleet.setting("FREEHOLD_ARCHIVE_URL"));
+    let folder = store.join(&tenant.id);
+    let stray = folder.join("arc_0190b6a4c1e87d3f8a2b5c6d7e8f9012.archive");
+    let row = format!(
+        "INSERT INTO archives (id, tenant_id, operation_id, sealed_key, contents, server_version, bytes, sha256, verified_at)
+         SELECT '0190b6a4-c1e8-7d3f-8a2b-5c6d7e8f9012', id, id, '', '{{}}', 150000, {} FROM tenants WHERE slug = '{}'",
+        "1, decode(repeat('00', 32), 'hex'), now()", tenant.slug
+    );
+    let finds = async |class: &str| {
+        let report = fsck(fleet).await;
+        assert_eq!((&report["state"], &report["counts"][class]), (&json!("dirty"), &json!(1)), "{report}");
+    };
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(&stray, "nobody's").unwrap();
+    finds("orphan_archive").await;
+    // Its row makes it known; without its object the row is too much.
+    fleet.control().run(&row).await;
+    assert_eq!(fsck(fleet).await["state"], "clean");
+    fs::remove_file(&stray).unwrap();
+    finds("orphan_archive").await;
+    let this = "WHERE id = '0190b6a4-c1e8-7d3f-8a2b-5c6d7e8f9012'";
+    fleet.control().run(&format!("UPDATE archives SET bytes = NULL, sha256 = NULL, verified_at = NULL {this}")).await;
+    finds("orphan_archive").await;
+    fleet.control().run(&format!("DELETE FROM archives {this}")).await;
+    // A link that leads to itself cannot be listed.
+    symlink(&stray, &stray).unwrap();
+    finds("unreachable_store").await;
+    fs::remove_file(&stray).unwrap();
+    let report = fsck(fleet).await;
+    assert_eq!(report["state"], "clean", "{report}");
 }
 
 /// Seen only where the administrative role may read all statistics.

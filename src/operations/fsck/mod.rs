@@ -5,6 +5,7 @@
 
 mod clusters;
 mod drift;
+mod objects;
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,7 @@ pub struct Finding {
 }
 
 /// The classes, in the order in which they are told.
-const CLASSES: [&str; 16] = [
+const CLASSES: [&str; 18] = [
     "unreachable_server",
     "orphan_database",
     "ghost_tenant",
@@ -70,6 +71,8 @@ const CLASSES: [&str; 16] = [
     "double_home",
     "orphan_role",
     "orphan_secret",
+    "orphan_archive",
+    "unreachable_store",
     "leaked_reservation",
     "stuck_operation",
     "undo_failed",
@@ -99,6 +102,7 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
     findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);
+    findings.extend(objects::findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
     let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
     let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));
