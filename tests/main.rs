@@ -32,6 +32,8 @@ mod migrations;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod placement;
+#[cfg(test)]
 mod postgres_version;
 #[cfg(test)]
 mod process;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_postgres::Client;
@@ -19,7 +20,7 @@ async fn in_the_middle(operator: &Api, control: &Client, replica: &str) {
             let slug = unique("taken");
             let body = json!({ "slug": slug, "name": "Taken" });
             operator.post_patiently("/platform/v1/tenants", &body, &slug).await.unwrap();
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_secs(1)).await;
         }
     };
     let seen = async {
@@ -36,13 +37,16 @@ async fn in_the_middle(operator: &Api, control: &Client, replica: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_killed_while_it_makes_databases_leaves_nothing_behind() {
-    let dev = Dev::start_with(&[("WARM_MIN", "4"), ("WARM_MAX", "4")]).await;
+    let mut dev = Dev::start_with(&[("WARM_MIN", "4"), ("WARM_MAX", "4")]).await;
     let (control, operator) = (dev.control().await, dev.operator());
     for _ in 0..3 {
         let name = unique("victim");
         let mut victim = dev.replica(&name).await;
-        in_the_middle(&operator, &control, &name).await;
+        // Frozen, the other one leaves all work to it.
+        dev.program().signal(Signal::STOP);
+        in_the_middle(&victim.operator(), &control, &name).await;
         victim.program.kill();
+        dev.program().signal(Signal::CONT);
     }
     let count = async |sql: &str| control.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
     eventually("the pool is full", RECOVERED, async || {

@@ -75,7 +75,9 @@ async fn labels_name_routes_and_never_people_or_tenants() {
             labels.split("\",").map(|label| label.split('=').next().unwrap().to_owned()).collect::<Vec<_>>()
         })
         .collect();
-    let known = ["kind", "le", "listener", "method", "outcome", "reason", "result", "route", "state", "status", "step"];
+    let known = [
+        "kind", "le", "listener", "method", "outcome", "reason", "result", "route", "server", "state", "status", "step",
+    ];
     let strange: Vec<_> = names.iter().filter(|name| !known.contains(&name.as_str())).collect();
     assert!(strange.is_empty(), "labels that nobody has bounded: {strange:?}");
 }

@@ -40,7 +40,7 @@ async fn settled(fleet: &Fleet, target: i64) {
 }
 
 /// Keeps the keeper from its work for as long as the session lives: by the lock under which it does it.
-async fn held_back(fleet: &Fleet) -> tokio_postgres::Client {
+pub(crate) async fn held_back(fleet: &Fleet) -> tokio_postgres::Client {
     let session = fleet.control().connect().await.unwrap();
     session.batch_execute(&format!("SELECT pg_advisory_lock({})", 0x7761_726D)).await.unwrap();
     session

@@ -1,10 +1,15 @@
 //! `freehold server …`: the PostgreSQL servers that hold tenants' databases.
 
+mod drain;
+mod update;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
+
+use update::Update;
 
 use super::{
     Outcome,
@@ -16,7 +21,7 @@ use super::{
 /// Where servers are, in the API.
 pub(super) const PATH: &str = "/platform/v1/servers";
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 12] = [
     ("NAME", "/name"),
     ("ID", "/id"),
     ("PURPOSE", "/purpose"),
@@ -26,6 +31,9 @@ const COLUMNS: [Column; 9] = [
     ("REGION", "/region"),
     ("LABELS", "/labels"),
     ("BUDGET", "/connection_budget"),
+    ("TENANTS", "/tenants"),
+    ("CAPACITY", "/capacity"),
+    ("CORDONED", "/cordoned"),
 ];
 
 /// Looks after servers.
@@ -35,6 +43,23 @@ pub(super) enum Command {
     Add(Add),
     /// List the registered servers.
     List,
+    /// Change what is said about a server, and how much it takes.
+    Update(Update),
+    /// Keep new tenants from a server; those that are there stay and are served.
+    Cordon {
+        /// Its name, or its id: srv_…
+        server: String,
+    },
+    /// Let new tenants come to a server again.
+    Uncordon {
+        /// Its name, or its id: srv_…
+        server: String,
+    },
+    /// Cordon a server, and tell who would have to leave it and where they would fit. Nobody is moved.
+    Drain {
+        /// Its name, or its id: srv_…
+        server: String,
+    },
     /// Give a server's administrative role another password, which only Freehold knows.
     RotateCredentials {
         /// Its name, or its id: srv_…
@@ -73,6 +98,12 @@ pub(super) struct Add {
     /// The most connections that all replicas together may hold to its tenants' databases.
     #[arg(long, value_name = "N")]
     connection_budget: Option<u32>,
+    /// The most tenants that it takes.
+    #[arg(long, value_name = "N")]
+    capacity: Option<u32>,
+    /// How many databases are kept ready for new tenants; without it as many as demand asks for.
+    #[arg(long, value_name = "N")]
+    warm_target: Option<u32>,
 }
 
 pub(super) fn label(text: &str) -> Result<(String, String), &'static str> {
@@ -93,6 +124,13 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let items = client.whole(PATH).await?;
             output.list(&items, None, &COLUMNS)?;
         }
+        Command::Update(update) => {
+            let path = format!("{PATH}/{}", id_of(&client, &update.server).await?);
+            output.record(&client.patch(&path, &update.body()).await?, &COLUMNS)?;
+        }
+        Command::Cordon { server } => output.record(&act(&client, &server, "cordon").await?, &COLUMNS)?,
+        Command::Uncordon { server } => output.record(&act(&client, &server, "uncordon").await?, &COLUMNS)?,
+        Command::Drain { server } => drain::print(&act(&client, &server, "drain").await?, output)?,
         Command::RotateCredentials { server, password_stdin } => {
             let mut body = json!({});
             if password_stdin {
@@ -104,6 +142,11 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         }
     }
     Ok(Outcome::Success)
+}
+
+async fn act(client: &Client, server: &str, action: &str) -> anyhow::Result<Value> {
+    let path = format!("{PATH}/{}/{action}", id_of(client, server).await?);
+    Ok(client.post(&path, &json!({}), None).await?)
 }
 
 /// The id of the server with this id or name.
@@ -126,8 +169,15 @@ impl Add {
         if let Some(region) = &self.region {
             body["region"] = region.as_str().into();
         }
-        if let Some(budget) = self.connection_budget {
-            body["connection_budget"] = budget.into();
+        let numbers = [
+            ("connection_budget", self.connection_budget),
+            ("capacity", self.capacity),
+            ("warm_target", self.warm_target),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                body[name] = number.into();
+            }
         }
         Ok(body)
     }

@@ -151,7 +151,7 @@ pub(super) struct Create {
     /// The plan that it is on.
     #[arg(long)]
     plan: Option<String>,
-    /// The server that it shall live on; else the one with the fewest tenants.
+    /// The server that it shall live on; else the least full one.
     #[arg(long)]
     server: Option<String>,
     /// The region that it shall live in.

@@ -1,12 +1,12 @@
 //! Table `servers`: the PostgreSQL servers that hold tenant databases.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::errors::constraint;
 use crate::{
     error::{Error, FieldError, Result},
-    types::ServerId,
+    types::{ServerId, TenantId},
 };
 
 /// A registered server. Its administrative password is a secret of its own: see [`super::secrets`].
@@ -194,21 +194,102 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<Server>> {
     Ok(query.fetch_all(connection).await?.into_iter().map(Server::from).collect())
 }
 
-/// The server for a new tenant: of those that take tenants and fit the wishes, the one with the fewest.
-/// `FOR KEY SHARE` keeps it registered until the tenant's row refers to it.
-pub async fn place_in_txn(
-    txn: &mut PgConnection,
-    name: Option<&str>,
-    region: Option<&str>,
-) -> Result<Option<ServerId>> {
-    let query = sqlx::query_scalar!(
-        "SELECT s.id FROM servers s
-         WHERE s.purpose = 'tenants' AND NOT s.cordoned
-           AND ($1::text IS NULL OR s.name = $1) AND ($2::text IS NULL OR s.region = $2)
-         ORDER BY (SELECT count(*) FROM tenants t WHERE t.server_id = s.id AND t.state <> 'deleted'), s.name
-         LIMIT 1 FOR KEY SHARE OF s",
-        name,
-        region
-    );
-    Ok(query.fetch_optional(txn).await?.map(ServerId::from_uuid))
+/// A server that takes tenants, as placement sees it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its id.
+    pub id: ServerId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub region: Option<String>,
+    /// Whether it takes no new tenants at present.
+    pub cordoned: bool,
+    /// The most tenants that it takes.
+    pub capacity: Option<i32>,
+    /// How many it has.
+    pub tenants: i32,
+    /// How many databases of the template asked for are ready on it.
+    pub ready: i64,
+}
+
+/// All servers that take tenants, whether they can take one now or not.
+pub async fn candidates(connection: &mut PgConnection, template: &str) -> Result<Vec<Candidate>> {
+    let rows = sqlx::query!(
+        r#"SELECT id, name, region, cordoned, capacity, tenants,
+                (SELECT count(*) FROM warm_databases w
+                 WHERE w.server_id = servers.id AND w.state = 'ready' AND w.template = $1) AS "ready!"
+         FROM servers WHERE purpose = 'tenants'"#,
+        template
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Candidate {
+            id: ServerId::from_uuid(row.id),
+            name: row.name,
+            region: row.region,
+            cordoned: row.cordoned,
+            capacity: row.capacity,
+            tenants: row.tenants,
+            ready: row.ready,
+        })
+        .collect())
+}
+
+/// Commits the record of a new tenant. False, and nothing is recorded, when its server has filled up meanwhile.
+pub async fn commit_placed(txn: Transaction<'static, Postgres>) -> Result<bool> {
+    match txn.commit().await {
+        Err(error) if constraint(&error) == Some("servers_capacity") => Ok(false),
+        committed => Ok(committed.map(|()| true)?),
+    }
+}
+
+/// The server with this id, held against other changes until the transaction ends.
+pub async fn lock_in_txn(txn: &mut PgConnection, id: ServerId) -> Result<Option<Server>> {
+    let query = rows!("WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
+    Ok(query.fetch_optional(txn).await?.map(Server::from))
+}
+
+/// Writes what an operator decides about a server: region, labels, budget, capacity, target and cordon.
+pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<()> {
+    sqlx::query!(
+        "UPDATE servers
+         SET region = $2, labels = $3, connection_budget = $4, capacity = $5, warm_target = $6, cordoned = $7,
+             updated_at = now()
+         WHERE id = $1",
+        server.id.uuid(),
+        server.region,
+        server.labels,
+        server.connection_budget,
+        server.capacity,
+        server.warm_target,
+        server.cordoned
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
+/// A tenant that has a database on a server.
+#[derive(Clone, Debug)]
+pub struct Resident {
+    /// Its id.
+    pub id: TenantId,
+    /// Its public name.
+    pub slug: String,
+}
+
+/// The first `limit` tenants that have a database on the server, the oldest first.
+pub async fn residents(connection: &mut PgConnection, server: ServerId, limit: i64) -> Result<Vec<Resident>> {
+    let rows = sqlx::query!(
+        "SELECT id, slug FROM tenants WHERE server_id = $1 AND state NOT IN ('archived', 'deleted')
+         ORDER BY created_at, id LIMIT $2",
+        server.uuid(),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| Resident { id: TenantId::from_uuid(row.id), slug: row.slug }).collect())
 }

@@ -16,6 +16,8 @@ use crate::{
 
 /// How long a delayed point takes.
 const DELAY: Duration = Duration::from_millis(300);
+/// How long a point holds at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// A crash point: its name.
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +40,21 @@ pub enum Mode {
     Delay,
     /// The step is done twice. Armed at the point before its effect.
     Twice,
+    /// It waits until it is released, half a minute at most.
+    Hold,
 }
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 6] = [Self::Error, Self::Panic, Self::Abort, Self::Stop, Self::Delay, Self::Twice];
+    pub const ALL: [Self; 7] =
+        [Self::Error, Self::Panic, Self::Abort, Self::Stop, Self::Delay, Self::Twice, Self::Hold];
 }
 
 impl FromStr for Mode {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let modes = ["error", "panic", "abort", "stop", "delay", "twice"].into_iter().zip(Self::ALL);
+        let modes = ["error", "panic", "abort", "stop", "delay", "twice", "hold"].into_iter().zip(Self::ALL);
         let mut modes = modes.filter(|(name, _)| *name == text);
         modes.next().map(|(_, mode)| mode).ok_or_else(|| Invalid::new("invalid", "is not a mode of a crash point"))
     }
@@ -74,6 +79,7 @@ struct Armed {
 
 static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
 static FIRED: Mutex<Vec<Fired>> = Mutex::new(Vec::new());
+static RELEASED: Mutex<BTreeSet<TenantId>> = Mutex::new(BTreeSet::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -129,7 +135,23 @@ pub async fn hit(point: &'static str, tenant: TenantId) -> Result<()> {
             tokio::time::sleep(DELAY).await;
             Ok(())
         }
+        Mode::Hold => {
+            // Nobody to release it: it goes on by itself.
+            let _ = tokio::time::timeout(LONGEST_HOLD, held(tenant)).await;
+            Ok(())
+        }
     }
+}
+
+async fn held(tenant: TenantId) {
+    while !lock(&RELEASED).contains(&tenant) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Lets go on what is held for the tenant, and what will be.
+pub fn release(tenant: TenantId) {
+    lock(&RELEASED).insert(tenant);
 }
 
 /// Whether the step whose first point this is is to be done twice.

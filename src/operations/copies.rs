@@ -23,8 +23,10 @@ use crate::{
     types::ServerId,
 };
 
-/// How long a copy waits for its turn, here and on the server, before its attempt ends and another slot is found.
+/// How long a copy waits for its turn, here and on the server, before its attempt ends and another one is made later.
 const WAIT: Duration = Duration::from_secs(30);
+/// How long one that nobody waits for does: while it waits it keeps an operation that somebody waits for from running.
+const AHEAD_WAIT: Duration = Duration::from_secs(2);
 
 /// Who waits for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ impl Copies {
     /// Does `copy` when it is its turn on the server of `admin`.
     ///
     /// # Errors
-    /// `server_busy` when the turn does not come within half a minute; else what `copy` says.
+    /// `server_busy` when the turn does not come in time; else what `copy` says.
     pub(super) async fn in_turn<T>(
         &self,
         server: ServerId,
@@ -60,8 +62,9 @@ impl Copies {
         copy: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let queue = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(server).or_default());
-        let _turn = tokio::time::timeout(WAIT, queue.wait(urgency)).await.map_err(|_| busy())?;
-        if !admin.lock(&LockKey::Copies, WAIT).await? {
+        let wait = if urgency == Urgency::Ahead { AHEAD_WAIT } else { WAIT };
+        let _turn = tokio::time::timeout(wait, queue.wait(urgency)).await.map_err(|_| busy())?;
+        if !admin.lock(&LockKey::Copies, wait).await? {
             return Err(busy());
         }
         let copied = copy.await;

@@ -22,6 +22,7 @@ use super::{
         build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
         restrict_database,
     },
+    placement::{self, Wishes},
     publish, warm,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         secrets::{self, Purpose},
         servers, slugs,
         tenants::{self, NewTenant, Tenant, TenantState},
-        warm_databases::Claimed,
+        warm_databases::{self, Claimed},
     },
     error::{Error, FieldError, Result},
     faults::crash_point,
@@ -52,6 +53,9 @@ pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
     activate => never,
 });
 
+/// How often a server is chosen that has filled up when the tenant is to be recorded.
+const PLACEMENTS: usize = 5;
+
 /// What an operator asks for.
 #[derive(Debug)]
 pub struct Request {
@@ -70,7 +74,7 @@ pub struct Request {
 /// Where a tenant shall live.
 #[derive(Debug)]
 pub enum Placement {
-    /// On the server with the fewest tenants, of this name and in this region if given.
+    /// On the least full server, of this name and in this region if given.
     Customer {
         /// The server's name.
         server: Option<String>,
@@ -115,13 +119,28 @@ pub async fn start(
     idempotency: Option<&idempotency::Request<'_>>,
 ) -> Result<Started> {
     check_password(request)?;
+    for _ in 0..PLACEMENTS {
+        if let Some(started) = record(ctx, request, origin, idempotency).await? {
+            return Ok(started);
+        }
+    }
+    Err(placement::overtaken())
+}
+
+/// `None` when the server that was chosen has filled up meanwhile: then nothing is recorded.
+async fn record(
+    ctx: &Context,
+    request: &Request,
+    origin: &Origin,
+    idempotency: Option<&idempotency::Request<'_>>,
+) -> Result<Option<Started>> {
     let began = Instant::now();
     let mut txn = ctx.db.begin().await?;
     let fresh = TenantId::generate(&ctx.clock, ctx.random);
     if let Some(idempotency) = idempotency
         && let Some(earlier) = idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, fresh.uuid()).await?
     {
-        return find(ctx, &mut txn, TenantId::from_uuid(earlier)).await;
+        return find(ctx, &mut txn, TenantId::from_uuid(earlier)).await.map(Some);
     }
     let (server, warm) = place_in_txn(ctx, &mut txn, &request.placement).await?;
     let id = warm.map_or(fresh, |warm| warm.id);
@@ -132,13 +151,15 @@ pub async fn start(
     let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), warm.is_some()).await?;
     let operation = queue_in_txn(ctx, &mut txn, (&tenant, warm), request.admin.as_ref(), origin).await?;
     crash_point!("tenant.provision.before_commit", id);
-    txn.commit().await?;
+    if !servers::commit_placed(txn).await? {
+        return Ok(None);
+    }
     crash_point!("tenant.provision.after_commit", id);
-    if warm.is_some() {
-        metrics::histogram!("freehold_warm_claim_duration_seconds").record(began.elapsed());
+    if let Placement::Customer { .. } = request.placement {
+        warm::count(warm, began.elapsed());
     }
     tracing::info!(tenant.id = %id, operation.id = %operation, tenant.warm = warm.is_some(), "a tenant is recorded");
-    Ok(Started { tenant, operation, invitation })
+    Ok(Some(Started { tenant, operation, invitation }))
 }
 
 fn check_password(request: &Request) -> Result<()> {
@@ -159,21 +180,9 @@ async fn place_in_txn(
         Placement::Platform(server) => return Ok((*server, None)),
         Placement::Customer { server, region } => (server.as_deref(), region.as_deref()),
     };
-    let Some(server) = servers::place_in_txn(txn, server, region).await? else {
-        return Err(no_server(server, region));
-    };
     let newest = publish::newest(&ctx.memory, txn).await?;
-    Ok((server, warm::claim_in_txn(txn, server, &newest).await?))
-}
-
-fn no_server(server: Option<&str>, region: Option<&str>) -> Error {
-    match (server, region) {
-        (Some(_), _) => {
-            FieldError::new("server", "unknown_server", "there is no such server that takes tenants").into()
-        }
-        (None, Some(_)) => FieldError::new("region", "unknown_region", "no server of this region takes tenants").into(),
-        (None, None) => Error::conflict("no_server_available", "no server takes tenants; register one first"),
-    }
+    let server = placement::choose_in_txn(txn, Wishes { server, region }, &newest.template).await?;
+    Ok((server, warm_databases::claim_in_txn(txn, server, &newest.template).await?))
 }
 
 fn new_tenant(request: &Request, (id, server_id): (TenantId, ServerId), warm: Option<Claimed>) -> NewTenant {

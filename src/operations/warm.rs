@@ -1,11 +1,13 @@
 //! The warm pool: databases made ahead of demand, so that a new tenant costs one transaction.
 //!
 //! `warm.make` makes a database under the id, role and sealed password that the next tenant will get; `warm.retire`
-//! takes one away that is of an old template or too many. [`claim_in_txn`] gives one to a tenant. How many there
-//! shall be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
+//! takes one away that is of an old template or too many. `tenant.provision` gives one to a tenant. How many there shall
+//! be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
 
 mod keeper;
 mod plan;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -45,6 +47,7 @@ pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
 
 pub(super) const RETIRE: Kind = kind!("warm.retire", Block, {
     record => mark_ready,
+    deny_login => allow_login,
     drop_database => never,
     drop_role => nothing,
     forget => nothing,
@@ -103,12 +106,22 @@ async fn queue_in_txn(
     Ok(new.id)
 }
 
-/// Gives a database of the newest template to a tenant that is being recorded.
-pub(super) async fn claim_in_txn(txn: &mut PgConnection, server: ServerId, newest: &Newest) -> Result<Option<Claimed>> {
-    let claimed = warm_databases::claim_in_txn(txn, server, &newest.template).await?;
-    let name = if claimed.is_some() { "freehold_warm_claims_total" } else { "freehold_warm_misses_total" };
-    metrics::counter!(name).increment(1);
-    Ok(claimed)
+/// Counts a tenant that was recorded, with a warm database or without, and how long that took.
+pub(super) fn count(claimed: Option<Claimed>, took: Duration) {
+    if claimed.is_some() {
+        metrics::counter!("freehold_warm_claims_total").increment(1);
+        metrics::histogram!("freehold_warm_claim_duration_seconds").record(took);
+    } else {
+        metrics::counter!("freehold_warm_misses_total").increment(1);
+    }
+}
+
+async fn deny_login(run: &Run) -> Result<()> {
+    run.admin.deny_login(run.database()).await
+}
+
+async fn allow_login(run: &Run) -> Result<()> {
+    run.admin.allow_login(run.database()).await
 }
 
 async fn mark_ready(run: &Run) -> Result<()> {

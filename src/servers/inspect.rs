@@ -1,6 +1,8 @@
 //! What is really there: read-only answers for fsck, for the isolation check and for every step that looks
 //! before it acts.
 
+use std::collections::HashMap;
+
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{Errand, MARK, ServerAdmin, is_sqlstate};
@@ -105,6 +107,15 @@ impl ServerAdmin {
             Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_DATABASE) => Err(Error::not_found("database")),
             measured => Ok(measured?.try_get(0)?),
         }
+    }
+
+    /// What those of the databases take on disk that are there, in bytes, by their names. PostgreSQL tells it to whoever
+    /// may connect to them.
+    pub async fn database_sizes(&self, names: &[DbName]) -> Result<HashMap<String, i64>> {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let sql = "SELECT datname::text, pg_database_size(oid) FROM pg_database WHERE datname = ANY($1)";
+        let rows = self.query(sql, &[&names]).await?;
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
     /// All roles that are there for one tenant, by name: its own, and the logins of errands.

@@ -1,13 +1,19 @@
 //! Errors, panics, delays and repetitions at every point of every step, in this process.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use freehold::faults::{self, Mode};
+use freehold::{
+    faults::{self, Mode},
+    types::TenantId,
+};
 use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, hold, release, settled},
+    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, settled},
     tally::{Case, Tally},
 };
 use crate::harness::fleet::{self, Fleet};
@@ -39,21 +45,18 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     let cases: Vec<_> =
         points.iter().flat_map(|point| cases(point).into_iter().map(move |case| (point, case))).collect();
     let mut ready = subject.prepare(fleet, cases.len()).await;
-    let mut runs = Vec::new();
+    let (mut runs, mut turning) = (Vec::new(), Vec::new());
     for (point, case) in cases {
         let asked = subject.ask(fleet, &mut ready).await;
         let tenant = asked.tenant.parse().unwrap();
         faults::arm(case.0, case.1, Some(tenant));
         if point.is_undo {
-            faults::arm(&brake(fleet, &asked, point).await, Mode::Error, Some(tenant));
+            turning.extend(plan_to_cancel(fleet, &asked, point).await);
         }
         runs.push((asked, point.is_undo, case));
     }
-    let turning: Vec<_> = runs.iter().filter(|run| run.1).map(|run| run.0.operation.clone()).collect();
-    hold(fleet, turning.iter().map(String::as_str)).await;
     let engine = engine(fleet).await;
     cancel_when_braked(fleet, turning).await;
-    release(fleet).await;
     for (asked, is_undone, case) in &runs {
         let state = settled(fleet, asked).await;
         assert_eq!(state, if *is_undone { "cancelled" } else { "succeeded" }, "{case:?}");
@@ -69,31 +72,39 @@ async fn of_kind(fleet: &Fleet, kind: &str, points: &[StepPoint], tally: &mut Ta
     }
 }
 
-/// Where the operation is made to fail once, right after the step whose undoing is meant: in the pause that follows,
-/// it is cancelled.
-async fn brake(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> String {
-    if point.step != "record" {
-        return format!("{}.{}.after_record", point.kind, point.step);
-    }
-    let operation = fleet.operator().get(&format!("/platform/v1/operations/{}", asked.operation)).await.expect(200);
-    format!("{}.{}.before_effect", point.kind, operation["steps"][1]["name"].as_str().unwrap())
+/// An operation that is held at a point, to be cancelled there.
+#[derive(Debug)]
+struct Held {
+    operation: String,
+    tenant: TenantId,
+    brake: String,
 }
 
-async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<String>) {
+/// Has an operation cancelled once it has done the step of the point, or before anybody works on it when that is the
+/// recording. What is still to be cancelled is held right after the step.
+async fn plan_to_cancel(fleet: &Fleet, asked: &Asked, point: &StepPoint) -> Option<Held> {
+    if point.step == "record" {
+        cancel(fleet, &asked.operation).await;
+        return None;
+    }
+    let brake = format!("{}.{}.after_record", point.kind, point.step);
+    let tenant = asked.tenant.parse().unwrap();
+    faults::arm(&brake, Mode::Hold, Some(tenant));
+    Some(Held { operation: asked.operation.clone(), tenant, brake })
+}
+
+async fn cancel_when_braked(fleet: &Fleet, mut waiting: Vec<Held>) {
     let deadline = Instant::now() + PATIENCE;
     while !waiting.is_empty() {
-        assert!(Instant::now() < deadline, "never failed: {waiting:?}");
-        let braked: Vec<String> = fleet
-            .control()
-            .values(
-                "SELECT 'op_' || replace(id::text, '-', '') FROM operations
-                  WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL",
-            )
-            .await;
-        for operation in braked.iter().filter(|operation| waiting.contains(operation)) {
-            cancel(fleet, operation).await;
+        assert!(Instant::now() < deadline, "never held: {waiting:?}");
+        let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant)).collect();
+        let is_held = |held: &Held| fired.iter().any(|(point, tenant)| *point == held.brake && *tenant == held.tenant);
+        let (stopped, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_held);
+        for held in stopped {
+            cancel(fleet, &held.operation).await;
+            faults::release(held.tenant);
         }
-        waiting.retain(|operation| !braked.contains(operation));
+        waiting = others;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, cancel, engine, hold, release, settled},
+    subject::{Asked, Subject, assert_clean, cancel, engine, hold, settled},
     tally::Tally,
 };
 use crate::{
@@ -45,11 +45,12 @@ impl Route {
         Self { forward, undo }
     }
 
-    /// Where an operation has to fail so that there is everything to be undone: after the last step that can be.
-    fn brake(&self) -> &'static str {
+    /// Where an operation has to fail so that there is everything to be undone: after the last step that can be. None
+    /// when that is the recording of the operation: then it is cancelled before anybody works on it.
+    fn brake(&self) -> Option<&'static str> {
         let last = self.undo[0].step;
         let after = self.forward.iter().find(|point| point.step == last && point.place == "after_record");
-        after.unwrap_or(&self.forward[0]).name
+        after.map(|point| point.name)
     }
 }
 
@@ -69,25 +70,38 @@ fn worker(fleet: &Fleet, name: &str, point: &str, mode: &str) -> Program {
 }
 
 /// Brings operations as far as they can be undone, and has them cancelled while nobody works on them.
-async fn turn(fleet: &Fleet, operations: &[Asked], brake: &str) {
-    for asked in operations {
-        faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
+async fn turn(fleet: &Fleet, operations: &[Asked], brake: Option<&str>) {
+    if let Some(brake) = brake {
+        fail_once(fleet, operations, brake).await;
     }
-    hold(fleet, operations.iter().map(|asked| asked.operation.as_str())).await;
+    for asked in operations {
+        cancel(fleet, &asked.operation).await;
+    }
+}
+
+/// Brings operations to `brake`, where they fail, and stops working on them.
+async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
+    for asked in operations {
+        // More often than they are tried before the engine stops.
+        for _ in 0..4 {
+            faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
+        }
+    }
+    let engine = engine(fleet).await;
     let control = fleet.control();
     let count = async |wanted: &str| -> i64 {
         let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
         control.value(&format!("SELECT count(*) FROM operations WHERE {wanted} AND id IN ({})", ids.join(","))).await
     };
-    let engine = engine(fleet).await;
     let all = i64::try_from(operations.len()).unwrap();
-    eventually("all have failed once", REACHED, async || (count("error IS NOT NULL").await == all).then_some(())).await;
+    let names: Vec<_> = operations.iter().map(|asked| asked.operation.clone()).collect();
+    eventually("all have failed once", REACHED, async || {
+        hold(fleet, &names).await;
+        (count("error IS NOT NULL").await == all).then_some(())
+    })
+    .await;
     engine.stop().await;
     eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
-    for asked in operations {
-        cancel(fleet, &asked.operation).await;
-    }
-    release(fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

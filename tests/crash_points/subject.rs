@@ -116,7 +116,8 @@ impl Subject {
             let sql = format!("SELECT state FROM warm_databases WHERE id = '{}'", asked.tenant.replace("ten_", ""));
             fleet.control().values(&sql).await.pop().unwrap_or_else(|| "gone".to_owned())
         } else {
-            let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{}", asked.tenant)).await.expect(200);
+            let path = format!("/platform/v1/tenants/{}", asked.tenant);
+            let tenant = patiently(fleet, Method::GET, &path, &json!({})).await.expect(200);
             tenant["state"].as_str().unwrap().to_owned()
         };
         assert_eq!(state, expected, "{}: {asked:?}", self.kind);
@@ -187,45 +188,21 @@ async fn create(fleet: &Fleet) -> Asked {
 async fn act(fleet: &Fleet, tenant: &Asked, action: &str) -> String {
     let body: Value = if action == "delete" { json!({ "confirm": tenant.slug, "erase": true }) } else { json!({}) };
     let path = format!("/platform/v1/tenants/{}/{action}", tenant.tenant);
-    let answer = Answer::to(fleet.operator().request(Method::POST, &path).json(&body)).await.expect(202);
+    let answer = patiently(fleet, Method::POST, &path, &body).await.expect(202);
     answer["operation_id"].as_str().unwrap().to_owned()
 }
 
-/// Has the control database put these operations off when they have failed, until they are cancelled: the next
-/// attempt would pass what made them fail, and what cannot be undone may come right after it.
-pub(super) async fn hold(fleet: &Fleet, operations: impl Iterator<Item = &str>) {
-    let ids: Vec<_> = operations.map(|id| format!("'{}'", id.replace("op_", ""))).collect();
-    if ids.is_empty() {
-        return;
-    }
+/// Those of the operations that have failed and wait for their next attempt. It is put off, however slow the machine
+/// is: a cancellation that came after it would be too late.
+pub(super) async fn hold(fleet: &Fleet, operations: &[String]) -> Vec<String> {
+    let ids: Vec<_> = operations.iter().map(|operation| format!("'{}'", operation.replace("op_", ""))).collect();
     let sql = format!(
-        "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN NEW.run_after := now() + interval '1 hour'; RETURN NEW; END $$;
-         CREATE TRIGGER hold BEFORE UPDATE ON operations FOR EACH ROW
-             WHEN (NEW.state = 'queued' AND NEW.error IS NOT NULL AND NEW.cancel_requested_at IS NULL
-                   AND NEW.id IN ({}))
-             EXECUTE FUNCTION hold()",
-        ids.join(", ")
+        "UPDATE operations SET run_after = now() + interval '1 hour'
+          WHERE state = 'queued' AND error IS NOT NULL AND cancel_requested_at IS NULL AND id IN ({})
+         RETURNING 'op_' || replace(id::text, '-', '')",
+        ids.join(",")
     );
-    fleet.control().run(&sql).await;
-}
-
-/// Takes [`hold`] away.
-pub(super) async fn release(fleet: &Fleet) {
-    fleet.control().run("DROP FUNCTION IF EXISTS hold CASCADE").await;
-}
-
-/// Has the operation undone.
-pub(super) async fn cancel(fleet: &Fleet, operation: &str) {
-    let path = format!("/platform/v1/operations/{operation}/cancel");
-    loop {
-        let answer = fleet.operator().post(&path, &json!({})).await;
-        if answer.status() != 503 {
-            answer.expect(202);
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    fleet.control().values(&sql).await
 }
 
 /// The state that the operation ended in.
@@ -233,13 +210,7 @@ pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let path = format!("/platform/v1/operations/{}", asked.operation);
-        let answer = fleet.operator().get(&path).await;
-        if answer.status() == 503 {
-            // Everything at once is a lot for a small machine: told to come back, one comes back.
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            continue;
-        }
-        let operation = answer.expect(200);
+        let operation = patiently(fleet, Method::GET, &path, &json!({})).await.expect(200);
         let state = operation["state"].as_str().unwrap();
         assert!(state != "blocked" && Instant::now() < deadline, "{operation}");
         if !matches!(state, "queued" | "running") {
@@ -249,8 +220,27 @@ pub(super) async fn settled(fleet: &Fleet, asked: &Asked) -> String {
     }
 }
 
+/// Asks for the operation's undoing.
+pub(super) async fn cancel(fleet: &Fleet, operation: &str) {
+    patiently(fleet, Method::POST, &format!("/platform/v1/operations/{operation}/cancel"), &json!({}))
+        .await
+        .expect(202);
+}
+
+/// Asks again while there is too much to do for a small machine: told to come back, one comes back.
+async fn patiently(fleet: &Fleet, method: Method, path: &str, body: &Value) -> Answer {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = Answer::to(fleet.operator().request(method.clone(), path).json(body)).await;
+        if answer.status() != 503 || Instant::now() > deadline {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// Fails unless everything agrees.
 pub(super) async fn assert_clean(fleet: &Fleet) {
-    let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
+    let report = patiently(fleet, Method::GET, "/platform/v1/fsck", &json!({})).await.expect(200);
     assert_eq!(report["state"], "clean", "{report}");
 }

@@ -60,6 +60,12 @@ pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
     ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
 }
 
+/// As [`alone`], for tests of what there is to choose among several servers.
+pub(crate) async fn several() -> MutexGuard<'static, Fleet> {
+    static SEVERAL: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
+    SEVERAL.get_or_init(async || tokio::sync::Mutex::new(start("several", &[]).await)).await.lock().await
+}
+
 /// No engine, and no keeper of warm databases in the engines that tests bring.
 #[cfg(feature = "crash-points")]
 const IDLE_SETTINGS: [(&str, &str); 3] =

@@ -68,12 +68,25 @@ impl Fleet {
         Answer::to(request.header("prefer", "wait=10").json(body)).await
     }
 
+    /// What an operator reads there, who waits up to `wait` seconds for its end. Told to come back later, they do.
+    pub(crate) async fn patiently(&self, path: &str, wait: u8) -> Value {
+        for _ in 0..30 {
+            let request = self.operator().request(reqwest::Method::GET, path);
+            let request = request.header("prefer", format!("wait={wait}"));
+            let answer = Answer::to(request).await;
+            if answer.status() != 503 {
+                return answer.expect(200);
+            }
+            // Everything at once is a lot for a small machine.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        panic!("{path} is never answered");
+    }
+
     /// The operation once it has succeeded.
     pub(crate) async fn finished(&self, operation: &str) -> Value {
         for _ in 0..6 {
-            let path = format!("/platform/v1/operations/{operation}");
-            let request = self.operator().request(reqwest::Method::GET, &path).header("prefer", "wait=10");
-            let operation = Answer::to(request).await.expect(200);
+            let operation = self.patiently(&format!("/platform/v1/operations/{operation}"), 10).await;
             match operation["state"].as_str().unwrap() {
                 "succeeded" => return operation,
                 "queued" | "running" => {}

@@ -1,42 +1,38 @@
 //! `/platform/v1/servers`.
 
+mod change;
+mod drain;
+mod register;
 mod rotate;
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
-use axum::{
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use chrono::{DateTime, Utc};
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    control::{
-        idempotency,
-        servers::{self, Server},
-    },
+    control::servers::{self, Server},
     error::{Error, FieldError, Result},
     http::{
         AppState,
-        extract::{IdempotencyKey, Json, Listing, Operator, Path, right},
+        extract::{Json, Listing, Operator, Path, right},
         problem::Problem,
     },
-    operations::register_server::{self, Request},
     servers::ServerVersion,
     types::ServerId,
 };
 
-/// Leaves room for administration and for people under PostgreSQL's own default of 100.
-const DEFAULT_BUDGET: i32 = 80;
-const ROUTE: &str = "POST /platform/v1/servers";
-
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, register)).routes(routes!(show)).routes(routes!(rotate::credentials))
+    OpenApiRouter::new()
+        .routes(routes!(list, register::register))
+        .routes(routes!(show, change::update))
+        .routes(routes!(change::cordon))
+        .routes(routes!(change::uncordon))
+        .routes(routes!(drain::drain))
+        .routes(routes!(rotate::credentials))
 }
 
 /// A PostgreSQL server that holds tenant databases. Its credential is never shown.
@@ -61,7 +57,7 @@ struct View {
     /// Where it stands.
     region: Option<String>,
     /// Free labels.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     labels: serde_json::Value,
     /// The most sessions in its tenant databases.
     connection_budget: i32,
@@ -103,40 +99,6 @@ impl From<Server> for View {
     }
 }
 
-/// A server to be registered.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewServer {
-    /// Unique name: 1 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
-    #[schema(example = "eu-1")]
-    name: String,
-    /// `postgres://ROLE:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`; the role has CREATEDB and CREATEROLE
-    /// and is no superuser.
-    #[schema(value_type = String, format = Password)]
-    admin_url: SecretString,
-    /// Where it stands.
-    region: Option<String>,
-    /// Free labels.
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    /// The most sessions in its tenant databases: 1 to 10,000; 80 unless said otherwise.
-    connection_budget: Option<i32>,
-    /// How many databases are kept ready for new tenants: 0 to 1,000; null follows demand.
-    warm_target: Option<i32>,
-    /// The most tenants that it takes; null is as many as come.
-    capacity: Option<i32>,
-}
-
-/// A registered server.
-#[derive(Debug, Serialize, ToSchema)]
-struct Registered {
-    /// The server.
-    #[serde(flatten)]
-    server: View,
-    /// What an operator should know about it.
-    warnings: Vec<String>,
-}
-
 /// All servers.
 #[utoipa::path(get, path = "/platform/v1/servers", tag = "servers", operation_id = "list_servers", responses(
     (status = 200, description = "All servers", body = Listing<View>),
@@ -160,65 +122,7 @@ async fn show(
     Ok(Json(found.ok_or_else(|| Error::not_found("server"))?.into()))
 }
 
-/// Registers a server.
-///
-/// Its version and the role's rights are checked before anything is changed on it.
-#[utoipa::path(post, path = "/platform/v1/servers", tag = "servers", operation_id = "register_server",
-    request_body = NewServer,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The client's own name for this attempt")),
-    responses(
-    (status = 201, description = "The server takes tenants", body = Registered),
-    (status = 409, description = "The name is taken, or the server is registered already", body = Problem),
-))]
-async fn register(
-    caller: Operator<right::ServersWrite>,
-    State(state): State<AppState>,
-    key: Option<IdempotencyKey>,
-    Json(body): Json<NewServer>,
-) -> Result<Response, Problem> {
-    let principal = caller.principal.id_text();
-    let fingerprint = fingerprint(&body)?;
-    let idempotency = key.as_ref().map(|key| idempotency::Request {
-        principal: &principal,
-        route: ROUTE,
-        key: key.as_str(),
-        body: fingerprint.expose_secret().as_bytes(),
-    });
-    let request = parse(body)?;
-    let registered =
-        register_server::register(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
-    let location = format!("/platform/v1/servers/{}", registered.server.id);
-    let warning = |name: String| {
-        format!("PUBLIC may connect to the database {name}; as its owner: REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-    };
-    let warnings = registered.open_databases.into_iter().map(warning).collect();
-    let body = Registered { server: registered.server.into(), warnings };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)).into_response())
-}
-
-/// What makes two requests the same: every field, the credential included. Only a keyed digest of it is stored.
-fn fingerprint(body: &NewServer) -> Result<SecretString> {
-    let numbers = (body.connection_budget, body.warm_target, body.capacity);
-    let fields = (&body.name, body.admin_url.expose_secret(), &body.region, &body.labels, numbers);
-    serde_json::to_string(&fields).map(SecretString::from).map_err(Error::internal)
-}
-
-fn parse(body: NewServer) -> Result<Request> {
-    let connection_budget = body.connection_budget.unwrap_or(DEFAULT_BUDGET);
-    check_region(body.region.as_deref())?;
-    check_labels(&body.labels)?;
-    Ok(Request {
-        name: body.name,
-        admin_url: body.admin_url,
-        region: body.region,
-        labels: serde_json::to_value(body.labels).map_err(Error::internal)?,
-        connection_budget: within("connection_budget", connection_budget, 1..=10_000)?,
-        capacity: body.capacity.map(|capacity| within("capacity", capacity, 0..=i32::MAX)).transpose()?,
-        warm_target: body.warm_target.map(|target| within("warm_target", target, 0..=1_000)).transpose()?,
-        is_platform: false,
-    })
-}
-
+/// The number, if it is in its range.
 fn within(field: &'static str, number: i32, range: RangeInclusive<i32>) -> Result<i32> {
     if range.contains(&number) {
         return Ok(number);
@@ -234,9 +138,9 @@ fn check_region(region: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
-    if labels.len() > 50 || labels.iter().any(|(key, value)| key.len() > 63 || value.len() > 255) {
-        return Err(FieldError::new("labels", "too_many", "must be 50 at most, of 63 and 255 characters").into());
+fn check_label(name: &str, value: &str) -> Result<()> {
+    if name.len() > 63 || value.len() > 255 {
+        return Err(FieldError::new("labels", "too_many", "must be of 63 and 255 characters at most").into());
     }
     Ok(())
 }

@@ -12,15 +12,19 @@ use crate::{
     error::Result,
     operations::Context,
     servers::{DatabaseInfo, RoleInfo, ServerAdmin},
-    types::{DbName, TenantId},
+    types::{DbName, ServerId, TenantId},
 };
 
 /// What templates' names begin with: see [`crate::migrations::MigrationSet::template_name`].
 const TEMPLATE_PREFIX: &str = "freehold_template_";
 
-/// What one cluster holds. Two registered servers may be one cluster under one address.
+/// What one cluster holds. The platform server and one that takes tenants may be one cluster, whatever they are called.
 pub(super) struct Cluster {
     pub(super) server: Server,
+    /// PostgreSQL's own name for it.
+    identifier: i64,
+    /// All servers that are this cluster.
+    pub(super) servers: Vec<ServerId>,
     databases: Vec<DatabaseInfo>,
     roles: Vec<RoleInfo>,
     prepared: i64,
@@ -32,11 +36,11 @@ pub(super) struct Cluster {
 pub(super) async fn inspect_all(ctx: &Context, servers: &[Server]) -> (Vec<Cluster>, Vec<Finding>) {
     let (mut clusters, mut findings) = (Vec::<Cluster>::new(), Vec::new());
     for server in servers {
-        if clusters.iter().any(|c| (&c.server.host, c.server.port) == (&server.host, server.port)) {
-            continue;
-        }
         match inspect(ctx, server).await {
-            Ok(cluster) => clusters.push(cluster),
+            Ok(cluster) => match clusters.iter_mut().find(|known| known.identifier == cluster.identifier) {
+                Some(known) => known.servers.push(server.id),
+                None => clusters.push(cluster),
+            },
             Err(error) => {
                 tracing::warn!(server = server.name, error = error.chain(), "a server cannot be checked");
                 let detail = "the server cannot be checked; the log has the reason";
@@ -53,6 +57,8 @@ async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
     let admin: ServerAdmin = ctx.administer(&access, "fsck").await?;
     Ok(Cluster {
         server: server.clone(),
+        identifier: admin.system_identifier().await?,
+        servers: vec![server.id],
         databases: admin.list_databases().await?,
         roles: admin.list_tenant_roles().await?,
         prepared: admin.prepared_transactions().await?,
@@ -91,24 +97,20 @@ impl Resident<'_> {
     }
 }
 
-fn residents<'a>(cluster: &Cluster, servers: &[Server], expected: &'a Expected) -> HashMap<String, Resident<'a>> {
-    let here: Vec<_> = servers
-        .iter()
-        .filter(|server| (&server.host, server.port) == (&cluster.server.host, cluster.server.port))
-        .map(|server| server.id)
-        .collect();
-    let warm = expected.warm.iter().filter(|warm| here.contains(&warm.server_id));
+fn residents<'a>(cluster: &Cluster, expected: &'a Expected) -> HashMap<String, Resident<'a>> {
+    let is_here = |server| cluster.servers.contains(&server);
+    let warm = expected.warm.iter().filter(|warm| is_here(warm.server_id));
     let tenants = expected.tenants.iter();
-    let tenants = tenants.filter(|tenant| here.contains(&tenant.server_id) && tenant.has_database());
+    let tenants = tenants.filter(|tenant| is_here(tenant.server_id) && tenant.has_database());
     warm.map(|warm| (warm.id.db_name().to_string(), Resident::Warm(warm)))
         .chain(tenants.map(|tenant| (tenant.id.db_name().to_string(), Resident::Tenant(tenant))))
         .collect()
 }
 
 /// What is on the cluster and should not be, and what should be and is not.
-pub(super) fn judge(cluster: &Cluster, servers: &[Server], expected: &Expected) -> Vec<Finding> {
+pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
     let name = &cluster.server.name;
-    let residents = residents(cluster, servers, expected);
+    let residents = residents(cluster, expected);
     let mut findings = Vec::new();
     findings.extend(cluster.databases.iter().filter_map(|database| judge_database(name, database, &residents)));
     findings.extend(cluster.databases.iter().filter_map(|database| judge_openness(name, database)));

@@ -18,7 +18,9 @@ use clusters::Expected;
 use super::Context;
 use crate::{
     control::{
-        operations, secrets, servers, slugs,
+        operations, secrets,
+        servers::{self, Server},
+        slugs,
         tenants::{self, Tenant},
         warm_databases,
     },
@@ -96,9 +98,10 @@ pub async fn check(ctx: &Context) -> Result<Report> {
         (began, servers, Expected { tenants, warm })
     };
     let (clusters, mut findings) = clusters::inspect_all(ctx, &servers).await;
-    findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &servers, &expected)));
+    findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &expected)));
     findings.extend(clusters::double_homes(&clusters));
-    let reachable: Vec<_> = clusters.iter().map(|cluster| &cluster.server).collect();
+    let is_reachable = |server: &&Server| clusters.iter().any(|cluster| cluster.servers.contains(&server.id));
+    let reachable: Vec<_> = servers.iter().filter(is_reachable).collect();
     findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
     findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);

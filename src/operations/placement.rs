@@ -1,0 +1,194 @@
+//! Which server a new tenant goes to: the least full of those that may take it, one with a warm database among equals.
+//!
+//! What is chosen from is read without a lock, so a hundred requests at once may choose the same server. None is
+//! given more than its capacity all the same: the control database counts when they commit, and who comes too late
+//! chooses again.
+
+use sqlx::PgConnection;
+
+use crate::{
+    control::servers::{self, Candidate},
+    error::{Error, FieldError, Result},
+    types::ServerId,
+};
+
+/// What a server without a capacity is taken to have, unless another one has more.
+const NOMINAL_CAPACITY: i64 = 1_000;
+
+/// Where a tenant shall live.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wishes<'a> {
+    /// The server's name.
+    pub(super) server: Option<&'a str>,
+    /// Its region.
+    pub(super) region: Option<&'a str>,
+}
+
+/// The server for one more tenant, whose database would be of this template.
+///
+/// # Errors
+/// `unknown_server`, `unknown_region` on their fields; `no_server_available` (409) with the reason.
+pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, template: &str) -> Result<ServerId> {
+    let candidates = servers::candidates(txn, template).await?;
+    choose(&candidates, wishes).map(|chosen| chosen.id)
+}
+
+/// Servers fill up as fast as they are chosen.
+pub(super) fn overtaken() -> Error {
+    unavailable("every server that was chosen has filled up meanwhile")
+}
+
+fn choose<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<&'a Candidate> {
+    let meant = meant(candidates, wishes)?;
+    let open: Vec<_> = meant.iter().copied().filter(|candidate| !candidate.cordoned).collect();
+    let roomy: Vec<_> = open.iter().copied().filter(|candidate| candidate.has_room()).collect();
+    let largest = roomy.iter().filter_map(|candidate| candidate.capacity).max().map_or(0, i64::from);
+    let nominal = largest.max(NOMINAL_CAPACITY);
+    let best = roomy.into_iter().min_by_key(|candidate| {
+        (candidate.percent_full(nominal), candidate.ready == 0, candidate.tenants, &candidate.name)
+    });
+    best.ok_or_else(|| refusal(wishes, meant.len(), open.len()))
+}
+
+/// Those that the wishes leave.
+fn meant<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<Vec<&'a Candidate>> {
+    let in_region = |candidate: &&Candidate| wishes.region.is_none() || candidate.region.as_deref() == wishes.region;
+    if let Some(name) = wishes.server {
+        let named = candidates.iter().find(|candidate| candidate.name == name);
+        let named = named
+            .ok_or_else(|| FieldError::new("server", "unknown_server", "there is no such server that takes tenants"))?;
+        return Ok(Some(named).filter(in_region).into_iter().collect());
+    }
+    let meant: Vec<_> = candidates.iter().filter(in_region).collect();
+    if meant.is_empty() && wishes.region.is_some() {
+        return Err(
+            FieldError::new("region", "unknown_region", "no server that takes tenants is in this region").into()
+        );
+    }
+    Ok(meant)
+}
+
+fn refusal(wishes: Wishes<'_>, meant: usize, open: usize) -> Error {
+    let reason = match (wishes.server, meant, open) {
+        (Some(_), 0, _) => "the server is in another region",
+        (Some(_), _, 0) => "the server is cordoned",
+        (Some(_), ..) => "the server is full",
+        (None, 0, _) => "no server takes tenants; register one first",
+        (None, _, 0) if wishes.region.is_some() => "every server of the region is cordoned",
+        (None, _, 0) => "every server is cordoned",
+        (None, all, open) if all > open => "every server that is not cordoned is full",
+        (None, ..) if wishes.region.is_some() => "every server of the region is full",
+        (None, ..) => "every server is full",
+    };
+    unavailable(reason)
+}
+
+fn unavailable(reason: &str) -> Error {
+    Error::conflict("no_server_available", reason)
+}
+
+impl Candidate {
+    fn has_room(&self) -> bool {
+        self.capacity.is_none_or(|capacity| self.tenants < capacity)
+    }
+
+    /// In whole percents: servers that are within one are equally full.
+    fn percent_full(&self, nominal: i64) -> i64 {
+        i64::from(self.tenants) * 100 / self.capacity.map_or(nominal, i64::from).max(1)
+    }
+}
+
+/// How many of `arrivals` tenants each server would take, by its name, if they came one after another; and how many
+/// none would.
+pub(super) fn spread(mut candidates: Vec<Candidate>, arrivals: i64) -> (Vec<(String, i64)>, i64) {
+    let mut taken = vec![0; candidates.len()];
+    for _ in 0..arrivals {
+        let Ok(name) = choose(&candidates, Wishes { server: None, region: None }).map(|chosen| chosen.name.clone())
+        else {
+            break;
+        };
+        if let Some(at) = candidates.iter().position(|candidate| candidate.name == name) {
+            taken[at] += 1;
+            candidates[at].tenants += 1;
+        }
+    }
+    let left = arrivals - taken.iter().sum::<i64>();
+    let taken = candidates.into_iter().map(|candidate| candidate.name).zip(taken);
+    (taken.filter(|(_, count)| *count > 0).collect(), left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Clock, Random};
+
+    fn candidate(name: &str, capacity: Option<i32>, tenants: i32) -> Candidate {
+        Candidate {
+            id: ServerId::generate(&Clock::default(), Random),
+            name: name.to_owned(),
+            region: None,
+            cordoned: false,
+            capacity,
+            tenants,
+            ready: 0,
+        }
+    }
+
+    fn chosen(candidates: &[Candidate], wishes: Wishes<'_>) -> Result<String, String> {
+        choose(candidates, wishes).map(|chosen| chosen.name.clone()).map_err(|error| match error {
+            Error::Validation(errors) => errors[0].code.to_string(),
+            other => other.to_string(),
+        })
+    }
+
+    const ANY: Wishes<'static> = Wishes { server: None, region: None };
+
+    #[test]
+    fn the_least_full_is_chosen_relative_to_what_it_takes() {
+        let small = candidate("small", Some(10), 5);
+        let large = candidate("large", Some(100), 30);
+        assert_eq!(chosen(&[small.clone(), large], ANY).unwrap(), "large");
+        let endless = candidate("endless", None, 400);
+        assert_eq!(chosen(&[small.clone(), endless.clone()], ANY).unwrap(), "endless");
+        assert_eq!(chosen(&[small, Candidate { tenants: 700, ..endless }], ANY).unwrap(), "small");
+        assert_eq!(chosen(&[candidate("a", None, 7), candidate("b", None, 6)], ANY).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_warm_database_decides_among_equals_only() {
+        let warm = Candidate { ready: 3, ..candidate("warm", None, 9) };
+        assert_eq!(chosen(&[candidate("cold", None, 0), warm.clone()], ANY).unwrap(), "warm");
+        let busy = Candidate { tenants: 500, ..warm };
+        assert_eq!(chosen(&[candidate("cold", None, 0), busy], ANY).unwrap(), "cold");
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let (region, full) = (Some("eu".to_owned()), candidate("full", Some(3), 3));
+        let full = Candidate { region, ..full };
+        let cordoned = Candidate { cordoned: true, name: "closed".to_owned(), capacity: None, ..full.clone() };
+        let wish = |server, region| Wishes { server, region };
+        for (candidates, wishes, expected) in [
+            (vec![], ANY, "no server takes tenants; register one first"),
+            (vec![full.clone()], ANY, "every server is full"),
+            (vec![cordoned.clone()], ANY, "every server is cordoned"),
+            (vec![full.clone(), cordoned.clone()], ANY, "every server that is not cordoned is full"),
+            (vec![full.clone()], wish(None, Some("eu")), "every server of the region is full"),
+            (vec![cordoned.clone()], wish(None, Some("eu")), "every server of the region is cordoned"),
+            (vec![full.clone()], wish(None, Some("us")), "unknown_region"),
+            (vec![full.clone()], wish(Some("other"), None), "unknown_server"),
+            (vec![full.clone()], wish(Some("full"), None), "the server is full"),
+            (vec![cordoned], wish(Some("closed"), None), "the server is cordoned"),
+            (vec![full], wish(Some("full"), Some("us")), "the server is in another region"),
+        ] {
+            assert_eq!(chosen(&candidates, wishes).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn those_who_leave_are_spread_as_they_would_be_placed() {
+        let servers = vec![candidate("a", Some(10), 8), candidate("b", Some(20), 10)];
+        assert_eq!(spread(servers.clone(), 5), (vec![("b".to_owned(), 5)], 0));
+        assert_eq!(spread(servers, 20), (vec![("a".to_owned(), 2), ("b".to_owned(), 10)], 8));
+    }
+}

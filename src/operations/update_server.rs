@@ -1,0 +1,89 @@
+//! What an operator decides about a server: where it is said to stand, how much it takes, whether it takes more. One
+//! transaction; the server itself is not asked.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::{
+    control::{
+        audit::{self, Origin},
+        servers::{self, Server},
+    },
+    error::{Error, Result},
+    types::{AuditEventId, ServerId},
+};
+
+/// What shall change; what is absent stays.
+#[derive(Debug, Default)]
+pub struct Patch {
+    /// Where it stands.
+    pub region: Option<Option<String>>,
+    /// Labels to be set, or taken away (`None`); all others stay.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// The most sessions in its tenant databases.
+    pub connection_budget: Option<i32>,
+    /// The most tenants that it takes; `None` within is as many as come.
+    pub capacity: Option<Option<i32>>,
+    /// How many databases are kept ready for new tenants; `None` within follows demand.
+    pub warm_target: Option<Option<i32>>,
+    /// Whether it takes no new tenants.
+    pub cordoned: Option<bool>,
+}
+
+/// Changes the server. `action` names it in the audit log: `server.update`.
+///
+/// # Errors
+/// `not_found`; `platform_server` (409) when the change is about tenants, and the server takes none.
+pub async fn update(ctx: &Context, id: ServerId, patch: Patch, action: &str, origin: &Origin) -> Result<Server> {
+    let mut txn = ctx.db.begin().await?;
+    let before = servers::lock_in_txn(&mut txn, id).await?.ok_or_else(|| Error::not_found("server"))?;
+    if before.is_platform && patch.is_about_tenants() {
+        return Err(Error::conflict("platform_server", "the platform server takes no tenants"));
+    }
+    let after = patch.applied(before.clone());
+    servers::update_in_txn(&mut txn, &after).await?;
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    audit::record_in_txn(&mut txn, event, origin, (action, &id.to_string()), &differences(&before, &after)).await?;
+    txn.commit().await?;
+    Ok(after)
+}
+
+impl Patch {
+    const fn is_about_tenants(&self) -> bool {
+        self.capacity.is_some() || self.warm_target.is_some() || self.cordoned.is_some()
+    }
+
+    fn applied(self, mut server: Server) -> Server {
+        let mut labels = server.labels.as_object().cloned().unwrap_or_default();
+        for (name, value) in self.labels {
+            match value {
+                Some(value) => drop(labels.insert(name, Value::String(value))),
+                None => drop(labels.remove(&name)),
+            }
+        }
+        server.labels = Value::Object(labels);
+        server.region = self.region.unwrap_or(server.region);
+        server.connection_budget = self.connection_budget.unwrap_or(server.connection_budget);
+        server.capacity = self.capacity.unwrap_or(server.capacity);
+        server.warm_target = self.warm_target.unwrap_or(server.warm_target);
+        server.cordoned = self.cordoned.unwrap_or(server.cordoned);
+        server
+    }
+}
+
+/// For the audit log.
+fn differences(before: &Server, after: &Server) -> Value {
+    let fields = |server: &Server| {
+        json!({
+            "region": server.region, "labels": server.labels, "connection_budget": server.connection_budget,
+            "capacity": server.capacity, "warm_target": server.warm_target, "cordoned": server.cordoned,
+        })
+    };
+    let (before, mut after) = (fields(before), fields(after));
+    if let Some(fields) = after.as_object_mut() {
+        fields.retain(|name, value| before.get(name) != Some(value));
+    }
+    after
+}
