@@ -158,9 +158,13 @@ CREATE TABLE deletion_certificates (
 -- An operation may make what is not a tenant yet, and can go backwards: undoing what its steps did.
 ALTER TABLE operations
     DROP CONSTRAINT operations_tenant_id_fkey,
+    -- Another tenant that it reads: while it does nothing else may change that one.
+    ADD COLUMN source_id           uuid,
     ADD COLUMN direction           text NOT NULL DEFAULT 'forward' CHECK (direction IN ('forward', 'undo')),
     ADD COLUMN cancel_requested_by text,
     ADD COLUMN cancel_requested_at timestamptz;
+CREATE UNIQUE INDEX operations_live_source_key ON operations (source_id)
+    WHERE state IN ('queued', 'running', 'blocked');
 CREATE INDEX operations_tenant_id_idx ON operations (tenant_id, created_at);
 -- How the making of warm databases went on a server lately.
 CREATE INDEX operations_warm_make_idx ON operations ((input ->> 'server_id'), finished_at)

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-fn path(tenant: &Tenant<'_>, action: &str) -> String {
+pub(crate) fn path(tenant: &Tenant<'_>, action: &str) -> String {
     format!("/platform/v1/tenants/{}/{action}", tenant.id)
 }
 
@@ -66,11 +66,11 @@ async fn hurried(fleet: &Fleet, operation: &str, judge: impl Fn(&Value) -> bool)
 }
 
 /// Waits until the operation has failed and what it did is undone.
-async fn failed(fleet: &Fleet, operation: &str) -> Value {
+pub(crate) async fn failed(fleet: &Fleet, operation: &str) -> Value {
     hurried(fleet, operation, |now| now["state"] == "failed").await
 }
 
-async fn state(fleet: &Fleet, tenant: &Tenant<'_>) -> String {
+pub(crate) async fn state(fleet: &Fleet, tenant: &Tenant<'_>) -> String {
     let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{}", tenant.id)).await.expect(200);
     tenant["state"].as_str().unwrap().to_owned()
 }
@@ -80,7 +80,7 @@ async fn listed(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Value> {
     list["items"].as_array().unwrap().clone()
 }
 
-async fn assert_clean(fleet: &Fleet) {
+pub(crate) async fn assert_clean(fleet: &Fleet) {
     let report = eventually("nothing to be under way", async || {
         let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
         (report["state"] != "busy").then_some(report)
@@ -99,7 +99,7 @@ fn objects(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<PathBuf> {
 }
 
 /// Gives the tenant rows that are recognised: users with addresses, projects, tasks.
-async fn fill(tenant: &Tenant<'_>, canary: &str) {
+pub(crate) async fn fill(tenant: &Tenant<'_>, canary: &str) {
     let sql = format!(
         "INSERT INTO users (id, email, name, role) SELECT gen_random_uuid(), '{canary}-' || n || '@example.com', 'x', 'member'
            FROM generate_series(1, 50) n;

@@ -34,6 +34,7 @@ fn on_the_server(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault("orphan_database", &server, &orphan.0, &orphan.1),
         fault("orphan_role", &server, &format!("CREATE ROLE {NOBODY} LOGIN"), &format!("DROP ROLE {NOBODY}")),
         fault("orphan_role", &server, "CREATE ROLE freehold_dump_x LOGIN", "DROP ROLE freehold_dump_x"),
+        fault("orphan_role", &server, "CREATE ROLE freehold_builder_x LOGIN", "DROP ROLE freehold_builder_x"),
         fault("ghost_tenant", &server, &format!("ALTER ROLE {name} NOLOGIN"), &format!("ALTER ROLE {name} LOGIN")),
         fault(
             "ghost_tenant",

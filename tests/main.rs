@@ -5,6 +5,8 @@ mod archives;
 #[cfg(test)]
 mod archiving;
 #[cfg(test)]
+mod cloning;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 #[cfg(feature = "crash-points")]

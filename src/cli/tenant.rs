@@ -2,6 +2,7 @@
 
 mod archiving;
 mod change;
+mod cloning;
 mod deletion;
 
 use anyhow::{Context, ensure};
@@ -76,6 +77,8 @@ pub(super) enum Command {
     },
     /// Change a tenant's name, plan or labels.
     Update(change::Update),
+    /// Make a new tenant with the rows that another one holds.
+    Clone(cloning::Clone),
     /// Archive a tenant: it is refused, and its database becomes an encrypted archive.
     Archive {
         /// Its id: ten_…
@@ -201,6 +204,7 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Rename { id, slug } => change::rename(id, &slug, &client, output).await?,
         Command::Update(update) => change::update(&update, &client, output).await?,
         Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
+        Command::Clone(clone) => cloning::make(&clone, &client, output).await?,
         Command::Archive { id } => archiving::act(id, "archive", &client, output).await?,
         Command::Restore { id } => archiving::act(id, "restore", &client, output).await?,
         Command::Archives { id } => archiving::list(id, &client, output).await?,

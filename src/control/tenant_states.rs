@@ -188,13 +188,15 @@ pub async fn deletion_request(
     Ok(row.and_then(|row| row.delete_requested_by.zip(row.delete_requested_at)))
 }
 
-/// The next tenant whose grace time has passed and that nobody works on, locked until the transaction ends.
+/// The next tenant whose grace time has passed and that nobody works on or reads, locked until the transaction ends.
 pub async fn lock_due_in_txn(txn: &mut PgConnection) -> Result<Option<TenantId>> {
     let query = sqlx::query_scalar!(
         "SELECT id FROM tenants t
          WHERE state = 'deleting' AND erase_after <= now()
            AND NOT EXISTS (SELECT FROM operations o
                            WHERE o.tenant_id = t.id AND o.state IN ('queued', 'running', 'blocked'))
+           AND NOT EXISTS (SELECT FROM operations o
+                           WHERE o.source_id = t.id AND o.state IN ('queued', 'running', 'blocked'))
          ORDER BY erase_after LIMIT 1 FOR UPDATE OF t SKIP LOCKED"
     );
     Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))

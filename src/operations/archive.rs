@@ -14,7 +14,8 @@ use super::{
     change::{Change, Progress, refuse},
     kind::{Kind, LONG, kind},
     making::{drop_database, drop_role},
-    shelf, transfer,
+    shelf,
+    transfer::{self, Reading},
 };
 use crate::{
     archives::{self as objects},
@@ -96,9 +97,10 @@ async fn dump(run: &Run) -> Result<()> {
         return stop_reading(run).await;
     }
     discard(run).await?;
-    let reading = run.site().read(&[]).await?;
-    let draft = shelf::announce(ctx, &run.operation, &reading.contents, run.admin.version()).await?;
-    let written = objects::write(ctx.archives()?, &draft.key, draft.name, reading.dump).await?;
+    let Reading { dump, contents, moment } = run.site().read(&[]).await?;
+    let draft = shelf::announce(ctx, &run.operation, &contents, run.admin.version()).await?;
+    let written = objects::write(ctx.archives()?, &draft.key, draft.name, dump).await?;
+    moment.close().await;
     let bytes = i64::try_from(written.bytes_stored).map_err(Error::internal)?;
     let archive = draft.name.archive;
     if !archives::complete(&mut *ctx.db.acquire().await?, archive, bytes, &written.sha256).await? {

@@ -89,20 +89,41 @@ impl Run {
     /// Opens the administrative session and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let server = home(ctx, operation).await?;
-        let access = ctx.access(&server).await?;
-        let admin = ctx.administer(&access, &format!("{}:{}", operation.id, operation.generation)).await?;
-        // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
-        // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
-        let ended =
-            if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
-        if ended > 0 {
-            tracing::warn!(sessions = ended, "ended the sessions of a replica that lost this operation");
-        }
-        if !admin.lock_tenant(operation.tenant_id, LOCK_WAIT).await? {
-            return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
-        }
+        let (access, admin) = hold(ctx, operation, &server, operation.tenant_id).await?;
         Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
     }
+
+    /// The same for another tenant that the operation works with: on its own server, under its own lock.
+    pub(super) async fn hold(&self, tenant: TenantId) -> Result<(Access, ServerAdmin)> {
+        let server = {
+            let mut connection = self.ctx.db.acquire().await?;
+            let missing = || Error::defect("a tenant or its server is not in the control database");
+            let tenant = tenants::get(&mut connection, tenant).await?.ok_or_else(missing)?;
+            servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)?
+        };
+        hold(&self.ctx, &self.operation, &server, tenant).await
+    }
+}
+
+async fn hold(
+    ctx: &Context,
+    operation: &Operation,
+    server: &Server,
+    tenant: TenantId,
+) -> Result<(Access, ServerAdmin)> {
+    let access = ctx.access(server).await?;
+    let admin = ctx.administer(&access, &format!("{}:{}", operation.id, operation.generation)).await?;
+    // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
+    // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
+    let ended =
+        if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
+    if ended > 0 {
+        tracing::warn!(sessions = ended, "ended the sessions of a replica that lost this operation");
+    }
+    if !admin.lock_tenant(tenant, LOCK_WAIT).await? {
+        return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
+    }
+    Ok((access, admin))
 }
 
 /// What an operation about something that is no tenant says of itself.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{archive, attempt::Run, erase, provision, restore, rotate_credentials, warm};
+use super::{archive, attempt::Run, clone, erase, provision, restore, rotate_credentials, warm};
 use crate::{
     control::operations::Direction,
     error::{Error, Result},
@@ -22,8 +22,9 @@ pub(super) const USUAL: Duration = Duration::from_secs(90);
 pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// All kinds of operations.
-static KINDS: [&Kind; 7] = [
+static KINDS: [&Kind; 8] = [
     &provision::KIND,
+    &clone::KIND,
     &archive::KIND,
     &restore::KIND,
     &rotate_credentials::KIND,

@@ -36,8 +36,8 @@ pub(super) struct Reading {
     pub(super) dump: Dump,
     /// What it holds.
     pub(super) contents: Contents,
-    /// Holds the moment for as long as the dump is read.
-    _moment: Connection,
+    /// Holds the moment: to be kept for as long as the dump is read.
+    pub(super) moment: Connection,
 }
 
 impl Site<'_> {
@@ -54,7 +54,7 @@ impl Site<'_> {
         let contents = Contents::of(&session).await?.without_rows(without_rows);
         let selection = Selection { snapshot: Some(&snapshot), without_rows };
         let dump = programs.dump(&self.target(&self.database.to_string(), &login), &selection).await?;
-        Ok(Reading { dump, contents, _moment: session })
+        Ok(Reading { dump, contents, moment: session })
     }
 
     /// Ends the errand of reading, whether it went well or not.
@@ -115,6 +115,11 @@ impl Site<'_> {
 /// `not_found`; `archives_not_configured`, `dump_tools_missing`, `dump_tools_unfit` (409).
 pub(super) async fn check_means(ctx: &Context, tenant: TenantId) -> Result<ServerVersion> {
     ctx.archives()?;
+    check_tools(ctx, tenant).await
+}
+
+/// The same without an archive store.
+pub(super) async fn check_tools(ctx: &Context, tenant: TenantId) -> Result<ServerVersion> {
     let version = {
         let missing = || Error::not_found("tenant");
         let mut connection = ctx.db.acquire().await?;

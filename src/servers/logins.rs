@@ -14,6 +14,9 @@ use crate::{
     types::{DbName, Random},
 };
 
+/// What the names of logins begin with that build a template.
+pub const BUILDER_PREFIX: &str = "freehold_builder_";
+
 /// What somebody is let into one tenant's database for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {

@@ -1,6 +1,7 @@
 //! `/platform/v1/tenants`.
 
 mod archiving;
+mod cloning;
 mod create;
 mod deletion;
 mod progress;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deletion::undelete))
         .routes(routes!(deletion::certificate))
         .merge(archiving::routes())
+        .routes(routes!(cloning::clone))
         .routes(routes!(rotate::credentials))
         .routes(routes!(rotate::signing_keys))
 }

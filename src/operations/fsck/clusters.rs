@@ -120,7 +120,7 @@ pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
             .roles
             .iter()
             .filter(|role| !residents.contains_key(&role.name))
-            .map(|role| finding("orphan_role", name, role.name.clone(), "a role without a tenant, or of an errand")),
+            .map(|role| finding("orphan_role", name, role.name.clone(), "a role that is there for nobody any more")),
     );
     if cluster.prepared > 0 {
         let detail = format!("{} prepared transactions hold back vacuum and locks", cluster.prepared);
