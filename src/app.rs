@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     archives::Store,
+    background::{self, Background},
     config::{Config, Environment, OperationsConfig},
     control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
@@ -154,16 +155,17 @@ impl App {
             stopping.cancelled().await;
             streams.cancel();
         });
-        let background = TaskTracker::new();
+        let background = Background::until(stop.clone());
         self.watch_dependencies(&stop);
-        background.spawn(self.state.metrics.clone().upkeep(stop.clone()));
+        let metrics = self.state.metrics.clone();
+        background.keep("metrics", move |stop| metrics.clone().upkeep(stop));
         let starting = background.spawn({
-            let (app, background, stop, failed) = (self.clone(), background.clone(), stop.clone(), failed.clone());
+            let (app, background, failed) = (self.clone(), background.clone(), failed.clone());
             async move {
-                let outcome = app.bring_up(&background, &stop).await;
+                let outcome = app.bring_up(&background).await;
                 if outcome.is_err() {
                     failed.cancel();
-                    stop.cancel();
+                    background.stop().cancel();
                 }
                 outcome
             }
@@ -186,8 +188,7 @@ impl App {
             http::listener::serve(sockets.admin, admin, bounds, self.state.tasks.clone(), stop.clone()),
         );
         let outcome = if failed.is_cancelled() { starting.await.map_err(Error::internal)? } else { Ok(()) };
-        background.close();
-        if tokio::time::timeout(DRAIN_BACKGROUND, background.wait()).await.is_err() {
+        if tokio::time::timeout(DRAIN_BACKGROUND, background.ended()).await.is_err() {
             tracing::warn!("background work did not end in time and is cut");
         }
         if tokio::time::timeout(CLOSE, self.state.operations.db.close()).await.is_err() {
@@ -198,13 +199,13 @@ impl App {
     }
 
     /// Brings up what needs the control database; waits for it as long as it takes.
-    async fn bring_up(&self, background: &TaskTracker, stop: &CancellationToken) -> Result<()> {
+    async fn bring_up(&self, background: &Background) -> Result<()> {
         loop {
             let prepared = async {
                 self.migrate_control().await?;
                 publish::publish_embedded(&self.state.operations).await
             };
-            match stop.run_until_cancelled(prepared).await {
+            match background.stop().run_until_cancelled(prepared).await {
                 None => return Ok(()),
                 Some(Ok(_)) => break,
                 Some(Err(error)) if error.is_transient() => {
@@ -214,23 +215,33 @@ impl App {
                 Some(Err(error)) => return Err(error),
             }
         }
-        background.spawn(self.signals.clone().run(self.state.operations.db.clone(), stop.clone()));
-        self.state.tenancy.spawn(&self.signals, background, stop);
-        engine::spawn(&self.state.operations, self.config.operations.concurrency, background, stop);
-        self.keep_warm(background, stop);
-        background.spawn(janitor::run(self.state.operations.clone(), stop.clone()));
-        background.spawn(key_encryption::announce(self.state.operations.clone(), stop.clone()));
-        let age = self.config.identity.signing_key_age;
-        background.spawn(rotate_signing_keys::keep_young(self.state.operations.clone(), age, stop.clone()));
-        background.spawn(self.clone().gauges(stop.clone()));
+        self.keep_going(background);
         Ok(())
     }
 
+    /// Starts what goes on until the replica stops.
+    fn keep_going(&self, background: &Background) {
+        let (signals, db) = (self.signals.clone(), self.state.operations.db.clone());
+        background.keep("signals", move |stop| signals.clone().run(db.clone(), stop));
+        self.state.tenancy.spawn(&self.signals, background);
+        engine::spawn(&self.state.operations, self.config.operations.concurrency, background);
+        self.keep_warm(background);
+        let ctx = self.state.operations.clone();
+        background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
+        let ctx = self.state.operations.clone();
+        background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
+        let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
+        background.keep("signing_keys", move |stop| rotate_signing_keys::keep_young(ctx.clone(), age, stop));
+        let app = self.clone();
+        background.keep("gauges", move |stop| app.clone().gauges(stop));
+    }
+
     /// Databases are kept ready by replicas that can make them.
-    fn keep_warm(&self, background: &TaskTracker, stop: &CancellationToken) {
+    fn keep_warm(&self, background: &Background) {
         let OperationsConfig { concurrency, warm_min: min, warm_max: max, .. } = self.config.operations;
         if concurrency > 0 {
-            warm::spawn(&self.state.operations, warm::Bounds { min, max }, background, stop);
+            let ctx = self.state.operations.clone();
+            background.keep("warm", move |stop| warm::run(ctx.clone(), warm::Bounds { min, max }, stop));
         }
     }
 
@@ -265,6 +276,7 @@ async fn ping_redis(redis: Redis) -> Result<()> {
 }
 
 fn describe_metrics() {
+    background::describe_metrics();
     control::describe_metrics();
     limits::describe_metrics();
     identity::describe_metrics();

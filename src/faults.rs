@@ -14,7 +14,7 @@ compile_error!("crash points are for tests: a release build must not have them")
 mod armed;
 
 #[cfg(feature = "crash-points")]
-pub use armed::{Fired, Mode, Point, arm, arm_from_text, fired, hit, points, release, repeats};
+pub use armed::{Fired, Mode, Point, arm, arm_from_text, disarm, fired, hit, points, release, repeats};
 
 /// The crash points of a step, or of its undoing.
 #[derive(Clone, Copy, Debug)]

@@ -8,18 +8,19 @@
 //! main       -> cli
 //! cli        -> app, config, operations, servers, migrations, telemetry, faults
 //! app        -> config, product, http, operations, identity, tenancy, limits
-//! app        -> archives, servers, migrations, control, telemetry
+//! app        -> archives, servers, migrations, control, telemetry, background
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> archives, identity, tenancy, limits, servers, migrations, control, faults
+//! operations -> archives, identity, tenancy, limits, servers, migrations, control, faults, background
 //! identity   -> tenancy, limits, control
-//! tenancy    -> servers, control
+//! tenancy    -> servers, control, background
 //! config     -> archives, servers
-//! archives, limits, servers, migrations, control, telemetry, faults -> (types and error only)
+//! archives, background, limits, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
 
 pub mod app;
 pub mod archives;
+pub mod background;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -91,6 +91,11 @@ pub fn points() -> BTreeSet<&'static str> {
     inventory::iter::<Point>().map(|point| point.0).collect()
 }
 
+/// Forgets what is armed for the tenant.
+pub fn disarm(tenant: TenantId) {
+    lock(&ARMED).retain(|armed| armed.tenant != Some(tenant));
+}
+
 /// Makes a point fire once, for one tenant or for whoever comes first.
 pub fn arm(point: &str, mode: Mode, tenant: Option<TenantId>) {
     lock(&ARMED).push(Armed { point: point.to_owned(), mode, tenant });

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{Context, engine, provision, publish, register_server, wait};
 use crate::{
+    background::Background,
     control::{audit::Origin, operations, servers, tenants},
     error::{Error, Result},
     types::{DisplayName, Email, OperationId, ServerId, Slug},
@@ -88,12 +89,11 @@ async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin
 
 /// Runs the engine until the operation has ended.
 async fn finish(ctx: &Context, operation: OperationId) -> Result<()> {
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    engine::spawn(ctx, 1, &tasks, &stop);
+    let background = Background::until(CancellationToken::new());
+    engine::spawn(ctx, 1, &background);
     let outcome = wait::finished(ctx, operation, PATIENCE).await;
-    stop.cancel();
-    tasks.close();
-    tasks.wait().await;
+    background.stop().cancel();
+    background.ended().await;
     let operation = outcome?.operation;
     if operation.state == "succeeded" {
         return Ok(());

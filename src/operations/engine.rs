@@ -18,7 +18,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
@@ -27,6 +27,7 @@ use super::{
     kind::{Kind, OnDefect},
 };
 use crate::{
+    background::Background,
     control::{
         listener::Signal,
         operation_claims::{self, Claim, Pause},
@@ -52,23 +53,31 @@ pub const ATTEMPTS: i32 = 5;
 /// After how many attempts, two to three minutes, an operation that can be undone no longer waits for what is away.
 const PATIENCE: i32 = 10;
 
-/// Starts `concurrency` workers' worth of engine, until `stop`; with 0 this replica leaves the work to others.
-pub fn spawn(ctx: &Context, concurrency: u32, tasks: &TaskTracker, stop: &CancellationToken) {
-    if concurrency > 0 {
-        let slots = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
-        tasks.spawn(work(ctx.clone(), slots, tasks.clone(), stop.clone()));
+/// Starts `concurrency` workers' worth of engine; with 0 this replica leaves the work to others.
+pub fn spawn(ctx: &Context, concurrency: u32, background: &Background) {
+    if concurrency == 0 {
+        return;
     }
+    let slots = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
+    let (ctx, attempts) = (ctx.clone(), background.clone());
+    background.spawn({
+        let (ctx, background) = (ctx.clone(), background.clone());
+        async move {
+            background.stop().run_until_cancelled(take_up(&ctx)).await;
+            let work = move |stop| work(ctx.clone(), slots.clone(), attempts.clone(), stop);
+            background.keep("engine", work);
+        }
+    });
 }
 
-async fn work(ctx: Context, slots: Arc<Semaphore>, tasks: TaskTracker, stop: CancellationToken) {
+async fn work(ctx: Context, slots: Arc<Semaphore>, attempts: Background, stop: CancellationToken) {
     let mut signals = ctx.signals.subscribe();
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    stop.run_until_cancelled(take_up(&ctx)).await;
     while !stop.is_cancelled() {
         match claim(&ctx, &slots).await {
             Ok(Some((operation, slot))) => {
-                tasks.spawn(run(ctx.clone(), operation, slot, stop.clone()));
+                attempts.spawn(run(ctx.clone(), operation, slot, stop.clone()));
                 continue;
             }
             Ok(None) => {}

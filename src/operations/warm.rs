@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-pub use keeper::spawn;
+pub use keeper::run;
 pub use plan::Bounds;
 
 use super::{

@@ -16,8 +16,6 @@ mod vault;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
 pub use conn::{Param, Statements, TenantConn, TenantTxn};
 pub use gate::gate;
 pub use pools::PoolSettings;
@@ -25,6 +23,7 @@ pub use registry::Registry;
 use vault::Vault;
 
 use crate::{
+    background::Background,
     control::{ControlDb, listener::Signals, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
     error::Result,
     servers::Connector,
@@ -58,11 +57,13 @@ impl Tenancy {
         Self { registry, vault, pools: Arc::new(pools::Pools::new(Arc::new(door), settings)) }
     }
 
-    /// Starts what keeps the registry true and closes idle connections, until `cancel`.
-    pub fn spawn(&self, signals: &Signals, tasks: &TaskTracker, cancel: &CancellationToken) {
-        tasks.spawn(self.registry.clone().follow(signals.subscribe(), cancel.clone()));
-        tasks.spawn(self.vault.clone().follow(cancel.clone()));
-        tasks.spawn(self.pools.clone().reap(cancel.clone()));
+    /// Starts what keeps the registry true and closes idle connections.
+    pub fn spawn(&self, signals: &Signals, background: &Background) {
+        let (registry, signals) = (self.registry.clone(), signals.clone());
+        background.keep("registry", move |stop| registry.clone().follow(signals.subscribe(), stop));
+        let (vault, pools) = (self.vault.clone(), self.pools.clone());
+        background.keep("vault", move |stop| vault.clone().follow(stop));
+        background.keep("pools", move |stop| pools.clone().reap(stop));
     }
 
     /// The customer's tenant that holds this slug: the one that has it, or had it until recently. The platform tenant

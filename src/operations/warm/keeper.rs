@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Bounds, make_in_txn,
@@ -27,11 +27,7 @@ const POLL: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Keeps databases ready until `stop`.
-pub fn spawn(ctx: &Context, bounds: Bounds, tasks: &TaskTracker, stop: &CancellationToken) {
-    tasks.spawn(run(ctx.clone(), bounds, stop.clone()));
-}
-
-async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
+pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
     let mut signals = ctx.signals.subscribe();
     let keeping = async {
         loop {
