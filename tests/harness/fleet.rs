@@ -67,7 +67,6 @@ pub(crate) async fn several() -> MutexGuard<'static, Fleet> {
 }
 
 /// No engine, and no keeper of warm databases in the engines that tests bring.
-#[cfg(feature = "crash-points")]
 const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
 
