@@ -85,8 +85,8 @@ fn in_the_control_database(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault(
             "leaked_reservation",
             &control,
-            &format!("INSERT INTO slugs VALUES ('leaked', {id}, now() - interval '2 days')"),
-            "DELETE FROM slugs WHERE slug = 'leaked'",
+            &format!("DELETE FROM slugs WHERE tenant_id = {id}"),
+            &format!("INSERT INTO slugs SELECT slug, id FROM tenants WHERE id = {id}"),
         ),
         fault("stuck_operation", &control, &blocked("forward"), &gone),
         fault("undo_failed", &control, &blocked("undo"), &gone),

@@ -186,7 +186,7 @@ pub(crate) async fn engine(fleet: &Fleet) -> Replica {
     fleet.another_replica(&changes, freehold::types::Clock::default()).await
 }
 
-async fn create(fleet: &Fleet) -> Asked {
+pub(super) async fn create(fleet: &Fleet) -> Asked {
     let slug = unique("crash");
     let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&slug)).await.expect(202);
     asked(&made, format!("admin@{slug}.example.com"))
@@ -258,6 +258,18 @@ async fn patiently(fleet: &Fleet, method: Method, path: &str, body: &Value) -> A
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Has an engine do everything that was asked for.
+pub(super) async fn work_off(fleet: &Fleet) {
+    let engine = engine(fleet).await;
+    let deadline = Instant::now() + PATIENCE;
+    let live = "SELECT count(*) FROM operations WHERE state IN ('queued', 'running', 'blocked')";
+    while fleet.control().value::<i64>(live).await > 0 {
+        assert!(Instant::now() < deadline, "operations do not end");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    engine.stop().await;
 }
 
 /// Fails unless everything agrees.

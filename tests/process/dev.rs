@@ -199,7 +199,7 @@ fn launch(folder: &Path, variables: &Variables) -> Program {
 }
 
 /// Two addresses that were free a moment ago.
-fn free_addresses() -> (String, String) {
+pub(crate) fn free_addresses() -> (String, String) {
     let [public, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     (public.local_addr().unwrap().to_string(), admin.local_addr().unwrap().to_string())
 }
