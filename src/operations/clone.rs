@@ -111,11 +111,11 @@ async fn record(
     let tenant = tenants::insert_in_txn(&mut txn, &new).await?;
     make_keys_in_txn(ctx, &mut txn, id).await?;
     let operation = queue_in_txn(ctx, &mut txn, &source, &tenant, origin).await?;
-    crash_point!("tenant.clone.before_commit", id);
+    crash_point!("tenant.clone.before_commit", request.source);
     if !servers::commit_placed(txn).await? {
         return Ok(None);
     }
-    crash_point!("tenant.clone.after_commit", id);
+    crash_point!("tenant.clone.after_commit", request.source);
     tracing::info!(tenant.id = %id, operation.id = %operation, source.id = %source.id, "a tenant is being cloned");
     Ok(Some(Started { tenant, operation, invitation: None }))
 }

@@ -28,6 +28,8 @@ enum Asks {
     Creation,
     /// By a request of this action, after others, of a tenant.
     Action(&'static [&'static str], &'static str),
+    /// By a request for a tenant like another one, under an `Idempotency-Key`.
+    Copy,
     /// By another name for a tenant.
     Patch,
     /// By a request of the server's.
@@ -36,10 +38,13 @@ enum Asks {
     Due(&'static [&'static str], &'static str),
 }
 
-use Asks::{Action, Creation, Due, Patch, Server};
+use Asks::{Action, Copy, Creation, Due, Patch, Server};
 
-const REQUESTS: [Request; 11] = [
+const REQUESTS: [Request; 14] = [
     once("tenant.provision", Creation),
+    once("tenant.clone", Copy),
+    once("tenant.archive", Action(&[], "archive")),
+    once("tenant.restore", Action(&["archive"], "restore")),
     once("tenant.update", Patch),
     once("tenant.suspend", Action(&[], "suspend")),
     once("tenant.resume", Action(&["suspend"], "resume")),
@@ -82,15 +87,13 @@ impl Request {
             targets.push(match self.asks {
                 Creation => Target { id: None, slug: unique("crash") },
                 Server => Target { id: Some(server(fleet).await), slug: String::new() },
-                Patch | Action(..) | Due(..) => {
+                Copy | Patch | Action(..) | Due(..) => {
                     let Asked { tenant, slug, .. } = subject::create(fleet).await;
                     Target { id: Some(tenant), slug }
                 }
             });
         }
-        if let Patch | Action(..) | Due(..) = self.asks {
-            subject::work_off(fleet).await;
-        }
+        subject::work_off(fleet).await;
         if let Action(before, _) | Due(before, _) = self.asks {
             for (target, action) in targets.iter().flat_map(|target| before.iter().map(move |action| (target, *action)))
             {
@@ -98,6 +101,7 @@ impl Request {
                 assert!(answer.status().is_success(), "{action}: {}", answer.text().await.unwrap());
             }
         }
+        subject::work_off(fleet).await;
         targets
     }
 
@@ -114,6 +118,11 @@ impl Request {
             Creation => {
                 let request = operator.request(Method::POST, "/platform/v1/tenants").json(&new_tenant(&target.slug));
                 request.header("idempotency-key", &target.slug)
+            }
+            Copy => {
+                let path = format!("/platform/v1/tenants/{}/clone", target.id.as_ref().unwrap());
+                let body = json!({ "slug": format!("{}-copy", target.slug), "name": "A copy" });
+                operator.request(Method::POST, &path).json(&body).header("idempotency-key", &target.slug)
             }
             Action(_, action) => act(operator, target, action),
             Patch => {

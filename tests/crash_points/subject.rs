@@ -262,9 +262,12 @@ async fn patiently(fleet: &Fleet, method: Method, path: &str, body: &Value) -> A
 
 /// Has an engine do everything that was asked for.
 pub(super) async fn work_off(fleet: &Fleet) {
+    let live = "SELECT count(*) FROM operations WHERE state IN ('queued', 'running', 'blocked')";
+    if fleet.control().value::<i64>(live).await == 0 {
+        return;
+    }
     let engine = engine(fleet).await;
     let deadline = Instant::now() + PATIENCE;
-    let live = "SELECT count(*) FROM operations WHERE state IN ('queued', 'running', 'blocked')";
     while fleet.control().value::<i64>(live).await > 0 {
         assert!(Instant::now() < deadline, "operations do not end");
         tokio::time::sleep(Duration::from_millis(100)).await;
