@@ -12,6 +12,7 @@ mod attempt;
 pub mod bootstrap;
 pub mod certificate;
 mod change;
+pub mod checks;
 mod context;
 mod copies;
 pub mod delete;
