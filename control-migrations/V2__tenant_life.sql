@@ -185,3 +185,17 @@ END
 $$;
 CREATE TRIGGER operation_steps_changed AFTER UPDATE OF state ON operation_steps
     FOR EACH ROW EXECUTE FUNCTION operation_steps_changed();
+
+-- The checks that go round by themselves, one replica at a time, and what they found last: for everybody's metrics.
+CREATE TABLE checks (
+    name          text PRIMARY KEY,
+    -- Of the last round that came to an end. Null: none has.
+    ended_at      timestamptz,
+    counts        jsonb NOT NULL DEFAULT '{}',
+    -- Nobody else goes on with it before that.
+    claimed_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- Of the round that is under way, if one is: the last tenant, and what was counted up to there.
+    after         uuid,
+    so_far        jsonb NOT NULL DEFAULT '{}'
+);
+INSERT INTO checks (name) VALUES ('fsck'), ('isolation');

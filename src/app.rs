@@ -24,7 +24,7 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, Memory, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
+    operations::{Context, Memory, checks, engine, janitor, key_encryption, publish, rotate_signing_keys, warm},
     product,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -228,6 +228,9 @@ impl App {
         self.keep_warm(background);
         let ctx = self.state.operations.clone();
         background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
+        let (ctx, OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, .. }) =
+            (self.state.operations.clone(), self.config.operations);
+        background.keep("checks", move |stop| checks::run(ctx.clone(), checks::Intervals { fsck, isolation }, stop));
         let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
@@ -263,6 +266,7 @@ impl App {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
             warm::record_gauges(&self.state.operations).await;
+            checks::record_gauges(&self.state.operations).await;
         }
     }
 }
@@ -277,6 +281,7 @@ async fn ping_redis(redis: Redis) -> Result<()> {
 
 fn describe_metrics() {
     background::describe_metrics();
+    checks::describe_metrics();
     control::describe_metrics();
     limits::describe_metrics();
     identity::describe_metrics();

@@ -13,6 +13,7 @@ mod attempt;
 pub mod bootstrap;
 pub mod certificate;
 mod change;
+pub mod checks;
 pub mod clone;
 mod contents;
 mod context;
