@@ -37,6 +37,7 @@ pub mod steer;
 mod stock;
 pub mod suspend;
 mod template;
+mod tenant_login;
 pub mod update;
 pub mod update_server;
 pub mod verify_isolation;
