@@ -42,6 +42,7 @@ pub mod steer;
 mod stock;
 pub mod suspend;
 mod template;
+mod tenant_login;
 mod transfer;
 pub mod update;
 pub mod update_server;
