@@ -126,25 +126,26 @@ CREATE INDEX data_keys_kek_id_idx ON data_keys (kek_id, owner_id);
 -- it has been retired (which may be a time to come).
 ALTER TABLE signing_keys ADD COLUMN active_from timestamptz NOT NULL DEFAULT now();
 
--- Encrypted dumps in object storage.
+-- Encrypted dumps in object storage. Tenant and id are the object's name there.
 CREATE TABLE archives (
     id             uuid PRIMARY KEY,
     tenant_id      uuid NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
-    purpose        text NOT NULL CHECK (purpose IN ('archive', 'clone')),
-    object         text NOT NULL UNIQUE,
+    -- The operation that makes it: its next attempt adopts what is complete and throws away what is not.
+    operation_id   uuid NOT NULL,
     -- The key of this one dump, sealed with the tenant's data key.
     sealed_key     bytea NOT NULL,
-    schema_version integer NOT NULL,
+    -- The newest migration, and rows by table, as they were dumped: what a restore is compared with.
+    contents       jsonb NOT NULL,
+    -- Of the server that it was dumped from.
     server_version integer NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
     -- Null until the object is complete and was read back.
     bytes          bigint,
     sha256         bytea CHECK (length(sha256) = 32),
-    -- Rows a table, as they were dumped: what a restore is compared with.
-    row_counts     jsonb,
-    created_at     timestamptz NOT NULL DEFAULT now(),
-    verified_at    timestamptz
+    verified_at    timestamptz,
+    CONSTRAINT archives_complete_check CHECK (num_nulls(bytes, sha256, verified_at) IN (0, 3))
 );
-CREATE INDEX archives_tenant_id_idx ON archives (tenant_id);
+CREATE INDEX archives_tenant_id_idx ON archives (tenant_id, created_at);
 
 -- What was destroyed with a tenant. Holds no personal data and outlives the tombstone.
 CREATE TABLE deletion_certificates (
@@ -157,9 +158,13 @@ CREATE TABLE deletion_certificates (
 -- An operation may make what is not a tenant yet, and can go backwards: undoing what its steps did.
 ALTER TABLE operations
     DROP CONSTRAINT operations_tenant_id_fkey,
+    -- Another tenant that it reads: while it does nothing else may change that one.
+    ADD COLUMN source_id           uuid,
     ADD COLUMN direction           text NOT NULL DEFAULT 'forward' CHECK (direction IN ('forward', 'undo')),
     ADD COLUMN cancel_requested_by text,
     ADD COLUMN cancel_requested_at timestamptz;
+CREATE UNIQUE INDEX operations_live_source_key ON operations (source_id)
+    WHERE state IN ('queued', 'running', 'blocked');
 CREATE INDEX operations_tenant_id_idx ON operations (tenant_id, created_at);
 -- How the making of warm databases went on a server lately.
 CREATE INDEX operations_warm_make_idx ON operations ((input ->> 'server_id'), finished_at)
@@ -180,3 +185,17 @@ END
 $$;
 CREATE TRIGGER operation_steps_changed AFTER UPDATE OF state ON operation_steps
     FOR EACH ROW EXECUTE FUNCTION operation_steps_changed();
+
+-- The checks that go round by themselves, one replica at a time, and what they found last: for everybody's metrics.
+CREATE TABLE checks (
+    name          text PRIMARY KEY,
+    -- Of the last round that came to an end. Null: none has.
+    ended_at      timestamptz,
+    counts        jsonb NOT NULL DEFAULT '{}',
+    -- Nobody else goes on with it before that.
+    claimed_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- Of the round that is under way, if one is: the last tenant, and what was counted up to there.
+    after         uuid,
+    so_far        jsonb NOT NULL DEFAULT '{}'
+);
+INSERT INTO checks (name) VALUES ('fsck'), ('isolation');

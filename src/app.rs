@@ -24,7 +24,9 @@ use crate::{
     identity::{self, Identity},
     limits::{self, Attempts, Redis},
     migrations::{self, MigrationSet},
-    operations::{Context, Memory, engine, heartbeat, janitor, key_encryption, publish, rotate_signing_keys, warm},
+    operations::{
+        Context, Memory, checks, engine, heartbeat, janitor, key_encryption, publish, rotate_signing_keys, warm,
+    },
     product,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -230,6 +232,9 @@ impl App {
         background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, stop));
         let ctx = self.state.operations.clone();
         background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
+        let (ctx, OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, .. }) =
+            (self.state.operations.clone(), self.config.operations);
+        background.keep("checks", move |stop| checks::run(ctx.clone(), checks::Intervals { fsck, isolation }, stop));
         let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
@@ -265,6 +270,7 @@ impl App {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
             warm::record_gauges(&self.state.operations).await;
+            checks::record_gauges(&self.state.operations).await;
         }
     }
 }
@@ -279,6 +285,7 @@ async fn ping_redis(redis: Redis) -> Result<()> {
 
 fn describe_metrics() {
     background::describe_metrics();
+    checks::describe_metrics();
     control::describe_metrics();
     limits::describe_metrics();
     identity::describe_metrics();

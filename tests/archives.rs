@@ -9,7 +9,7 @@ use freehold::{
     operations::Context,
     servers::{
         AdminUrl, Credentials, Errand, ServerAdmin,
-        dump::{Dump, DumpPrograms, Target},
+        dump::{Dump, DumpPrograms, Selection, Target},
     },
     types::{ArchiveId, Clock, DbName, Random, TenantId},
 };
@@ -27,7 +27,7 @@ use crate::harness::{
 };
 
 /// Every grant and owner in a database, as text.
-const GRANTS: &str = "
+pub(crate) const GRANTS: &str = "
     SELECT array_to_string(row, ' | ') FROM (
         SELECT ARRAY['class', c.oid::regclass::text, relacl::text, pg_get_userbyid(relowner)] AS row
           FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^(pg_|information)'
@@ -87,7 +87,7 @@ impl<'a> Desk<'a> {
 
     async fn dump(&self, database: DbName) -> Dump {
         let login = self.admin.ensure_errand(Errand::Dump(database)).await.unwrap();
-        self.programs.dump(&self.target(&database.to_string(), &login)).await.unwrap()
+        self.programs.dump(&self.target(&database.to_string(), &login), &Selection::default()).await.unwrap()
     }
 
     /// A database for a tenant that nobody knows of, to be restored into.
@@ -144,7 +144,7 @@ async fn fill(tenant: &Tenant<'_>, canary: &str) {
 }
 
 /// Name, count and checksum of every table.
-async fn contents(database: &Database) -> Vec<String> {
+pub(crate) async fn contents(database: &Database) -> Vec<String> {
     let tables: Vec<String> = database.values(TABLES).await;
     let mut contents = Vec::new();
     for table in tables {
@@ -199,6 +199,11 @@ async fn an_archive_comes_back_with_the_same_rows_and_grants_and_reveals_nothing
     tenant.admin.post("/v1/projects", &project).await.expect(201);
     let written = archives::write(desk.store(), &key, name, beginning.as_slice().chain(dump)).await.unwrap();
     desk.admin.end_errand(Errand::Dump(database_of(&tenant))).await.unwrap();
+
+    let listed = desk.programs.contents(archives::read(desk.store(), &key, name).await.unwrap()).await.unwrap();
+    for table in ["public users", "public projects", "public read_only", "extra numbers"] {
+        assert!(listed.contains(&format!("TABLE DATA {table} freehold_owner")), "{table}: {listed}");
+    }
 
     let stored = fs::read(file_of(fleet, name)).unwrap();
     assert_eq!(stored.len() as u64, written.bytes_stored);
@@ -281,6 +286,8 @@ async fn a_damaged_archive_restores_nothing() {
         let plain = archives::read(desk.store(), &key, name).await.unwrap();
         let refused = desk.restore(target, plain).await.unwrap_err();
         assert_eq!(refused.code(), "archive_damaged", "{what}");
+        let plain = archives::read(desk.store(), &key, name).await.unwrap();
+        assert_eq!(desk.programs.contents(plain).await.unwrap_err().code(), "archive_damaged", "{what}");
         let tables: Vec<String> = fleet.on_server(&target.to_string()).values(TABLES).await;
         assert!(tables.is_empty(), "{what}: {tables:?}");
     }

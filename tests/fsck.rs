@@ -1,8 +1,13 @@
 //! `fsck` finds what is wrong: every class of difference is made, found, mended and gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf};
 
+use freehold::types::Clock;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::harness::{
     eventually,
@@ -34,6 +39,8 @@ fn on_the_server(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
     vec![
         fault("orphan_database", &server, &orphan.0, &orphan.1),
         fault("orphan_role", &server, &format!("CREATE ROLE {NOBODY} LOGIN"), &format!("DROP ROLE {NOBODY}")),
+        fault("orphan_role", &server, "CREATE ROLE freehold_dump_x LOGIN", "DROP ROLE freehold_dump_x"),
+        fault("orphan_role", &server, "CREATE ROLE freehold_builder_x LOGIN", "DROP ROLE freehold_builder_x"),
         fault("ghost_tenant", &server, &format!("ALTER ROLE {name} NOLOGIN"), &format!("ALTER ROLE {name} LOGIN")),
         fault(
             "ghost_tenant",
@@ -84,8 +91,8 @@ fn in_the_control_database(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault(
             "leaked_reservation",
             &control,
-            &format!("INSERT INTO slugs VALUES ('leaked', {id}, now() - interval '2 days')"),
-            "DELETE FROM slugs WHERE slug = 'leaked'",
+            &format!("DELETE FROM slugs WHERE tenant_id = {id}"),
+            &format!("INSERT INTO slugs SELECT slug, id FROM tenants WHERE id = {id}"),
         ),
         fault("stuck_operation", &control, &blocked("forward"), &gone),
         fault("undo_failed", &control, &blocked("undo"), &gone),
@@ -143,10 +150,103 @@ async fn every_class_of_difference_is_found_and_gone_once_it_is_mended() {
         found.insert(fault.class);
     }
     idle_in_transaction(&fleet, &tenant).await;
-    found.insert("idle_in_transaction");
+    in_the_archive_store(&fleet, &tenant).await;
+    in_redis(&fleet).await;
+    found.extend(["idle_in_transaction", "orphan_archive", "unreachable_store"]);
+    found.extend(["stale_redis_key", "unreachable_redis"]);
     let classes: BTreeSet<_> = clean["counts"].as_object().unwrap().keys().map(String::as_str).collect();
     let unproven: Vec<_> = classes.difference(&found).copied().collect();
     assert!(unproven.is_empty(), "classes that nothing here belongs to: {unproven:?}");
+}
+
+/// An object that nobody knows, an archive without an object, one that was never completed, and what cannot be listed.
+async fn in_the_archive_store(fleet: &Fleet, tenant: &Tenant<'_>) {
+    let store = PathBuf::from(fleet.setting("FREEHOLD_ARCHIVE_URL"));
+    let folder = store.join(&tenant.id);
+    let stray = folder.join("arc_0190b6a4c1e87d3f8a2b5c6d7e8f9012.archive");
+    let row = format!(
+        "INSERT INTO archives (id, tenant_id, operation_id, sealed_key, contents, server_version, bytes, sha256, verified_at)
+         SELECT '0190b6a4-c1e8-7d3f-8a2b-5c6d7e8f9012', id, id, '', '{{}}', 150000, {} FROM tenants WHERE slug = '{}'",
+        "1, decode(repeat('00', 32), 'hex'), now()", tenant.slug
+    );
+    let finds = async |class: &str| {
+        let report = fsck(fleet).await;
+        assert_eq!((&report["state"], &report["counts"][class]), (&json!("dirty"), &json!(1)), "{report}");
+    };
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(&stray, "nobody's").unwrap();
+    finds("orphan_archive").await;
+    // Its row makes it known; without its object the row is too much.
+    fleet.control().run(&row).await;
+    assert_eq!(fsck(fleet).await["state"], "clean");
+    fs::remove_file(&stray).unwrap();
+    finds("orphan_archive").await;
+    let this = "WHERE id = '0190b6a4-c1e8-7d3f-8a2b-5c6d7e8f9012'";
+    fleet.control().run(&format!("UPDATE archives SET bytes = NULL, sha256 = NULL, verified_at = NULL {this}")).await;
+    finds("orphan_archive").await;
+    fleet.control().run(&format!("DELETE FROM archives {this}")).await;
+    // A link that leads to itself cannot be listed.
+    symlink(&stray, &stray).unwrap();
+    finds("unreachable_store").await;
+    fs::remove_file(&stray).unwrap();
+    let report = fsck(fleet).await;
+    assert_eq!(report["state"], "clean", "{report}");
+}
+
+/// The value of a metric, once there is one.
+async fn told(fleet: &Fleet, metric: &str) -> Option<f64> {
+    let metrics = fleet.metrics().await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_the_checks_find_is_told_in_the_metrics() {
+    let fleet = fleet::alone().await;
+    fleet.tenant().await;
+    let intervals = [("FREEHOLD_FSCK_INTERVAL_SECONDS", "1"), ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "1")];
+    let _checking = fleet.another_replica(&intervals, Clock::default()).await;
+    let becomes = async |metric: &str, value: f64| {
+        for _ in 0..300 {
+            if told(&fleet, metric).await.is_some_and(|told| (told - value).abs() < 0.5) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("{metric} does not become {value}");
+    };
+    let orphans = r#"freehold_fsck_findings{class="orphan_database"}"#;
+    becomes(orphans, 0.0).await;
+    fleet.on_server("postgres").run(&format!("CREATE DATABASE {NOBODY}")).await;
+    becomes(orphans, 1.0).await;
+    fleet.on_server("postgres").run(&format!("DROP DATABASE {NOBODY}")).await;
+    becomes(orphans, 0.0).await;
+    becomes("freehold_isolation_successes", 0.0).await;
+    assert!(told(&fleet, "freehold_isolation_attempts").await.unwrap() > 0.0);
+}
+
+async fn in_redis(fleet: &Fleet) {
+    let key = "fh:ten_0190b6a4c1e87d3f8a2b5c6d7e8f9012:attempts:account:forgotten";
+    redis(fleet, &format!("SET {key} 1")).await;
+    let report = fsck(fleet).await;
+    assert_eq!((&report["state"], &report["counts"]["stale_redis_key"]), (&json!("dirty"), &json!(1)), "{report}");
+    redis(fleet, &format!("DEL {key}")).await;
+    assert_eq!(fsck(fleet).await["state"], "clean");
+    let other = fleet.another_replica(&[("FREEHOLD_REDIS_URL", "redis://127.0.0.1:1")], Clock::default()).await;
+    let report = other.operator(fleet.operator().bearer()).get("/platform/v1/fsck").await.expect(200);
+    assert_eq!(report["counts"]["unreachable_redis"], 1, "{report}");
+}
+
+/// Has Redis run a command.
+async fn redis(fleet: &Fleet, command: &str) {
+    let (_, rest) = fleet.setting("FREEHOLD_REDIS_URL").split_once("://").unwrap();
+    let (login, address) = rest.split_once('@').unwrap();
+    let (_, password) = login.split_once(':').unwrap();
+    let mut socket = TcpStream::connect(address.trim_end_matches('/')).await.unwrap();
+    socket.write_all(format!("AUTH {password}\r\n{command}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("+OK") && !answer.contains('-'), "{answer}");
 }
 
 /// Seen only where the administrative role may read all statistics.

@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// The check over all tenants after `after`, page by page.
-async fn verify(fleet: &Fleet, mut after: Option<String>) -> (u64, Vec<Value>) {
+pub(crate) async fn verify(fleet: &Fleet, mut after: Option<String>) -> (u64, Vec<Value>) {
     let (mut attempts, mut findings) = (0, Vec::new());
     loop {
         let query = after.map(|after| format!("?after={after}")).unwrap_or_default();

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod archives;
 #[cfg(test)]
+mod archiving;
+#[cfg(test)]
+mod cloning;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 #[cfg(feature = "crash-points")]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+#[cfg(feature = "crash-points")]
+use crate::harness::answer::Answer;
 use crate::harness::{
-    answer::Answer,
     fleet::{self, Fleet},
     tenant::new_tenant,
     unique,

@@ -12,12 +12,12 @@ use crate::harness::{
     unique,
 };
 
-const SERVERS: &str = "/platform/v1/servers";
+pub(crate) const SERVERS: &str = "/platform/v1/servers";
 const TENANTS: &str = "/platform/v1/tenants";
 const SECOND: &str = "second";
 
 /// A Freehold with two servers that take tenants, both by demand of no warm databases, and the second one's path.
-async fn two_servers() -> (MutexGuard<'static, Fleet>, String) {
+pub(crate) async fn two_servers() -> (MutexGuard<'static, Fleet>, String) {
     let fleet = fleet::several().await;
     let listed = fleet.operator().get(SERVERS).await.expect(200);
     let known = listed["items"].as_array().unwrap().iter().find(|server| server["name"] == SECOND).cloned();

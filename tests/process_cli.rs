@@ -118,6 +118,32 @@ async fn a_tenant_is_suspended_renamed_deleted_had_back_and_erased() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_cloned_archived_and_woken() {
+    let dev = Dev::shared().await;
+    let (slug, copy, password) = (unique("cli"), unique("copy"), "a long enough passphrase");
+    let line = format!("tenant create {slug} --admin-email bill@initech.example --admin-password-stdin -o json");
+    let made = freehold_with(dev, &line, &dev.dev_env(), password).await.json();
+    let id = made["id"].as_str().unwrap();
+    let json = async |line: String| freehold(dev, &format!("{line} -o json")).await.json();
+
+    let cloned = json(format!("tenant clone {id} {copy}")).await;
+    assert_eq!((&cloned["slug"], &cloned["state"]), (&copy.as_str().into(), &"active".into()), "{cloned}");
+    assert_ne!(cloned["id"], made["id"]);
+    dev.public().at(&copy).sign_in("bill@initech.example", password).await;
+
+    assert_eq!(json(format!("tenant archives {id}")).await["items"].as_array().map(Vec::len), Some(0));
+    assert_eq!(json(format!("tenant archive {id}")).await["state"], "archived");
+    let archives = json(format!("tenant archives {id}")).await;
+    assert!(archives["items"][0]["verified_at"].is_string(), "{archives}");
+    let table = freehold(dev, &format!("tenant archives {id}")).await.out;
+    assert!(table.contains("VERIFIED") && table.contains(archives["items"][0]["id"].as_str().unwrap()), "{table}");
+    let refused = freehold(dev, &format!("tenant clone {id} {}", unique("copy"))).await;
+    assert!(refused.sentence().contains("archived"), "{}", refused.err);
+    assert_eq!(json(format!("tenant restore {id}")).await["state"], "active");
+    dev.public().at(&slug).sign_in("bill@initech.example", password).await;
+}
+
+#[tokio::test]
 async fn the_fleet_is_described_and_found_in_order() {
     let dev = Dev::shared().await;
     let servers = freehold(dev, "server list -o json").await.json();

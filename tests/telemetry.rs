@@ -76,8 +76,8 @@ async fn labels_name_routes_and_never_people_or_tenants() {
         })
         .collect();
     let known = [
-        "kind", "le", "listener", "method", "outcome", "reason", "result", "route", "server", "state", "status",
-        "step", "task",
+        "check", "chore", "class", "kind", "le", "listener", "method", "outcome", "reason", "result", "route",
+        "server", "state", "status", "step", "task",
     ];
     let strange: Vec<_> = names.iter().filter(|name| !known.contains(&name.as_str())).collect();
     assert!(strange.is_empty(), "labels that nobody has bounded: {strange:?}");

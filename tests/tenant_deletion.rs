@@ -194,8 +194,8 @@ async fn archives_go_with_their_tenant_those_that_nobody_recorded_too() {
     let (_, stray) = archived(fleet, &tenant, "stray");
     let (_, foreign) = archived(fleet, &other, "another's");
     let sql = format!(
-        "INSERT INTO archives (id, tenant_id, purpose, object, sealed_key, schema_version, server_version, bytes, sha256)
-         VALUES ('{}', '{}', 'archive', '{recorded}', '', 1, 150000, 8, sha256('recorded'))",
+        "INSERT INTO archives (id, tenant_id, operation_id, sealed_key, contents, server_version, bytes, sha256, verified_at)
+         VALUES ('{0}', '{1}', '{0}', '', '{{}}', 150000, 8, sha256('recorded'), now())",
         recorded.uuid(),
         tenant.id.replace("ten_", "")
     );

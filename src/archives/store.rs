@@ -111,16 +111,17 @@ impl Store {
     ///
     /// # Errors
     /// Each item may be `archive_store_unavailable`; then there are no more.
-    pub fn list(&self, tenant: Option<TenantId>) -> impl Stream<Item = Result<Stored>> + Send + use<> {
+    pub fn list(&self, tenant: Option<TenantId>) -> impl Stream<Item = Result<Stored>> + Send + Unpin + use<> {
         let found = self.objects.list(tenant.map(folder_of).as_ref());
         let items = stream::try_unfold(found, async |mut found| {
             let next = bounded(CALL, "list", async { found.next().await.transpose() }).await?;
             Ok(next.map(|object| (object, found)))
         });
-        items.try_filter_map(async |object: ObjectMeta| {
+        let archives = items.try_filter_map(async |object: ObjectMeta| {
             let name = ArchiveName::from_path(&object.location);
             Ok(name.map(|name| Stored { name, bytes: object.size }))
-        })
+        });
+        archives.boxed()
     }
 
     /// The stored bytes, as they lie there.

@@ -1,6 +1,8 @@
 //! `freehold tenant …`: tenants made, listed, looked at, changed, given other secrets, and deleted.
 
+mod archiving;
 mod change;
+mod cloning;
 mod deletion;
 
 use anyhow::{Context, ensure};
@@ -75,6 +77,26 @@ pub(super) enum Command {
     },
     /// Change a tenant's name, plan or labels.
     Update(change::Update),
+    /// Make a new tenant with the rows that another one holds.
+    Clone(cloning::Clone),
+    /// Archive a tenant: it is refused, and its database becomes an encrypted archive.
+    Archive {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// Wake an archived tenant.
+    Restore {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
+    /// List a tenant's archives, the newest first.
+    Archives {
+        /// Its id: ten_…
+        #[arg(value_parser = id)]
+        id: TenantId,
+    },
     /// Delete a tenant: it is refused at once, and erased after a time in which it can be had back.
     Delete(deletion::Delete),
     /// Take a deletion back.
@@ -182,6 +204,10 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Rename { id, slug } => change::rename(id, &slug, &client, output).await?,
         Command::Update(update) => change::update(&update, &client, output).await?,
         Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
+        Command::Clone(clone) => cloning::make(&clone, &client, output).await?,
+        Command::Archive { id } => archiving::act(id, "archive", &client, output).await?,
+        Command::Restore { id } => archiving::act(id, "restore", &client, output).await?,
+        Command::Archives { id } => archiving::list(id, &client, output).await?,
         Command::Undelete { id } => deletion::undelete(id, &client, output).await?,
         Command::Certificate { id } => deletion::certificate(id, &client, output).await?,
         Command::RotateCredentials { id } => rotate_credentials(id, &client, output).await?,

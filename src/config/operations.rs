@@ -27,12 +27,19 @@ pub struct OperationsConfig {
     pub warm_min: u32,
     /// At most.
     pub warm_max: u32,
+    /// Between two rounds of `fsck`; none goes round without.
+    pub fsck_interval: Option<Duration>,
+    /// Between two rounds of `verify isolation`; none goes round without.
+    pub isolation_interval: Option<Duration>,
 }
 
 impl OperationsConfig {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let mut seconds = |name, default, least| Duration::from_secs(reader.number(name, default, least..=YEAR).into());
         let deletion_grace = seconds("deletion_grace_seconds", 7 * DAY, 1);
+        let mut interval = |name, default| Some(seconds(name, default, 0)).filter(|interval| !interval.is_zero());
+        let fsck_interval = interval("fsck_interval_seconds", 300);
+        let isolation_interval = interval("isolation_interval_seconds", DAY);
         let slug_redirect = seconds("slug_redirect_seconds", 30 * DAY, 0);
         let slug_reservation = seconds("slug_reservation_seconds", 30 * DAY, 0);
         let warm_min = reader.number("warm_min", 2, 0..=1_000);
@@ -48,6 +55,8 @@ impl OperationsConfig {
             deletions_per_hour: reader.number("deletions_per_hour", 20, 1..=1_000_000),
             warm_min,
             warm_max,
+            fsck_interval,
+            isolation_interval,
         }
     }
 }

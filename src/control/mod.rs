@@ -7,6 +7,7 @@
 
 pub mod archives;
 pub mod audit;
+pub mod checks;
 pub mod data_keys;
 pub mod deletion_certificates;
 pub mod idempotency;

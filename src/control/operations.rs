@@ -120,12 +120,15 @@ impl From<Row> for Operation {
     }
 }
 
-/// Queues an operation with its steps. A second live operation on the same tenant is a conflict.
+/// Queues an operation with its steps. A second live operation on the same tenant is a conflict, and so is one that
+/// reads it; whoever asks holds the tenant's row, so that the two see each other.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
-    sqlx::query!(
+    let done = sqlx::query!(
         "INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, started_at, finished_at)
-         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN 'succeeded' ELSE 'queued' END,
-                 CASE WHEN $6 THEN now() END, CASE WHEN $6 THEN now() END)",
+         SELECT $1::uuid, $2::text, $3::uuid, $4::jsonb, $5::text, CASE WHEN $6 THEN 'succeeded' ELSE 'queued' END,
+                CASE WHEN $6 THEN now() END, CASE WHEN $6 THEN now() END
+         WHERE NOT EXISTS (SELECT FROM operations
+                           WHERE source_id = $3 AND state IN ('queued', 'running', 'blocked'))",
         new.id.uuid(),
         new.kind,
         new.tenant_id.uuid(),
@@ -139,7 +142,22 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Re
         Some("operations_live_key") => in_progress(),
         _ => error.into(),
     })?;
+    if done.rows_affected() == 0 {
+        return Err(in_progress());
+    }
     operation_steps::insert_in_txn(txn, new.id, new.steps, new.done).await
+}
+
+/// Notes that an operation that was just queued reads another tenant. A second one that reads the same is a conflict.
+pub async fn read_from_in_txn(txn: &mut PgConnection, id: OperationId, source: TenantId) -> Result<()> {
+    sqlx::query!("UPDATE operations SET source_id = $2 WHERE id = $1", id.uuid(), source.uuid())
+        .execute(txn)
+        .await
+        .map(drop)
+        .map_err(|error| match constraint(&error) {
+            Some("operations_live_source_key") => in_progress(),
+            _ => error.into(),
+        })
 }
 
 /// What whoever asks for a change is told that another operation on the tenant is in the way of.
@@ -240,7 +258,8 @@ pub async fn purge_warm(connection: &mut PgConnection, at_most: i64) -> Result<u
 /// The operation that made the tenant.
 pub async fn provisioning_of(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<OperationId>> {
     let query = sqlx::query_scalar!(
-        "SELECT id FROM operations WHERE tenant_id = $1 AND kind = 'tenant.provision' ORDER BY created_at LIMIT 1",
+        "SELECT id FROM operations WHERE tenant_id = $1 AND kind IN ('tenant.provision', 'tenant.clone')
+         ORDER BY created_at LIMIT 1",
         tenant.uuid()
     );
     Ok(query.fetch_optional(connection).await?.map(OperationId::from_uuid))

@@ -53,6 +53,30 @@ pub async fn resume_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     Ok(())
 }
 
+/// Takes the tenant out of use while its database becomes an archive, and afterwards.
+pub async fn archive_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
+    sqlx::query!("UPDATE tenants SET state = 'archived', epoch = epoch + 1 WHERE id = $1", id.uuid())
+        .execute(txn)
+        .await?;
+    Ok(())
+}
+
+/// Makes an archived tenant active again, or suspended if it was that, with the schema that its database has.
+/// Touches no row when it is so already.
+pub async fn wake_in_txn(txn: &mut PgConnection, id: TenantId, schema_version: Option<i32>) -> Result<()> {
+    sqlx::query!(
+        "UPDATE tenants
+         SET state = CASE WHEN suspension_reason IS NULL THEN 'active' ELSE 'suspended' END,
+             schema_version = coalesce($2, schema_version), epoch = epoch + 1
+         WHERE id = $1 AND state = 'archived'",
+        id.uuid(),
+        schema_version
+    )
+    .execute(txn)
+    .await?;
+    Ok(())
+}
+
 /// Writes what is not part of its state. An unknown plan is an error on its field.
 pub async fn describe_in_txn(
     txn: &mut PgConnection,
@@ -164,13 +188,15 @@ pub async fn deletion_request(
     Ok(row.and_then(|row| row.delete_requested_by.zip(row.delete_requested_at)))
 }
 
-/// The next tenant whose grace time has passed and that nobody works on, locked until the transaction ends.
+/// The next tenant whose grace time has passed and that nobody works on or reads, locked until the transaction ends.
 pub async fn lock_due_in_txn(txn: &mut PgConnection) -> Result<Option<TenantId>> {
     let query = sqlx::query_scalar!(
         "SELECT id FROM tenants t
          WHERE state = 'deleting' AND erase_after <= now()
            AND NOT EXISTS (SELECT FROM operations o
                            WHERE o.tenant_id = t.id AND o.state IN ('queued', 'running', 'blocked'))
+           AND NOT EXISTS (SELECT FROM operations o
+                           WHERE o.source_id = t.id AND o.state IN ('queued', 'running', 'blocked'))
          ORDER BY erase_after LIMIT 1 FOR UPDATE OF t SKIP LOCKED"
     );
     Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))

@@ -53,6 +53,15 @@ pub struct Tenant {
     pub created_at: DateTime<Utc>,
 }
 
+impl Tenant {
+    /// Whether there is a database of its own: an archived tenant has none, nor has a tombstone.
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        let state = self.state_before_deletion.unwrap_or(self.state);
+        !matches!(state, TenantState::Archived | TenantState::Deleted)
+    }
+}
+
 /// Where a tenant is in its life (design.md §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantState {

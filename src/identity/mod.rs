@@ -51,6 +51,11 @@ use crate::{
     types::{Clock, Random, Slug, TenantId},
 };
 
+/// Tables of a tenant's database whose rows open doors, or tell of what people did: what a copy of the database must
+/// not hold. People, their passwords and roles are not among them.
+pub const LEFT_BEHIND: [&str; 6] =
+    ["sessions", "refresh_tokens", "invitations", "api_keys", "audit_events", "idempotency_keys"];
+
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};

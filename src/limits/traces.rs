@@ -1,9 +1,10 @@
-//! What Redis holds of one tenant: found by the beginning of its keys, and deleted.
+//! What Redis holds of tenants: found by the beginning of their keys, and deleted.
 //!
-//! For the end of a tenant, and for nothing that a request waits for: all keys are walked through. Without an
+//! For the end of a tenant and for `fsck`, and for nothing that a tenant's request waits for: all keys are walked
+//! through. Without an
 //! answer it fails, since whoever asks has to know; what counts attempts goes on without Redis instead.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fred::interfaces::KeysInterface;
 
@@ -32,6 +33,16 @@ impl Redis {
         // An id holds no character that a pattern gives a meaning to.
         let walk = self.walk(format!("{}*", prefix(tenant)));
         tokio::time::timeout(WALK, walk).await.unwrap_or_else(|elapsed| Err(away(elapsed.into())))
+    }
+
+    /// Whose keys there are: the ids of tenants as they stand in keys.
+    ///
+    /// # Errors
+    /// `redis_unavailable` when Redis does not answer, or has more keys than can be looked through `within` this time.
+    pub async fn owners(&self, within: Duration) -> Result<BTreeSet<String>> {
+        let walk = tokio::time::timeout(within, self.walk("fh:*".to_owned()));
+        let keys = walk.await.unwrap_or_else(|elapsed| Err(away(elapsed.into())))?;
+        Ok(keys.iter().filter_map(|key| key.split(':').nth(1)).map(str::to_owned).collect())
     }
 
     /// Deletes these keys; those that are gone already are no error.

@@ -13,6 +13,7 @@ use super::{
     Context,
     context::Access,
     kind::{Effect, Kind, Step as Definition, StepFn, Undo},
+    transfer::Site,
 };
 use crate::{
     control::{
@@ -28,9 +29,6 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
-/// The longest that a step may take: the building of a template, with its own waits. A server that is frozen
-/// answers nothing, not even that it gave up.
-const STEP: Duration = Duration::from_secs(90);
 /// How long the lock of a tenant is waited for: another replica's backend may still be at work under it.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -78,6 +76,11 @@ impl Run {
         found.ok_or_else(|| Error::defect("the operation's tenant is not in the control database"))
     }
 
+    /// Its database on its server, or where that will be.
+    pub(super) fn site(&self) -> Site<'_> {
+        Site { ctx: &self.ctx, admin: &self.admin, access: &self.access, database: self.database() }
+    }
+
     /// The operation's input, typed.
     pub(super) fn input<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
@@ -86,19 +89,19 @@ impl Run {
     /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let server = home(ctx, operation).await?;
-        let access = ctx.access(&server).await?;
-        let admin = administer(ctx, &server, &access, operation).await?;
-        // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
-        // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
-        let ended =
-            if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
-        if ended > 0 {
-            tracing::warn!(sessions = ended, "ended the sessions of a replica that lost this operation");
-        }
-        if !admin.lock_tenant(operation.tenant_id, LOCK_WAIT).await? {
-            return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
-        }
+        let (access, admin) = hold(ctx, operation, &server, operation.tenant_id).await?;
         Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
+    }
+
+    /// The same for another tenant that the operation works with: on its own server, under its own lock.
+    pub(super) async fn hold(&self, tenant: TenantId) -> Result<(Access, ServerAdmin)> {
+        let server = {
+            let mut connection = self.ctx.db.acquire().await?;
+            let missing = || Error::defect("a tenant or its server is not in the control database");
+            let tenant = tenants::get(&mut connection, tenant).await?.ok_or_else(missing)?;
+            servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)?
+        };
+        hold(&self.ctx, &self.operation, &server, tenant).await
     }
 
     /// The operation has ended: its session is left to the next one.
@@ -106,6 +109,27 @@ impl Run {
         let name = self.ctx.session_name("idle");
         self.ctx.memory.sessions().keep(self.server.id, self.admin, &name).await;
     }
+}
+
+async fn hold(
+    ctx: &Context,
+    operation: &Operation,
+    server: &Server,
+    tenant: TenantId,
+) -> Result<(Access, ServerAdmin)> {
+    let access = ctx.access(server).await?;
+    let admin = administer(ctx, server, &access, operation).await?;
+    // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
+    // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
+    let ended =
+        if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
+    if ended > 0 {
+        tracing::warn!(sessions = ended, "ended the sessions of a replica that lost this operation");
+    }
+    if !admin.lock_tenant(tenant, LOCK_WAIT).await? {
+        return Err(Error::unavailable("tenant_locked", "another session is at work on this tenant", None));
+    }
+    Ok((access, admin))
 }
 
 /// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
@@ -246,7 +270,7 @@ impl Attempt<'_> {
             faults::pass(points.after_effect, tenant).await
         };
         let late = |_| Err(Error::unavailable("step_timeout", "a step did not end in time", None));
-        tokio::time::timeout(STEP, acting).await.unwrap_or_else(late)
+        tokio::time::timeout(definition.limit(direction), acting).await.unwrap_or_else(late)
     }
 }
 

@@ -76,7 +76,7 @@ pub struct ArchiveEntry {
 
 impl From<Archive> for ArchiveEntry {
     fn from(archive: Archive) -> Self {
-        Self { id: archive.id, bytes: archive.bytes, sha256: archive.sha256.as_deref().map(hexadecimal) }
+        Self { id: archive.id, bytes: archive.bytes, sha256: archive.sha256 }
     }
 }
 

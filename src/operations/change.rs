@@ -3,18 +3,29 @@
 //! The row is held from the first look to the commit, so that what was judged is what is changed. The line in the
 //! audit log is in the same transaction. Nothing here waits for a server.
 
+use serde::Serialize;
 use sqlx::{Postgres, Transaction};
 
-use super::Context;
+use super::{Context, kind::Kind};
 use crate::{
     control::{
         audit::{self, Origin},
+        operations::{self, Direction, NewOperation, Operation},
         tenant_states,
         tenants::{self, Tenant, TenantState},
     },
     error::{Error, Result},
-    types::{AuditEventId, TenantId},
+    types::{AuditEventId, OperationId, TenantId},
 };
+
+/// What was asked for, as it stands now.
+#[derive(Debug)]
+pub struct Progress {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The operation that is at work on it; none when nothing is left to be done.
+    pub operation: Option<OperationId>,
+}
 
 /// A tenant's row, held for a change.
 pub(super) struct Change<'a> {
@@ -35,6 +46,37 @@ impl<'a> Change<'a> {
         let found = tenant_states::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
         let tenant = found.ok_or_else(|| Error::not_found("tenant"))?;
         Ok(Self { ctx, txn, tenant, origin })
+    }
+
+    /// The operation of this kind that is under way already and is not being undone.
+    ///
+    /// # Errors
+    /// `operation_in_progress` when another one is.
+    pub(super) async fn under_way(&mut self, kind: &Kind) -> Result<Option<OperationId>> {
+        match operations::lock_live_in_txn(&mut self.txn, self.tenant.id).await? {
+            None => Ok(None),
+            Some(live) if live.kind == kind.name && !is_called_off(&live) => Ok(Some(live.id)),
+            Some(_) => Err(operations::in_progress()),
+        }
+    }
+
+    /// Queues an operation on the tenant; this change is its first step.
+    ///
+    /// # Errors
+    /// `operation_in_progress`.
+    pub(super) async fn queue(&mut self, kind: &Kind, input: &impl Serialize) -> Result<OperationId> {
+        let id = OperationId::generate(&self.ctx.clock, self.ctx.random);
+        let new = NewOperation {
+            id,
+            kind: kind.name,
+            tenant_id: self.tenant.id,
+            input: serde_json::to_value(input).map_err(Error::internal)?,
+            requested_by: &self.origin.actor,
+            steps: &kind.step_names(),
+            done: 1,
+        };
+        operations::insert_in_txn(&mut self.txn, &new).await?;
+        Ok(id)
     }
 
     /// Writes the line in the audit log.
@@ -58,6 +100,10 @@ impl<'a> Change<'a> {
         self.txn.rollback().await?;
         Ok(self.tenant)
     }
+}
+
+fn is_called_off(operation: &Operation) -> bool {
+    operation.direction == Direction::Undo || operation.cancel_requested_at.is_some()
 }
 
 /// Why a tenant in this state is not changed in the way that was asked for: `wanted` says what that takes.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Context,
     attempt::can_turn,
-    change::{Change, refuse},
+    change::{Change, Progress, refuse},
     erase, stock,
 };
 use crate::{
@@ -25,17 +25,8 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     faults::crash_point,
-    types::{OperationId, TenantId},
+    types::TenantId,
 };
-
-/// What was asked for, as it stands now.
-#[derive(Debug)]
-pub struct Progress {
-    /// The tenant.
-    pub tenant: Tenant,
-    /// The operation that erases it, or whose undoing brings it back.
-    pub operation: Option<OperationId>,
-}
 
 /// What a deletion would destroy.
 #[derive(Clone, Copy, Debug)]
@@ -99,12 +90,8 @@ fn judge(tenant: &Tenant, confirm: &str) -> Result<()> {
 pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, origin: &Origin) -> Result<Progress> {
     let mut change = Change::begin(ctx, id, origin).await?;
     judge(&change.tenant, confirm)?;
-    if let Some(live) = operations::lock_live_in_txn(&mut change.txn, id).await? {
-        let is_wanted = live.kind == erase::KIND.name && !is_called_off(&live);
-        if !is_wanted {
-            return Err(operations::in_progress());
-        }
-        return Ok(Progress { tenant: change.leave().await?, operation: Some(live.id) });
+    if let Some(operation) = change.under_way(&erase::KIND).await? {
+        return Ok(Progress { tenant: change.leave().await?, operation: Some(operation) });
     }
     if change.tenant.state == TenantState::Deleting && !erase {
         return Ok(Progress { tenant: change.leave().await?, operation: None });
@@ -120,10 +107,6 @@ pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, ori
     crash_point!("tenant.delete.after_commit", id);
     tracing::info!(tenant.id = %id, erase, "a tenant is being deleted");
     Ok(Progress { tenant, operation })
-}
-
-fn is_called_off(operation: &Operation) -> bool {
-    operation.direction == Direction::Undo || operation.cancel_requested_at.is_some()
 }
 
 async fn admit(ctx: &Context, change: &mut Change<'_>) -> Result<()> {

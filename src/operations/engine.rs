@@ -5,13 +5,15 @@
 //! else; one that is restarted under the same name takes up its own work at once. Between two steps a stopping
 //! replica hands its operations back.
 //!
-//! What fails for a passing reason is tried again for ever, with growing pauses; what fails for a reason that stays
-//! is after [`ATTEMPTS`] tries undone, or set aside as `blocked` for an operator to mend and retry, as its kind
-//! says. A panic costs one attempt of one operation.
+//! What fails for a passing reason is tried again with growing pauses: for ever, or [`PATIENCE`] times where a way back
+//! is open, since somebody may be shut out meanwhile. What fails for a reason that stays is after [`ATTEMPTS`] tries
+//! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
+//! one operation.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use sqlx::PgConnection;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -48,6 +50,8 @@ const CLAIM: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// After how many attempts a failure that no waiting mends ends an operation's way forward.
 pub const ATTEMPTS: i32 = 5;
+/// After how many attempts, two to three minutes, an operation that can be undone no longer waits for what is away.
+const PATIENCE: i32 = 10;
 
 /// Starts `concurrency` workers' worth of engine; with 0 this replica leaves the work to others.
 pub fn spawn(ctx: &Context, concurrency: u32, background: &Background) {
@@ -199,24 +203,34 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
 /// Decides how an operation goes on whose attempt failed, and whether that could be recorded.
 async fn fail(ctx: &Context, operation: &Operation, claim: Claim, error: &Error) -> Result<(bool, &'static str)> {
     let text = error.to_string();
-    let gives_up = operation.attempts >= ATTEMPTS && error.severity() != Severity::Dependency;
-    report(error, gives_up);
     let mut connection = ctx.db.acquire().await?;
+    let unwinds = operation.attempts >= ATTEMPTS && unwinds(&mut connection, operation).await?;
+    let most = match (error.severity(), unwinds) {
+        (Severity::Dependency, false) => i32::MAX,
+        (Severity::Dependency, true) => PATIENCE,
+        _ => ATTEMPTS,
+    };
+    let gives_up = operation.attempts >= most;
+    report(error, gives_up);
     if !gives_up {
         let pause = Pause::Retry(pause(operation.attempts, ctx.random), &text);
         return Ok((operation_claims::release(&mut connection, claim, pause).await?, "retried"));
     }
-    let unwinds = match Kind::find(&operation.kind) {
-        Ok(kind) if kind.on_defect == OnDefect::Unwind && operation.direction == Direction::Forward => {
-            attempt::can_turn(kind, &operation_steps::list(&mut connection, operation.id).await?)
-        }
-        _ => false,
-    };
     if unwinds && operation_claims::turn(&mut connection, claim, Some(&text)).await? {
         let pause = Pause::Retry(Duration::ZERO, &text);
         return Ok((operation_claims::release(&mut connection, claim, pause).await?, "turned"));
     }
     Ok((operation_claims::block(&mut connection, claim, &text).await?, "blocked"))
+}
+
+/// Whether the operation is undone when it cannot go on: by its kind, and by what it has done so far.
+async fn unwinds(connection: &mut PgConnection, operation: &Operation) -> Result<bool> {
+    match Kind::find(&operation.kind) {
+        Ok(kind) if kind.on_defect == OnDefect::Unwind && operation.direction == Direction::Forward => {
+            Ok(attempt::can_turn(kind, &operation_steps::list(connection, operation.id).await?))
+        }
+        _ => Ok(false),
+    }
 }
 
 fn report(error: &Error, gives_up: bool) {

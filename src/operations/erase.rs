@@ -9,9 +9,6 @@
 //! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies
 //! of archives, is unreadable from then on, whoever has it.
 
-use std::pin::pin;
-
-use futures::TryStreamExt;
 use sqlx::PgConnection;
 
 use super::{
@@ -19,12 +16,11 @@ use super::{
     attempt::Run,
     certificate::{Certificate, Database},
     kind::{Kind, kind},
-    stock,
+    shelf, stock,
 };
 use crate::{
-    archives::ArchiveName,
     control::{
-        archives::{self, Archive},
+        archives,
         audit::{self, Origin},
         data_keys, deletion_certificates, idempotency,
         operations::{self, NewOperation},
@@ -132,24 +128,8 @@ async fn drop_role(run: &Run) -> Result<()> {
     run.admin.drop_tenant_role(run.database()).await
 }
 
-/// Deletes objects first and rows after that, so that none is forgotten; then whatever else of the tenant lies in
-/// the store: a killed attempt at archiving it may have left an object that has no row.
 async fn purge_archives(run: &Run) -> Result<()> {
-    let tenant = run.tenant_id();
-    let known = archives::list(&mut *run.ctx.db.acquire().await?, tenant).await?;
-    if known.is_empty() && run.ctx.archives.is_none() {
-        return Ok(());
-    }
-    let store = run.ctx.archives()?;
-    for Archive { id, .. } in known {
-        store.delete(ArchiveName { tenant, archive: id }).await?;
-        archives::delete(&mut *run.ctx.db.acquire().await?, id).await?;
-    }
-    let mut left = pin!(store.list(Some(tenant)));
-    while let Some(stored) = left.try_next().await? {
-        store.delete(stored.name).await?;
-    }
-    Ok(())
+    shelf::clear(&run.ctx, run.tenant_id(), None).await
 }
 
 /// The gate lets nobody in since the deletion, so that nothing is counted in Redis any more. Counted and written

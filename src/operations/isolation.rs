@@ -5,17 +5,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Context,
+    Context, tenant_login,
     verify_isolation::{self, Report, Subject},
 };
 use crate::{
     control::{
-        secrets::{self, Purpose},
         servers,
         tenants::{self, Tenant, TenantState},
     },
     error::Result,
-    servers::Credentials,
     types::TenantId,
 };
 
@@ -55,15 +53,12 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
 }
 
 async fn check_server(ctx: &Context, server: &servers::Server, residents: &[&Tenant]) -> Result<Report> {
+    let access = ctx.access(server).await?;
     let mut subjects = Vec::with_capacity(residents.len());
     for tenant in residents {
-        let mut connection = ctx.db.acquire().await?;
-        let purpose = Purpose::TenantDatabasePassword;
-        let password = secrets::require(&mut connection, &ctx.keys, tenant.id.uuid(), purpose).await?;
-        let role = tenant.id.db_name().to_string();
-        subjects.push(Subject { tenant: tenant.id, credentials: Credentials { role, password } });
+        let credentials = tenant_login::credentials(ctx, &access.address, tenant.id).await?;
+        subjects.push(Subject { tenant: tenant.id, credentials });
     }
-    let access = ctx.access(server).await?;
     let admin = ctx.administer(&access, "verify-isolation").await?;
     verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await
 }

@@ -4,16 +4,34 @@
 //! operation that is not there. A step observes the world before it acts and can be repeated, and so can its
 //! undoing: a replica may die between the effect and the record of it. Every step brings its crash points along.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 
-use super::{attempt::Run, erase, provision, rotate_credentials, warm};
+use super::{archive, attempt::Run, clone, erase, provision, restore, rotate_credentials, warm};
 use crate::{
+    control::operations::Direction,
     error::{Error, Result},
     faults::StepPoints,
 };
 
+/// The longest that a step or its undoing may take unless its kind says otherwise: the building of a template, with
+/// its own waits. A server that is frozen answers nothing, not even that it gave up.
+pub(super) const USUAL: Duration = Duration::from_secs(90);
+/// The longest that a step may take which moves all of a tenant's data: after that it begins anew.
+pub(super) const LONG: Duration = Duration::from_hours(1);
+
 /// All kinds of operations.
-static KINDS: [&Kind; 5] = [&provision::KIND, &erase::KIND, &rotate_credentials::KIND, &warm::MAKE, &warm::RETIRE];
+static KINDS: [&Kind; 8] = [
+    &provision::KIND,
+    &clone::KIND,
+    &archive::KIND,
+    &restore::KIND,
+    &rotate_credentials::KIND,
+    &erase::KIND,
+    &warm::MAKE,
+    &warm::RETIRE,
+];
 
 /// A kind of operation.
 #[derive(Debug)]
@@ -43,6 +61,8 @@ pub(super) type StepFn = for<'a> fn(&'a Run) -> BoxFuture<'a, Result<()>>;
 pub(super) struct Step {
     /// Its name, within the kind.
     pub(super) name: &'static str,
+    /// How long it may take. The lease is renewed meanwhile.
+    pub(super) limit: Duration,
     /// How it is done.
     pub(super) run: Effect,
     /// How it is undone.
@@ -69,6 +89,16 @@ pub(super) enum Undo {
     Never,
 }
 
+impl Step {
+    /// How long it may take in this direction: nothing is undone that moves data.
+    pub(super) fn limit(&self, direction: Direction) -> Duration {
+        match direction {
+            Direction::Forward => self.limit,
+            Direction::Undo => USUAL,
+        }
+    }
+}
+
 impl Kind {
     /// The kind of this name.
     ///
@@ -92,21 +122,23 @@ impl Kind {
 }
 
 /// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
-/// is the name of the function that does it. How a step is undone comes after it: by another function, or `nothing`,
-/// or `never`.
+/// is the name of the function that does it, with `within` what it may take if that is more than usual. How a step is
+/// undone comes after it: by another function, or `nothing`, or `never`.
 macro_rules! kind {
-    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident => $undo:ident),+ $(,)? }) => {
+    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? }) => {
         $crate::operations::kind::Kind {
             name: $kind,
             on_defect: $crate::operations::kind::OnDefect::$on_defect,
             steps: &[
                 $crate::operations::kind::Step {
                     name: "record",
+                    limit: $crate::operations::kind::limit!(),
                     run: $crate::operations::kind::Effect::Recorded,
                     undo: $crate::operations::kind::undo!($kind, record, $unrecord),
                 },
                 $($crate::operations::kind::Step {
                     name: stringify!($step),
+                    limit: $crate::operations::kind::limit!($($limit)?),
                     run: $crate::operations::kind::Effect::By(
                         |run| Box::pin($step(run)),
                         $crate::faults::step_points!($kind, ".", stringify!($step)),
@@ -115,6 +147,15 @@ macro_rules! kind {
                 }),+
             ],
         }
+    };
+}
+
+macro_rules! limit {
+    () => {
+        $crate::operations::kind::USUAL
+    };
+    ($limit:ident) => {
+        $limit
     };
 }
 
@@ -133,7 +174,7 @@ macro_rules! undo {
     };
 }
 
-pub(super) use {kind, undo};
+pub(super) use {kind, limit, undo};
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,14 @@
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
 
+pub mod archive;
 mod attempt;
 pub mod bootstrap;
 pub mod certificate;
 mod change;
+pub mod checks;
+pub mod clone;
+mod contents;
 mod context;
 mod copies;
 pub mod delete;
@@ -31,19 +35,24 @@ pub mod preflight;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
+pub mod restore;
 pub mod rotate_credentials;
 pub mod rotate_server;
 pub mod rotate_signing_keys;
 mod sessions;
+pub mod shelf;
 pub mod steer;
 mod stock;
 pub mod suspend;
 mod template;
+mod tenant_login;
+mod transfer;
 pub mod update;
 pub mod update_server;
 pub mod verify_isolation;
 pub mod wait;
 pub mod warm;
 
+pub use change::Progress;
 pub use context::{Context, Settings};
 pub use memory::Memory;

@@ -15,6 +15,9 @@ use crate::{
 /// What a server without a capacity is taken to have, unless another one has more.
 const NOMINAL_CAPACITY: i64 = 1_000;
 
+/// How often a server is chosen that has filled up when the tenant is to be recorded.
+pub(super) const ATTEMPTS: usize = 5;
+
 /// Where a tenant shall live.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wishes<'a> {
@@ -31,6 +34,17 @@ pub(super) struct Wishes<'a> {
 pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, template: &str) -> Result<ServerId> {
     let candidates = servers::candidates(txn, template).await?;
     choose(&candidates, wishes).map(|chosen| chosen.id)
+}
+
+/// The server for a tenant that takes no warm database: this one if it takes tenants, else any.
+///
+/// # Errors
+/// `no_server_available` (409) with the reason.
+pub(super) async fn choose_preferably_in_txn(txn: &mut PgConnection, server: &str) -> Result<ServerId> {
+    let candidates = servers::candidates(txn, "").await?;
+    let preferred = choose(&candidates, Wishes { server: Some(server), region: None });
+    let chosen = preferred.or_else(|_| choose(&candidates, Wishes { server: None, region: None }))?;
+    Ok(chosen.id)
 }
 
 /// Servers fill up as fast as they are chosen.

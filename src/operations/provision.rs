@@ -53,9 +53,6 @@ pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
     activate => never,
 });
 
-/// How often a server is chosen that has filled up when the tenant is to be recorded.
-const PLACEMENTS: usize = 5;
-
 /// What an operator asks for.
 #[derive(Debug)]
 pub struct Request {
@@ -119,7 +116,7 @@ pub async fn start(
     idempotency: Option<&idempotency::Request<'_>>,
 ) -> Result<Started> {
     check_password(request)?;
-    for _ in 0..PLACEMENTS {
+    for _ in 0..placement::ATTEMPTS {
         if let Some(started) = record(ctx, request, origin, idempotency).await? {
             return Ok(started);
         }
@@ -253,7 +250,7 @@ async fn queue_in_txn(
 }
 
 /// What an earlier request has started, with the same invitation that it was told.
-async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
+pub(super) async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
     let missing = || Error::defect("an idempotency key refers to a tenant that is not there");
     let tenant = tenants::get(connection, id).await?.ok_or_else(missing)?;
     let operation = operations::provisioning_of(connection, id).await?.ok_or_else(missing)?;
@@ -264,7 +261,7 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
 }
 
 /// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
-async fn forget(run: &Run) -> Result<()> {
+pub(super) async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.ctx.db.begin().await?;
     tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
     slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
@@ -274,7 +271,7 @@ async fn forget(run: &Run) -> Result<()> {
 
 /// Opens the gate, with the version that the database has: that of the set which the operation is bound to, or what the
 /// database itself says. A tenant with a warm database has been open since it was recorded.
-async fn activate(run: &Run) -> Result<()> {
+pub(super) async fn activate(run: &Run) -> Result<()> {
     if run.tenant().await?.state != TenantState::Provisioning {
         return Ok(());
     }

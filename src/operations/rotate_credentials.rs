@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use super::{
     Context,
     attempt::Run,
+    change::refuse,
     kind::{Kind, kind},
 };
 use crate::{
@@ -69,13 +70,7 @@ pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<O
 pub(super) fn check_state(tenant: &Tenant) -> Result<()> {
     match tenant.state {
         TenantState::Active | TenantState::Suspended => Ok(()),
-        TenantState::Deleting | TenantState::Deleted => {
-            Err(Error::Gone { code: "tenant_gone", detail: "the tenant has been deleted".to_owned() })
-        }
-        TenantState::Provisioning | TenantState::Archived => {
-            let detail = format!("the tenant is {}: only an active or suspended one can be changed so", tenant.state);
-            Err(Error::conflict("tenant_state_conflict", detail))
-        }
+        state => Err(refuse(state, "only an active or suspended one has secrets that can be replaced")),
     }
 }
 

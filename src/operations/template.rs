@@ -15,7 +15,10 @@ use crate::{
     control::templates,
     error::{Error, Result},
     migrations::{self, HISTORY_TABLE, MigrationSet, Schema},
-    servers::{Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE, quote_ident},
+    servers::{
+        BUILDER_PREFIX, Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE,
+        quote_ident,
+    },
 };
 
 /// How long to wait for another builder, which takes a second or two.
@@ -116,7 +119,7 @@ impl Builder<'_> {
 
     /// One a set, so that it is safe under the template's lock.
     fn builder_role(&self) -> String {
-        format!("freehold_builder_{}", self.set.fingerprint().get(..12).unwrap_or_default())
+        format!("{BUILDER_PREFIX}{}", self.set.fingerprint().get(..12).unwrap_or_default())
     }
 
     /// Applies the set in the session of a login made for it, which can become the owner and has no other right:

@@ -52,19 +52,22 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `program` with `arguments` on `target`.
+    /// Starts `program` with `arguments`; on `target`, if it needs a server.
     pub(super) async fn start(
         program: (&'static str, PathBuf),
         arguments: &[&str],
-        target: &Target<'_>,
+        target: Option<&Target<'_>>,
         ca_file: Option<&Path>,
     ) -> Result<Self> {
-        let authorities = match target.address.tls {
-            Tls::VerifyFull => Some(Authorities::gather(ca_file.map(Path::to_owned)).await?),
-            Tls::Disable => None,
+        let authorities = match target.map(|target| target.address.tls) {
+            Some(Tls::VerifyFull) => Some(Authorities::gather(ca_file.map(Path::to_owned)).await?),
+            Some(Tls::Disable) | None => None,
         };
         let (program, path) = program;
-        let mut command = command(&path, target, authorities.as_ref());
+        let mut command = command(&path);
+        if let Some(target) = target {
+            lead(&mut command, target, authorities.as_ref());
+        }
         let mut process = command.args(arguments).spawn().map_err(Error::internal)?;
         let said =
             process.stderr.take().map_or_else(|| tokio::spawn(async { Vec::new() }), |said| tokio::spawn(hear(said)));
@@ -100,11 +103,20 @@ impl Child {
     }
 }
 
-fn command(path: &Path, target: &Target<'_>, authorities: Option<&Authorities>) -> Command {
+fn command(path: &Path) -> Command {
     let mut command = Command::new(path);
+    command.env_clear().env("LC_ALL", "C");
+    // PostgreSQL may stand in a folder of its own, with its libraries beside it.
+    command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|folders| ("LD_LIBRARY_PATH", folders)));
+    // A Ctrl-C in the terminal is for this process, which decides what becomes of its children.
+    command.process_group(0).kill_on_drop(true);
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-        .env_clear()
-        .env("LC_ALL", "C")
+}
+
+/// Says where the server is and who asks.
+fn lead(command: &mut Command, target: &Target<'_>, authorities: Option<&Authorities>) {
+    command
         .env("PGHOST", &target.address.host)
         .env("PGPORT", target.address.port.to_string())
         .env("PGUSER", &target.credentials.role)
@@ -114,14 +126,8 @@ fn command(path: &Path, target: &Target<'_>, authorities: Option<&Authorities>) 
         .env("PGCONNECT_TIMEOUT", CONNECT_SECONDS)
         .env("PGOPTIONS", OPTIONS)
         .env("PGGSSENCMODE", "disable")
-        .env("PGSSLMODE", target.address.tls.to_string());
-    // PostgreSQL may stand in a folder of its own, with its libraries beside it.
-    command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|folders| ("LD_LIBRARY_PATH", folders)));
-    command.envs(authorities.map(|file| ("PGSSLROOTCERT", &file.0)));
-    // A Ctrl-C in the terminal is for this process, which decides what becomes of its children.
-    command.process_group(0).kill_on_drop(true);
-    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+        .env("PGSSLMODE", target.address.tls.to_string())
+        .envs(authorities.map(|file| ("PGSSLROOTCERT", &file.0)));
 }
 
 /// Listens to the end, so that the program is never blocked, and keeps the beginning.

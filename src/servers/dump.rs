@@ -39,10 +39,12 @@ use super::{
 use crate::error::{Error, Result};
 
 /// A whole dump or restore.
-const RUN: Duration = Duration::from_hours(6);
+const RUN: Duration = Duration::from_hours(1);
 /// A dump that yields nothing.
 const SILENCE: Duration = Duration::from_mins(5);
 const PIECE: usize = 64 * 1024;
+/// The table of contents of a dump: some hundred bytes an object.
+const CONTENTS: u64 = 64 * 1024 * 1024;
 
 const PG_DUMP: &str = "pg_dump";
 const PG_RESTORE: &str = "pg_restore";
@@ -121,6 +123,24 @@ pub struct Target<'a> {
     pub application_name: &'a str,
 }
 
+/// What is dumped of a database: all of it, as it is now, unless something else is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Selection<'a> {
+    /// The moment, as another session has exported it (`pg_export_snapshot`) and still holds it.
+    pub snapshot: Option<&'a str>,
+    /// Tables in the schema `public` of which the definitions are dumped and no rows.
+    pub without_rows: &'a [&'a str],
+}
+
+impl Selection<'_> {
+    fn arguments(&self) -> Vec<String> {
+        let snapshot = self.snapshot.map(|snapshot| format!("--snapshot={snapshot}"));
+        // Quoted, a name is no pattern.
+        let tables = self.without_rows.iter().map(|table| format!("--exclude-table-data=\"public\".\"{table}\""));
+        snapshot.into_iter().chain(tables).collect()
+    }
+}
+
 /// Programs that fit one server.
 #[derive(Clone, Debug)]
 pub struct DumpPrograms {
@@ -139,8 +159,10 @@ impl DumpPrograms {
     ///
     /// # Errors
     /// Internal, when the program cannot be started. Its own are the reader's: see [`Dump`].
-    pub async fn dump(&self, target: &Target<'_>) -> Result<Dump> {
-        let mut child = self.start(PG_DUMP, &DUMP, target).await?;
+    pub async fn dump(&self, target: &Target<'_>, selection: &Selection<'_>) -> Result<Dump> {
+        let selected = selection.arguments();
+        let arguments: Vec<_> = DUMP.into_iter().chain(selected.iter().map(String::as_str)).collect();
+        let mut child = self.start(PG_DUMP, &arguments, Some(target)).await?;
         let output = child.output()?;
         let run = Run { child, output, deadline: Instant::now() + RUN };
         let pieces = stream::try_unfold(run, |run| async { run.next().await.map_err(io::Error::other) });
@@ -164,11 +186,24 @@ impl DumpPrograms {
             "--single-transaction",
             "--no-password",
         ];
-        let child = self.start(PG_RESTORE, &arguments, target).await?;
+        let child = self.start(PG_RESTORE, &arguments, Some(target)).await?;
         timeout_at(Instant::now() + RUN, fill(child, input)).await.map_err(|_| timeout())?
     }
 
-    async fn start(&self, program: &'static str, arguments: &[&str], target: &Target<'_>) -> Result<Child> {
+    /// The dump's table of contents as `pg_restore --list` prints it: a line an object. Reads `input` to its end.
+    ///
+    /// # Errors
+    /// What `input` ended with; `dump_timeout`; internal when it is no dump.
+    pub async fn contents(&self, input: impl AsyncRead + Send + Unpin) -> Result<String> {
+        let mut child = self.start(PG_RESTORE, &["--list", "--format=custom"], None).await?;
+        let (mut output, mut listed) = (child.output()?.take(CONTENTS), String::new());
+        let reading = async { output.read_to_string(&mut listed).await.map_err(Error::internal) };
+        let both = timeout_at(Instant::now() + RUN, async { tokio::try_join!(fill(child, input), reading) });
+        both.await.map_err(|_| timeout())??;
+        Ok(listed)
+    }
+
+    async fn start(&self, program: &'static str, arguments: &[&str], target: Option<&Target<'_>>) -> Result<Child> {
         let path = self.programs.program(program);
         Child::start((program, path), arguments, target, self.ca_file.as_deref()).await
     }

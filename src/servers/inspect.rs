@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Row, error::SqlState};
 
-use super::{MARK, ServerAdmin, is_sqlstate};
+use super::{BUILDER_PREFIX, Errand, MARK, ServerAdmin, is_sqlstate};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -54,7 +54,7 @@ impl DatabaseInfo {
     }
 }
 
-/// A login role whose name is a tenant's.
+/// A role that is there for one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleInfo {
     /// Its name.
@@ -82,7 +82,11 @@ const DATABASES: &str = "
      ORDER BY d.datname";
 
 const TENANT_ROLES: &str = "
-    SELECT rolname::text AS name, rolcanlogin FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY rolname";
+    SELECT rolname::text AS name, rolcanlogin FROM pg_roles r
+     WHERE starts_with(rolname::text, $1)
+        OR EXISTS (SELECT FROM unnest($2::text[]) AS prefix WHERE starts_with(rolname::text, prefix))
+           AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = r.oid)
+     ORDER BY rolname";
 
 impl ServerAdmin {
     /// All databases of the server, by name.
@@ -116,9 +120,16 @@ impl ServerAdmin {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// All roles whose name is a tenant's, by name.
+    /// All roles that are there for one tenant, by name: its own, and the logins of errands and of templates in the
+    /// making, unless they are in use.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        self.query(TENANT_ROLES, &[&DbName::PREFIX]).await?.iter().map(RoleInfo::from_row).collect()
+        let [dump, restore] = Errand::PREFIXES;
+        let passing = [dump, restore, BUILDER_PREFIX];
+        self.query(TENANT_ROLES, &[&DbName::PREFIX, &passing.as_slice()])
+            .await?
+            .iter()
+            .map(RoleInfo::from_row)
+            .collect()
     }
 
     /// Whether the tenant has a role, whether or not it may log in.

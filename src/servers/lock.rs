@@ -73,12 +73,12 @@ impl ServerAdmin {
         }
     }
 
-    /// Ends this role's idle sessions whose `application_name` holds `name`: those of a replica that was stopped
-    /// and would otherwise keep its locks for as long as its machine keeps the connection. A session that is
-    /// executing something is left to finish. Answers how many were ended.
+    /// Ends this role's idle sessions whose `application_name` holds `name` and is not this session's own: those of a
+    /// replica that was stopped and would otherwise keep its locks for as long as its machine keeps the connection. A
+    /// session that is executing something is left to finish. Answers how many were ended.
     pub async fn end_idle_sessions(&self, name: &str) -> Result<i64> {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-            WHERE usename = current_user AND pid <> pg_backend_pid() AND state = 'idle'
+            WHERE usename = current_user AND application_name <> current_setting('application_name') AND state = 'idle'
               AND position($1 IN application_name) > 0";
         Ok(self.query_one(sql, &[&name]).await?.try_get(0)?)
     }

@@ -14,6 +14,9 @@ use crate::{
     types::{DbName, Random},
 };
 
+/// What the names of logins begin with that build a template.
+pub const BUILDER_PREFIX: &str = "freehold_builder_";
+
 /// What somebody is let into one tenant's database for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {
@@ -31,13 +34,17 @@ impl Errand {
         }
     }
 
+    /// What the names of such logins begin with.
+    pub(super) const PREFIXES: [&str; 2] = ["freehold_dump_", "freehold_restore_"];
+
     /// The login's name: one an errand and database.
     fn login(self) -> String {
-        let kind = match self {
-            Self::Dump(_) => "dump",
-            Self::Restore(_) => "restore",
+        let [dump, restore] = Self::PREFIXES;
+        let prefix = match self {
+            Self::Dump(_) => dump,
+            Self::Restore(_) => restore,
         };
-        format!("freehold_{kind}_{}", self.database().tenant().uuid().simple())
+        format!("{prefix}{}", self.database().tenant().uuid().simple())
     }
 
     /// How the login has its rights: the role, an attribute of its own, and from 16 on the membership's options.
@@ -62,10 +69,12 @@ impl ServerAdmin {
     }
 
     /// Makes or adopts the errand's login, with a new password, and lets it into its database, which must be there.
+    /// Whoever is in there under that name already, for an attempt that was killed or stopped, is thrown out.
     pub async fn ensure_errand(&self, errand: Errand) -> Result<Credentials> {
         let login = self.ensure_login(&errand.login(), errand.membership()).await?;
         let (database, role) = (quote_ident(&errand.database().to_string())?, quote_ident(&login.role)?);
         self.batch_execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?;
+        self.terminate_sessions_of(errand.database(), Some(&login.role)).await?;
         Ok(login)
     }
 

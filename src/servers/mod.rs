@@ -36,7 +36,7 @@ pub use errors::{constraint, is_sqlstate};
 pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;
-pub use logins::Errand;
+pub use logins::{BUILDER_PREFIX, Errand};
 pub use preflight::{Demands, Finding, Severity};
 pub use roles::{OWNER_ROLE, TENANT_ROLE};
 pub use scram::verifier;

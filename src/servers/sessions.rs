@@ -34,7 +34,8 @@ const SESSIONS: &str = "
            coalesce(NOT r.rolsuper AND (NOT $2 OR pg_has_role(a.usesysid, 'MEMBER WITH ADMIN OPTION')), false)
                AS grantable
       FROM pg_stat_activity a LEFT JOIN pg_roles r ON r.oid = a.usesysid
-     WHERE a.datname = $1 AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()";
+     WHERE a.datname = $1 AND a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid()
+       AND ($3::text IS NULL OR a.usename = $3)";
 
 /// A session of some user in the database.
 struct Session {
@@ -76,11 +77,16 @@ impl ServerAdmin {
     /// `database_in_use` when sessions are left that this role may not end, a superuser's above all; unavailable
     /// when others do not end in time, or new ones keep coming.
     pub async fn terminate_sessions(&self, database: DbName) -> Result<u64> {
+        self.terminate_sessions_of(database, None).await
+    }
+
+    /// The same for the sessions of one role, if there is one.
+    pub(super) async fn terminate_sessions_of(&self, database: DbName, role: Option<&str>) -> Result<u64> {
         let database = database.to_string();
         let deadline = Instant::now() + END_WAIT;
         let mut told = BTreeSet::new();
         loop {
-            let sessions = self.sessions(&database).await?;
+            let sessions = self.sessions(&database, role).await?;
             let (beyond, reachable): (Vec<_>, Vec<_>) = sessions.iter().partition(|s| s.reach == Reach::Beyond);
             if reachable.is_empty() && !beyond.is_empty() {
                 return Err(beyond_reach(&database, &beyond));
@@ -98,9 +104,9 @@ impl ServerAdmin {
         }
     }
 
-    async fn sessions(&self, database: &str) -> Result<Vec<Session>> {
+    async fn sessions(&self, database: &str, role: Option<&str>) -> Result<Vec<Session>> {
         let memberships_have_options = self.version().has_membership_options();
-        let rows = self.query(SESSIONS, &[&database, &memberships_have_options]).await?;
+        let rows = self.query(SESSIONS, &[&database, &memberships_have_options, &role]).await?;
         rows.iter().map(Session::from_row).collect()
     }
 

@@ -66,6 +66,10 @@ impl Login {
                         return Ok(client);
                     }
                     Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => refused.push(password),
+                    // The gate let the request pass a moment ago: since then the tenant is being archived or erased.
+                    Err(error) if is_sqlstate(&error, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+                        return Err(shut_out());
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -110,6 +114,11 @@ impl Login {
             Err(Error::defect("a connection is not on its tenant's database"))
         }
     }
+}
+
+fn shut_out() -> Error {
+    let cause = anyhow::Error::msg("the tenant's role may not log in");
+    Error::unavailable("tenant_database_unavailable", "this tenant's database cannot be reached", cause)
 }
 
 impl Manager for Login {

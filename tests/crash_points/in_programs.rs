@@ -189,7 +189,7 @@ async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
         programs.into_iter().map(|(name, point)| (worker(fleet, &name, point.name, "stop"), name, point)).collect();
     for (program, _, point) in &programs {
         let what = format!("a program stops at {}", point.name);
-        eventually(&what, REACHED, async || is_stopped(program.pid()).then_some(())).await;
+        eventually(&what, REACHED, async || program.is_stopped().then_some(())).await;
         tally.hit((point.name, Mode::Stop));
     }
     let control = fleet.control();
@@ -210,11 +210,6 @@ async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
         assert!(written.is_empty(), "woken at {}: {written:?}", point.name);
     }
     survivor.stop().await;
-}
-
-fn is_stopped(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
 /// What PostgreSQL has logged so far: the second witness.

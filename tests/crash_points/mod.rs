@@ -4,10 +4,13 @@
 //! One Freehold whose own replica leaves operations to others queues them; engines are started beside it, in this
 //! process ([`in_process`]: errors, panics, delays, steps done twice) or as programs of their own that kill or stop
 //! themselves ([`in_programs`]). [`subject`] knows, of each kind of operation, how one is asked for and how it ends.
-//! A point that is not hit fails the suite, and so does a kind that [`subject`] does not know.
+//! The points outside of steps, in requests and the janitor's sweeps, are [`in_requests`]'; [`request`] knows how those
+//! come about. A point that is not hit fails the suite, and so does one that nobody knows how to come to.
 
 mod in_process;
 mod in_programs;
+mod in_requests;
+mod request;
 mod subject;
 mod tally;
 

@@ -37,14 +37,19 @@ enum Asks {
     Creation,
     /// Somebody asks for this of a tenant, after some other things.
     Action(&'static [&'static str], &'static str),
+    /// Somebody asks for a tenant like another one.
+    Copy,
     /// The keeper of the warm pool makes a database, or takes one away.
     Warm(&'static [&'static str], &'static str),
 }
 
-use Asks::{Action, Creation, Warm};
+use Asks::{Action, Copy, Creation, Warm};
 
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 8] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
+    Subject { kind: "tenant.clone", asks: Copy, ends: ("active", "deleted") },
+    Subject { kind: "tenant.archive", asks: Action(&[], "archive"), ends: ("archived", "active") },
+    Subject { kind: "tenant.restore", asks: Action(&["archive"], "restore"), ends: ("active", "archived") },
     Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
     Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
     Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
@@ -52,11 +57,13 @@ const SUBJECTS: [Subject; 5] = [
 ];
 
 /// One operation that was asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     pub(super) tenant: String,
     pub(super) slug: String,
     pub(super) operation: String,
+    /// Its administrator's address.
+    admin: String,
 }
 
 impl Subject {
@@ -67,13 +74,17 @@ impl Subject {
 
     /// Makes what `count` of these operations can be asked of, with the help of an engine.
     pub(super) async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Asked> {
-        let (Action(before, _) | Warm(before, _)) = self.asks else { return Vec::new() };
+        let before = match self.asks {
+            Creation => return Vec::new(),
+            Copy => &[],
+            Action(before, _) | Warm(before, _) => before,
+        };
         let engine = engine(fleet).await;
         let mut ready = Vec::new();
         for _ in 0..count {
             let mut made = match self.asks {
-                Warm(..) => Asked { tenant: String::new(), slug: String::new(), operation: String::new() },
-                Creation | Action(..) => {
+                Warm(..) => Asked::default(),
+                Creation | Copy | Action(..) => {
                     let made = create(fleet).await;
                     fleet.finished(&made.operation).await;
                     made
@@ -93,6 +104,7 @@ impl Subject {
     pub(super) async fn ask(&self, fleet: &Fleet, ready: &mut Vec<Asked>) -> Asked {
         match self.asks {
             Creation => create(fleet).await,
+            Copy => copy(fleet, &ready.pop().expect("as many as operations")).await,
             Action(_, action) | Warm(_, action) => {
                 let made = ready.pop().expect("as many as operations");
                 self.act(fleet, &made, action).await
@@ -103,7 +115,7 @@ impl Subject {
     async fn act(&self, fleet: &Fleet, made: &Asked, action: &'static str) -> Asked {
         match self.asks {
             Warm(..) => warm(fleet, &made.tenant, action).await,
-            Creation | Action(..) => Asked { operation: act(fleet, made, action).await, ..made.clone() },
+            Creation | Copy | Action(..) => Asked { operation: act(fleet, made, action).await, ..made.clone() },
         }
     }
 
@@ -120,8 +132,7 @@ impl Subject {
         };
         assert_eq!(state, expected, "{}: {asked:?}", self.kind);
         if expected == "active" {
-            let email = format!("admin@{}.example.com", asked.slug);
-            let tokens = fleet.replica.anonymous(&asked.slug).login(&email, PASSWORD).await.expect(200);
+            let tokens = fleet.replica.anonymous(&asked.slug).login(&asked.admin, PASSWORD).await.expect(200);
             let admin = fleet.replica.member(&asked.slug, &tokens["access_token"].as_str().unwrap().into());
             admin.post("/v1/projects", &json!({ "name": "Still here" })).await.expect(201);
         }
@@ -165,7 +176,7 @@ async fn warm(fleet: &Fleet, id: &str, action: &str) -> Asked {
     let operation = RUNTIME.spawn(queue).await.unwrap().to_string();
     let sql = format!("SELECT tenant_id FROM operations WHERE id = '{}'", operation.replace("op_", ""));
     let tenant = TenantId::from_uuid(fleet.control().value(&sql).await).to_string();
-    Asked { tenant, slug: String::new(), operation }
+    Asked { tenant, operation, ..Asked::default() }
 }
 
 /// One more replica, which works on operations until it is dropped.
@@ -175,11 +186,23 @@ pub(crate) async fn engine(fleet: &Fleet) -> Replica {
     fleet.another_replica(&changes, freehold::types::Clock::default()).await
 }
 
-async fn create(fleet: &Fleet) -> Asked {
+pub(super) async fn create(fleet: &Fleet) -> Asked {
     let slug = unique("crash");
     let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&slug)).await.expect(202);
+    asked(&made, format!("admin@{slug}.example.com"))
+}
+
+/// A new tenant with the rows of this one.
+async fn copy(fleet: &Fleet, source: &Asked) -> Asked {
+    let path = format!("/platform/v1/tenants/{}/clone", source.tenant);
+    let body = json!({ "slug": unique("crash"), "name": "A copy" });
+    let made = patiently(fleet, Method::POST, &path, &body).await.expect(202);
+    asked(&made, source.admin.clone())
+}
+
+fn asked(made: &Value, admin: String) -> Asked {
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    Asked { tenant: text("id"), operation: text("operation_id"), slug }
+    Asked { tenant: text("id"), slug: text("slug"), operation: text("operation_id"), admin }
 }
 
 /// Asks `action` of the tenant; the operation that does it.
@@ -235,6 +258,21 @@ async fn patiently(fleet: &Fleet, method: Method, path: &str, body: &Value) -> A
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Has an engine do everything that was asked for.
+pub(super) async fn work_off(fleet: &Fleet) {
+    let live = "SELECT count(*) FROM operations WHERE state IN ('queued', 'running', 'blocked')";
+    if fleet.control().value::<i64>(live).await == 0 {
+        return;
+    }
+    let engine = engine(fleet).await;
+    let deadline = Instant::now() + PATIENCE;
+    while fleet.control().value::<i64>(live).await > 0 {
+        assert!(Instant::now() < deadline, "operations do not end");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    engine.stop().await;
 }
 
 /// Fails unless everything agrees.

@@ -67,7 +67,6 @@ pub(crate) async fn several() -> MutexGuard<'static, Fleet> {
 }
 
 /// No engine, and no keeper of warm databases in the engines that tests bring.
-#[cfg(feature = "crash-points")]
 const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
 
@@ -256,6 +255,9 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_PATH_PREFIX", "true"),
         ("FREEHOLD_PASSWORD_HASH_CONCURRENCY", "2"),
+        // Nothing is to come and go that no test asks for.
+        ("FREEHOLD_FSCK_INTERVAL_SECONDS", "0"),
+        ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
         // Tests of the limit set their own.
         ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
         // Hundreds of tenants pass by; the server has 200 sessions.

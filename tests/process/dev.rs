@@ -62,6 +62,8 @@ impl Dev {
             // What is killed is to be a tenant in the making, and nothing else to come and go.
             ("WARM_MIN", "0"),
             ("WARM_MAX", "0"),
+            ("FSCK_INTERVAL_SECONDS", "0"),
+            ("ISOLATION_INTERVAL_SECONDS", "0"),
         ];
         for (name, value) in settings.into_iter().chain(changes.iter().copied()) {
             variables.insert(format!("FREEHOLD_{name}"), value.to_owned());
@@ -199,7 +201,7 @@ fn launch(folder: &Path, variables: &Variables) -> Program {
 }
 
 /// Two addresses that were free a moment ago.
-fn free_addresses() -> (String, String) {
+pub(crate) fn free_addresses() -> (String, String) {
     let [public, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     (public.local_addr().unwrap().to_string(), admin.local_addr().unwrap().to_string())
 }

@@ -18,6 +18,8 @@ use freehold::types::Random;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use api::Api;
+#[cfg(feature = "crash-points")]
+pub(crate) use dev::free_addresses;
 pub(crate) use dev::{Dev, Replica, connect};
 pub(crate) use faults::{processes_in, send_signal, start_postgres, start_redis, stop_postgres};
 pub(crate) use ledger::{Ledger, assert_clean, claimed};

@@ -42,6 +42,13 @@ impl Program {
         send_signal(self.pid(), signal);
     }
 
+    /// Whether something has stopped it: it is there and does nothing.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    }
+
     /// Ends it as a power cut would, as far as it can tell.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

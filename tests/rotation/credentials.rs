@@ -105,3 +105,26 @@ async fn one_rotation_at_a_time_and_only_of_a_tenant_that_has_a_database() {
         refused.problem(409, "operation_in_progress");
     }
 }
+
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn checks_look_through_the_tenants_eyes_while_its_password_is_being_replaced() {
+    use freehold::faults::{self, Mode};
+
+    let fleet = fleet::alone().await;
+    let tenant = fleet.tenant().await;
+    let id = tenant.id.parse().unwrap();
+    let point = "tenant.rotate_credentials.alter_role.after_record";
+    faults::arm(point, Mode::Hold, Some(id));
+    let path = format!("/platform/v1/tenants/{}/rotate-credentials", tenant.id);
+    fleet.operator().post(&path, &serde_json::json!({})).await.expect(202);
+    eventually("the role has the next password", async || {
+        faults::fired().iter().any(|fired| fired.point == point && fired.tenant == id).then_some(())
+    })
+    .await;
+    let (attempts, findings) = crate::isolation::verify(&fleet, None).await;
+    assert!(attempts > 0 && findings.is_empty(), "{findings:?}");
+    let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
+    assert_eq!((&report["state"], &report["findings"]), (&"busy".into(), &serde_json::json!([])), "{report}");
+    faults::release(id);
+}

@@ -3,7 +3,7 @@
 mod credentials;
 mod keys;
 mod load;
-mod server;
+pub(crate) mod server;
 mod signing_keys;
 
 use std::{io::Write, sync::Arc, time::Duration};

@@ -24,7 +24,7 @@ pub(super) async fn rotate(fleet: &Fleet) {
 }
 
 /// Gives the role the password that it was made with, behind Freehold's back, and tells Freehold.
-pub(super) async fn restore(fleet: &Fleet) {
+pub(crate) async fn restore(fleet: &Fleet) {
     let password = fleet.server_admin_password();
     let role = server(fleet).await["admin_role"].as_str().unwrap().to_owned();
     let alter = format!("ALTER ROLE {role} PASSWORD '{}'", password.expose_secret());

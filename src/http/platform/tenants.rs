@@ -1,7 +1,10 @@
 //! `/platform/v1/tenants`.
 
+mod archiving;
+mod cloning;
 mod create;
 mod deletion;
+mod progress;
 mod rotate;
 mod suspension;
 mod update;
@@ -38,6 +41,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deletion::delete))
         .routes(routes!(deletion::undelete))
         .routes(routes!(deletion::certificate))
+        .merge(archiving::routes())
+        .routes(routes!(cloning::clone))
         .routes(routes!(rotate::credentials))
         .routes(routes!(rotate::signing_keys))
 }

@@ -91,10 +91,7 @@ impl Resident<'_> {
     /// deleted still has what it had before.
     fn is_usable(&self) -> bool {
         match self {
-            Self::Tenant(tenant) => {
-                let state = tenant.state_before_deletion.unwrap_or(tenant.state);
-                matches!(state, TenantState::Active | TenantState::Suspended)
-            }
+            Self::Tenant(tenant) => tenant.state != TenantState::Provisioning,
             Self::Warm(database) => database.state == WarmState::Ready,
         }
     }
@@ -104,8 +101,7 @@ fn residents<'a>(cluster: &Cluster, expected: &'a Expected) -> HashMap<String, R
     let is_here = |server| cluster.servers.contains(&server);
     let warm = expected.warm.iter().filter(|warm| is_here(warm.server_id));
     let tenants = expected.tenants.iter();
-    // A tombstone has nothing on a server any more.
-    let tenants = tenants.filter(|tenant| is_here(tenant.server_id) && tenant.state != TenantState::Deleted);
+    let tenants = tenants.filter(|tenant| is_here(tenant.server_id) && tenant.has_database());
     warm.map(|warm| (warm.id.db_name().to_string(), Resident::Warm(warm)))
         .chain(tenants.map(|tenant| (tenant.id.db_name().to_string(), Resident::Tenant(tenant))))
         .collect()
@@ -124,7 +120,7 @@ pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
             .roles
             .iter()
             .filter(|role| !residents.contains_key(&role.name))
-            .map(|role| finding("orphan_role", name, role.name.clone(), "a tenant's role without a tenant")),
+            .map(|role| finding("orphan_role", name, role.name.clone(), "a role that is there for nobody any more")),
     );
     if cluster.prepared > 0 {
         let detail = format!("{} prepared transactions hold back vacuum and locks", cluster.prepared);

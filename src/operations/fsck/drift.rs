@@ -11,15 +11,14 @@ use tokio::time::Instant;
 use super::{Finding, finding};
 use crate::{
     control::{
-        secrets::{self, Purpose},
         servers::Server,
         templates,
         tenants::{Tenant, TenantState},
     },
     error::Result,
     migrations::Schema,
-    operations::{Context, context::address, publish},
-    servers::{Credentials, ServerVersion},
+    operations::{Context, context::address, publish, tenant_login},
+    servers::ServerVersion,
     types::TenantId,
 };
 
@@ -79,17 +78,10 @@ async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
 }
 
 async fn fingerprint(ctx: &Context, subject: &Subject) -> Result<String> {
-    let tenant = subject.tenant;
-    let password = {
-        let mut connection = ctx.db.acquire().await?;
-        let purpose = Purpose::TenantDatabasePassword;
-        secrets::require(&mut connection, &ctx.keys, tenant.uuid(), purpose).await?
-    };
-    let database = tenant.db_name().to_string();
     let address = address(&subject.server)?;
-    let credentials = Credentials { role: database.clone(), password };
+    let credentials = tenant_login::credentials(ctx, &address, subject.tenant).await?;
     let name = ctx.session_name("fsck");
-    let mut session = ctx.connector.connect(&address, &database, &credentials, &name).await?;
+    let mut session = ctx.connector.connect(&address, &credentials.role, &credentials, &name).await?;
     let schema = Schema::of(&mut session).await;
     session.close().await;
     Ok(schema?.fingerprint())

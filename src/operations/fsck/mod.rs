@@ -3,8 +3,10 @@
 //! A count per class of difference, all zero when Freehold is idle. While operations are under way a
 //! difference may be work in progress: the state is then `busy`, and the findings are for looking at.
 
+mod cache;
 mod clusters;
 mod drift;
+mod objects;
 
 use std::collections::BTreeMap;
 
@@ -65,7 +67,7 @@ pub struct Finding {
 }
 
 /// The classes, in the order in which they are told.
-const CLASSES: [&str; 16] = [
+const CLASSES: [&str; 20] = [
     "unreachable_server",
     "orphan_database",
     "ghost_tenant",
@@ -73,7 +75,11 @@ const CLASSES: [&str; 16] = [
     "double_home",
     "orphan_role",
     "orphan_secret",
+    "orphan_archive",
+    "unreachable_store",
     "leaked_reservation",
+    "stale_redis_key",
+    "unreachable_redis",
     "stuck_operation",
     "undo_failed",
     "public_connect",
@@ -86,14 +92,15 @@ const CLASSES: [&str; 16] = [
 
 /// Compares everything with everything.
 pub async fn check(ctx: &Context) -> Result<Report> {
-    let (began, servers, expected) = {
+    let began = operations::now(&mut *ctx.db.acquire().await?).await?;
+    let cached = cache::owners(ctx).await;
+    let (servers, expected) = {
         let mut connection = ctx.db.acquire().await?;
-        let began = operations::now(&mut connection).await?;
         let servers = servers::list(&mut connection).await?;
         // In this order: one that is claimed in between is in both lists, not in neither.
         let warm = warm_databases::list(&mut connection).await?;
         let tenants = tenants::changed_since(&mut connection, -1).await?;
-        (began, servers, Expected { tenants, warm })
+        (servers, Expected { tenants, warm })
     };
     let (clusters, mut findings) = clusters::inspect_all(ctx, &servers).await;
     findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &expected)));
@@ -101,9 +108,11 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     let is_reachable = |server: &&Server| clusters.iter().any(|cluster| cluster.servers.contains(&server.id));
     let reachable: Vec<_> = servers.iter().filter(is_reachable).collect();
     findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
+    findings.extend(cache::findings(cached, &expected.tenants));
     findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
     findings.extend(replica_mismatches(ctx, &expected.tenants).await?);
     findings.extend(control_findings(ctx).await?);
+    findings.extend(objects::findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
     let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
     let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));

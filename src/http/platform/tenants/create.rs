@@ -1,6 +1,6 @@
 //! `POST /platform/v1/tenants`.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use axum::{
     extract::State,
@@ -125,18 +125,23 @@ pub(super) async fn create(
     });
     let request = parse(body)?;
     let started = provision::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
+    wait_for(&state, &started, at_most).await;
+    answer(&state, started).await
+}
+
+/// Waits for what was started; the tenant is recorded, whatever keeps this request from seeing more.
+pub(super) async fn wait_for(state: &AppState, started: &Started, at_most: Duration) {
     // One that got a warm database serves already.
     if !at_most.is_zero()
         && started.tenant.state == TenantState::Provisioning
         && let Err(error) = wait::finished(&state.operations, started.operation, at_most).await
     {
-        // The tenant is recorded: the answer says so, whatever kept this request from seeing more.
         tracing::warn!(error = error.chain(), "a request could not wait for its operation");
     }
-    answer(&state, started).await
 }
 
-async fn answer(state: &AppState, started: Started) -> Result<Response, Problem> {
+/// 201 when the tenant serves already, else 202.
+pub(super) async fn answer(state: &AppState, started: Started) -> Result<Response, Problem> {
     // A transaction, for its patience: the tenant is recorded, and the answer may hold its invitation.
     let mut txn = state.operations.db.begin().await?;
     let missing = || Error::defect("a tenant that was just made is gone");
@@ -197,6 +202,6 @@ fn parse_admin(errors: &mut Vec<FieldError>, admin: NewAdmin) -> Option<Admin> {
 }
 
 /// The parsed value, or a note of what is wrong with the field.
-fn noted<T: FromStr<Err = Invalid>>(errors: &mut Vec<FieldError>, field: &str, text: &str) -> Option<T> {
+pub(super) fn noted<T: FromStr<Err = Invalid>>(errors: &mut Vec<FieldError>, field: &str, text: &str) -> Option<T> {
     text.parse().map_err(|invalid| errors.push(FieldError::invalid(field, invalid))).ok()
 }

@@ -2,16 +2,16 @@
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Versioned, View};
+use super::{
+    View,
+    progress::{self, UnderWay},
+};
 use crate::{
-    control::tenants,
-    error::{Error, Result},
     http::{
         AppState,
         extract::{Json, Operator, Path, PreferWait, right},
@@ -19,10 +19,9 @@ use crate::{
     },
     operations::{
         certificate::Certificate,
-        delete::{self, Inventory, Progress},
-        wait,
+        delete::{self, Inventory},
     },
-    types::{OperationId, TenantId},
+    types::TenantId,
 };
 
 /// How a tenant is to be deleted.
@@ -67,16 +66,6 @@ impl From<Inventory> for Preview {
     }
 }
 
-/// A tenant, and the operation that is at work on its deletion.
-#[derive(Debug, Serialize, ToSchema)]
-struct UnderWay {
-    /// The tenant.
-    #[serde(flatten)]
-    tenant: View,
-    /// The operation that erases it, or whose undoing brings it back.
-    operation_id: OperationId,
-}
-
 /// Deletes a tenant, erases it, or tells what that would destroy.
 ///
 /// A deleted tenant is refused at once and erased after the grace time; until then it can be undeleted. With
@@ -106,7 +95,7 @@ pub(super) async fn delete(
         return Ok(Json(Preview::from(inventory)).into_response());
     }
     let progress = delete::delete(&state.operations, id, &body.confirm, body.erase, &caller.origin()).await?;
-    Ok(answer(&state, progress, at_most).await?)
+    Ok(progress::answer(&state, progress, at_most).await?)
 }
 
 /// Takes a deletion back: the tenant is what it was.
@@ -131,21 +120,7 @@ pub(super) async fn undelete(
     Path(id): Path<TenantId>,
 ) -> Result<Response, Problem> {
     let progress = delete::undelete(&state.operations, id, &caller.origin()).await?;
-    Ok(answer(&state, progress, at_most).await?)
-}
-
-async fn answer(state: &AppState, progress: Progress, at_most: std::time::Duration) -> Result<Response> {
-    let Progress { mut tenant, operation } = progress;
-    let Some(operation) = operation else { return Ok(Versioned::new(tenant, state).await?.into_response()) };
-    if !at_most.is_zero() {
-        wait::finished(&state.operations, operation, at_most).await?;
-        let found = tenants::get(&mut *state.operations.db.acquire().await?, tenant.id).await?;
-        tenant = found.ok_or_else(|| Error::defect("a tenant that is being deleted has no row"))?;
-    }
-    let location = format!("/platform/v1/operations/{operation}");
-    let Versioned { view, .. } = Versioned::new(tenant, state).await?;
-    let body = Json(UnderWay { tenant: view, operation_id: operation });
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response())
+    Ok(progress::answer(&state, progress, at_most).await?)
 }
 
 /// What was destroyed with an erased tenant.

@@ -1,0 +1,98 @@
+//! Table `checks`: the checks that go round by themselves, and what they found last.
+//!
+//! A check is claimed for a time, gone on with for one piece, and given back with how far it has come. A replica that
+//! dies meanwhile costs that time and the piece.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+
+use crate::{error::Result, types::TenantId};
+
+/// Counts by what they count.
+pub type Counts = BTreeMap<String, i64>;
+
+/// A claimed check.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The last tenant of the round so far; none at its beginning.
+    pub after: Option<TenantId>,
+    /// What was counted up to there.
+    pub so_far: Counts,
+}
+
+/// How far a claimed check has come.
+#[derive(Clone, Debug)]
+pub enum Come {
+    /// To the end: this is what it counted.
+    Round(Counts),
+    /// To this tenant.
+    Here(TenantId, Counts),
+    /// Nowhere: it is to be tried again soon.
+    Nowhere,
+}
+
+/// What a check counted last, and when.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub name: String,
+    /// When that round ended.
+    pub at: DateTime<Utc>,
+    /// What it counted.
+    pub counts: Counts,
+}
+
+/// Claims the check for `lease` if its last round ended longer than `interval` ago and nobody else has it.
+pub async fn claim(
+    connection: &mut PgConnection,
+    name: &str,
+    interval: Duration,
+    lease: Duration,
+) -> Result<Option<Claimed>> {
+    let row = sqlx::query!(
+        r#"UPDATE checks SET claimed_until = now() + $3 * interval '1 second'
+         WHERE name = $1 AND claimed_until < now()
+           AND (ended_at IS NULL OR ended_at < now() - $2 * interval '1 second')
+         RETURNING after, so_far AS "so_far: Json<Counts>""#,
+        name,
+        interval.as_secs_f64(),
+        lease.as_secs_f64()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| Claimed { after: row.after.map(TenantId::from_uuid), so_far: row.so_far.0 }))
+}
+
+/// Gives a claimed check back.
+pub async fn give_back(connection: &mut PgConnection, name: &str, come: Come) -> Result<()> {
+    let query = match come {
+        Come::Nowhere => sqlx::query!("UPDATE checks SET claimed_until = '-infinity' WHERE name = $1", name),
+        Come::Here(after, so_far) => sqlx::query!(
+            "UPDATE checks SET claimed_until = '-infinity', after = $2, so_far = $3 WHERE name = $1",
+            name,
+            after.uuid(),
+            Json(so_far) as _
+        ),
+        Come::Round(counts) => sqlx::query!(
+            "UPDATE checks
+             SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $2
+             WHERE name = $1",
+            name,
+            Json(counts) as _
+        ),
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+/// What every check counted last; those that never came round are missing.
+pub async fn ended(connection: &mut PgConnection) -> Result<Vec<Ended>> {
+    let rows = sqlx::query!(
+        r#"SELECT name, ended_at AS "at!", counts AS "counts: Json<Counts>" FROM checks WHERE ended_at IS NOT NULL"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| Ended { name: row.name, at: row.at, counts: row.counts.0 }).collect())
+}

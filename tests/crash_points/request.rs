@@ -1,0 +1,178 @@
+//! How what is done within one request, or one sweep of the janitor, is asked for, and how often it was done.
+
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use super::subject::{self, Asked};
+use crate::harness::{
+    actors::{Caller, Operator},
+    fleet::Fleet,
+    tenant::new_tenant,
+    unique,
+};
+
+/// Something that is done outside of the steps of operations.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// What the names of its points begin with.
+    pub(super) name: &'static str,
+    asks: Asks,
+    /// Whether asking again does it again.
+    pub(super) repeats: bool,
+}
+
+/// How it is asked for.
+#[derive(Debug)]
+enum Asks {
+    /// By a request for a tenant, under an `Idempotency-Key`.
+    Creation,
+    /// By a request of this action, after others, of a tenant.
+    Action(&'static [&'static str], &'static str),
+    /// By a request for a tenant like another one, under an `Idempotency-Key`.
+    Copy,
+    /// By another name for a tenant.
+    Patch,
+    /// By a request of the server's.
+    Server,
+    /// By nobody: after these actions, this makes it due for the janitor.
+    Due(&'static [&'static str], &'static str),
+}
+
+use Asks::{Action, Copy, Creation, Due, Patch, Server};
+
+const REQUESTS: [Request; 14] = [
+    once("tenant.provision", Creation),
+    once("tenant.clone", Copy),
+    once("tenant.archive", Action(&[], "archive")),
+    once("tenant.restore", Action(&["archive"], "restore")),
+    once("tenant.update", Patch),
+    once("tenant.suspend", Action(&[], "suspend")),
+    once("tenant.resume", Action(&["suspend"], "resume")),
+    once("tenant.delete", Action(&[], "delete")),
+    once("tenant.undelete", Action(&["delete"], "undelete")),
+    once("tenant.rotate_credentials", Action(&[], "rotate-credentials")),
+    Request { repeats: true, ..once("tenant.rotate_signing_keys", Action(&[], "rotate-signing-keys")) },
+    Request { repeats: true, ..once("server.rotate_credentials", Server) },
+    once("janitor.erase", Due(&["delete"], "UPDATE tenants SET erase_after = now() WHERE id = ")),
+    once("janitor.undelete", Due(&["delete"], "UPDATE tenants SET erase_after = NULL WHERE id = ")),
+];
+
+const fn once(name: &'static str, asks: Asks) -> Request {
+    Request { name, asks, repeats: false }
+}
+
+/// What something is asked of.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// The tenant's id, or the server's in place of it; none while there is no tenant yet.
+    pub(super) id: Option<String>,
+    slug: String,
+}
+
+impl Request {
+    /// The one whose points' names begin so.
+    pub(super) fn of(name: &str) -> &'static Self {
+        REQUESTS.iter().find(|request| request.name == name).unwrap_or_else(|| panic!("nobody asks for {name} here"))
+    }
+
+    /// Whether the janitor does it by itself.
+    pub(super) const fn is_chore(&self) -> bool {
+        matches!(self.asks, Due(..))
+    }
+
+    /// Makes what `count` of them can be asked of.
+    pub(super) async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for _ in 0..count {
+            targets.push(match self.asks {
+                Creation => Target { id: None, slug: unique("crash") },
+                Server => Target { id: Some(server(fleet).await), slug: String::new() },
+                Copy | Patch | Action(..) | Due(..) => {
+                    let Asked { tenant, slug, .. } = subject::create(fleet).await;
+                    Target { id: Some(tenant), slug }
+                }
+            });
+        }
+        subject::work_off(fleet).await;
+        if let Action(before, _) | Due(before, _) = self.asks {
+            for (target, action) in targets.iter().flat_map(|target| before.iter().map(move |action| (target, *action)))
+            {
+                let answer = act(&fleet.operator(), target, action).send().await.unwrap();
+                assert!(answer.status().is_success(), "{action}: {}", answer.text().await.unwrap());
+            }
+        }
+        subject::work_off(fleet).await;
+        targets
+    }
+
+    /// Makes it due, where nobody asks for it.
+    pub(super) async fn make_due(&self, fleet: &Fleet, target: &Target) {
+        if let Due(_, sql) = self.asks {
+            fleet.control().run(&format!("{sql} '{}'", target.uuid())).await;
+        }
+    }
+
+    /// The request for it, of one replica.
+    pub(super) fn to(&self, operator: &Operator, target: &Target) -> RequestBuilder {
+        match self.asks {
+            Creation => {
+                let request = operator.request(Method::POST, "/platform/v1/tenants").json(&new_tenant(&target.slug));
+                request.header("idempotency-key", &target.slug)
+            }
+            Copy => {
+                let path = format!("/platform/v1/tenants/{}/clone", target.id.as_ref().unwrap());
+                let body = json!({ "slug": format!("{}-copy", target.slug), "name": "A copy" });
+                operator.request(Method::POST, &path).json(&body).header("idempotency-key", &target.slug)
+            }
+            Action(_, action) => act(operator, target, action),
+            Patch => {
+                let path = format!("/platform/v1/tenants/{}", target.id.as_ref().unwrap());
+                operator.request(Method::PATCH, &path).json(&json!({ "name": "Another name" }))
+            }
+            Server => {
+                let path = format!("/platform/v1/servers/{}/rotate-credentials", target.id.as_ref().unwrap());
+                operator.request(Method::POST, &path).json(&json!({}))
+            }
+            Due(..) => panic!("nobody asks for {}", self.name),
+        }
+    }
+
+    /// How often it was done.
+    pub(super) async fn effects(&self, fleet: &Fleet, target: &Target) -> i64 {
+        let sql = match self.name {
+            // Nothing else is made of what was called for before.
+            "janitor.undelete" => {
+                format!("SELECT count(*) FROM tenants WHERE state = 'active' AND id = '{}'", target.uuid())
+            }
+            "tenant.provision" => format!("SELECT count(*) FROM tenants WHERE slug = '{}'", target.slug),
+            name => {
+                let action = if name == "janitor.erase" { "tenant.erase" } else { name };
+                let id = target.id.as_ref().unwrap();
+                format!("SELECT count(*) FROM audit_events WHERE action = '{action}' AND target = '{id}'")
+            }
+        };
+        fleet.control().value(&sql).await
+    }
+}
+
+impl Target {
+    /// The id without its prefix.
+    pub(super) fn uuid(&self) -> &str {
+        self.id.as_ref().unwrap().split_once('_').unwrap().1
+    }
+}
+
+fn act(operator: &Caller, target: &Target, action: &str) -> RequestBuilder {
+    let body: Value = match action {
+        "suspend" => json!({ "reason": "unpaid" }),
+        "delete" => json!({ "confirm": target.slug }),
+        _ => json!({}),
+    };
+    let path = format!("/platform/v1/tenants/{}/{action}", target.id.as_ref().unwrap());
+    operator.request(Method::POST, &path).json(&body)
+}
+
+async fn server(fleet: &Fleet) -> String {
+    let sql = format!("SELECT 'srv_' || replace(id::text, '-', '') FROM servers WHERE name = '{}'", fleet.server);
+    fleet.control().value(&sql).await
+}
