@@ -100,7 +100,8 @@ async fn a_cordoned_server_takes_no_tenants_until_it_is_opened_again() {
     fleet.operator().post(&format!("{path}/cordon"), &json!({})).await.expect(200);
     refused(&fleet, &json!({ "server": SECOND }), "the server is cordoned").await;
     refused(&fleet, &json!({ "region": "there" }), "every server of the region is cordoned").await;
-    refused(&fleet, &json!({ "server": fleet.server, "region": "there" }), "the server is in another region").await;
+    let elsewhere = "the server is in another region, or has other labels";
+    refused(&fleet, &json!({ "server": fleet.server, "region": "there" }), elsewhere).await;
     let nowhere = fleet.operator().post(TENANTS, &wishing(&json!({ "region": "nowhere" }))).await;
     nowhere.wrong_field("region", "unknown_region");
     fleet.operator().post(&format!("{path}/uncordon"), &json!({})).await.expect(200);
@@ -108,6 +109,22 @@ async fn a_cordoned_server_takes_no_tenants_until_it_is_opened_again() {
     fleet.finished(made["operation_id"].as_str().unwrap()).await;
     let sql = "SELECT action FROM audit_events WHERE action LIKE 'server.%cordon' ORDER BY at DESC LIMIT 1";
     assert_eq!(fleet.control().value::<String>(sql).await, "server.uncordon");
+}
+
+#[tokio::test]
+async fn a_tenant_goes_to_a_server_with_the_labels_it_needs() {
+    let (fleet, path) = two_servers().await;
+    let label = async |labels: Value| fleet.operator().patch(&path, &json!({ "labels": labels })).await.expect(200);
+    label(json!({ "disk": "nvme", "zone": "b" })).await;
+    let nvme = wishing(&json!({ "server_labels": { "disk": "nvme" } }));
+    let made = fleet.operator().post(TENANTS, &nvme).await.expect(202);
+    assert_eq!(made["server"], SECOND);
+    fleet.finished(made["operation_id"].as_str().unwrap()).await;
+    for labels in [json!({ "disk": "tape" }), json!({ "disk": "nvme", "zone": "a" })] {
+        let answer = fleet.operator().post(TENANTS, &wishing(&json!({ "server_labels": labels }))).await;
+        answer.wrong_field("server_labels", "unknown_labels");
+    }
+    label(json!({ "disk": null, "zone": null })).await;
 }
 
 #[tokio::test]

@@ -15,8 +15,10 @@ use super::{
     Outcome,
     client::Client,
     output::{self, Column, Output},
+    progress::Progress,
     secret_input,
 };
+use crate::types::Random;
 
 /// Where servers are, in the API.
 pub(super) const PATH: &str = "/platform/v1/servers";
@@ -122,7 +124,11 @@ pub(super) fn label(text: &str) -> Result<(String, String), &'static str> {
 pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
     match command {
         Command::Add(add) => {
-            let server = client.post(PATH, &add.body()?, None).await?;
+            // The key makes it safe to ask again when an answer was lost: the same server is told again.
+            let (body, key) = (add.body()?, format!("cli-{}", Random.token()));
+            let progress = Progress::begin("registering: shared roles and a template are made on the server");
+            let server = Client::patiently(false, async || client.post(PATH, &body, Some(&key)).await).await?;
+            drop(progress);
             output.record(&server, &COLUMNS)?;
             for warning in server.get("warnings").and_then(Value::as_array).into_iter().flatten() {
                 let text =

@@ -160,6 +160,9 @@ pub(super) struct Create {
     /// The region that it shall live in.
     #[arg(long)]
     region: Option<String>,
+    /// A label that its server shall have; may be given more than once.
+    #[arg(long = "server-label", value_name = "NAME=VALUE", value_parser = super::server::label)]
+    server_labels: Vec<(String, String)>,
     /// Its first administrator's e-mail address; without one nobody can sign in until somebody is invited.
     #[arg(long)]
     admin_email: Option<Email>,
@@ -260,6 +263,9 @@ impl Create {
                 body[field] = value.as_str().into();
             }
         }
+        for (name, value) in &self.server_labels {
+            body["server_labels"][name] = value.as_str().into();
+        }
         body
     }
 }
@@ -321,12 +327,14 @@ mod tests {
             plan: Some("bench".to_owned()),
             server: None,
             region: None,
+            server_labels: vec![("tier".to_owned(), "gold".to_owned())],
             admin_email: Some("bill@initech.example".parse().unwrap()),
             admin_password_stdin: false,
             no_wait: false,
         };
         let expected = json!({
             "slug": "initech", "name": "initech", "plan": "bench", "admin": { "email": "bill@initech.example" },
+            "server_labels": { "tier": "gold" },
         });
         assert_eq!(create.body(None), expected);
         let body = create.body(Some(&SecretString::from("correct horse battery")));

@@ -203,6 +203,8 @@ pub struct Candidate {
     pub name: String,
     /// Where it stands.
     pub region: Option<String>,
+    /// Free labels, an object of texts.
+    pub labels: serde_json::Value,
     /// Whether it takes no new tenants at present.
     pub cordoned: bool,
     /// The most tenants that it takes.
@@ -216,7 +218,7 @@ pub struct Candidate {
 /// All servers that take tenants, whether they can take one now or not.
 pub async fn candidates(connection: &mut PgConnection, template: &str) -> Result<Vec<Candidate>> {
     let rows = sqlx::query!(
-        r#"SELECT id, name, region, cordoned, capacity, tenants,
+        r#"SELECT id, name, region, labels, cordoned, capacity, tenants,
                 (SELECT count(*) FROM warm_databases w
                  WHERE w.server_id = servers.id AND w.state = 'ready' AND w.template = $1) AS "ready!"
          FROM servers WHERE purpose = 'tenants'"#,
@@ -230,6 +232,7 @@ pub async fn candidates(connection: &mut PgConnection, template: &str) -> Result
             id: ServerId::from_uuid(row.id),
             name: row.name,
             region: row.region,
+            labels: row.labels,
             cordoned: row.cordoned,
             capacity: row.capacity,
             tenants: row.tenants,

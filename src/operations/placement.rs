@@ -4,6 +4,8 @@
 //! given more than its capacity all the same: the control database counts when they commit, and who comes too late
 //! chooses again.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use crate::{
@@ -25,12 +27,28 @@ pub(super) struct Wishes<'a> {
     pub(super) server: Option<&'a str>,
     /// Its region.
     pub(super) region: Option<&'a str>,
+    /// Labels that it has, among others.
+    pub(super) labels: &'a BTreeMap<String, String>,
+}
+
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
+impl Wishes<'static> {
+    /// None.
+    const ANYWHERE: Self = Self { server: None, region: None, labels: &NO_LABELS };
+}
+
+impl Wishes<'_> {
+    fn fit(&self, candidate: &Candidate) -> bool {
+        let has = |(name, value): (&String, &String)| candidate.labels[name].as_str() == Some(value);
+        (self.region.is_none() || candidate.region.as_deref() == self.region) && self.labels.iter().all(has)
+    }
 }
 
 /// The server for one more tenant, whose database would be of this template.
 ///
 /// # Errors
-/// `unknown_server`, `unknown_region` on their fields; `no_server_available` (409) with the reason.
+/// `unknown_server`, `unknown_region`, `unknown_labels` on their fields; `no_server_available` (409) with the reason.
 pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, template: &str) -> Result<ServerId> {
     let candidates = servers::candidates(txn, template).await?;
     choose(&candidates, wishes).map(|chosen| chosen.id)
@@ -42,8 +60,8 @@ pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, te
 /// `no_server_available` (409) with the reason.
 pub(super) async fn choose_preferably_in_txn(txn: &mut PgConnection, server: &str) -> Result<ServerId> {
     let candidates = servers::candidates(txn, "").await?;
-    let preferred = choose(&candidates, Wishes { server: Some(server), region: None });
-    let chosen = preferred.or_else(|_| choose(&candidates, Wishes { server: None, region: None }))?;
+    let preferred = choose(&candidates, Wishes { server: Some(server), ..Wishes::ANYWHERE });
+    let chosen = preferred.or_else(|_| choose(&candidates, Wishes::ANYWHERE))?;
     Ok(chosen.id)
 }
 
@@ -66,31 +84,40 @@ fn choose<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<&'a Can
 
 /// Those that the wishes leave.
 fn meant<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<Vec<&'a Candidate>> {
-    let in_region = |candidate: &&Candidate| wishes.region.is_none() || candidate.region.as_deref() == wishes.region;
+    let fits = |candidate: &&Candidate| wishes.fit(candidate);
     if let Some(name) = wishes.server {
         let named = candidates.iter().find(|candidate| candidate.name == name);
         let named = named
             .ok_or_else(|| FieldError::new("server", "unknown_server", "there is no such server that takes tenants"))?;
-        return Ok(Some(named).filter(in_region).into_iter().collect());
+        return Ok(Some(named).filter(fits).into_iter().collect());
     }
-    let meant: Vec<_> = candidates.iter().filter(in_region).collect();
-    if meant.is_empty() && wishes.region.is_some() {
-        return Err(
-            FieldError::new("region", "unknown_region", "no server that takes tenants is in this region").into()
-        );
+    let meant: Vec<_> = candidates.iter().filter(fits).collect();
+    if !meant.is_empty() {
+        return Ok(meant);
+    }
+    let in_region = |candidate: &Candidate| Wishes { labels: &NO_LABELS, ..wishes }.fit(candidate);
+    if wishes.region.is_some() && !candidates.iter().any(in_region) {
+        let message = "no server that takes tenants is in this region";
+        return Err(FieldError::new("region", "unknown_region", message).into());
+    }
+    if !wishes.labels.is_empty() {
+        let message = "no server that takes tenants has these labels, in the region if one is wished for";
+        return Err(FieldError::new("server_labels", "unknown_labels", message).into());
     }
     Ok(meant)
 }
 
 fn refusal(wishes: Wishes<'_>, meant: usize, open: usize) -> Error {
     let reason = match (wishes.server, meant, open) {
-        (Some(_), 0, _) => "the server is in another region",
+        (Some(_), 0, _) => "the server is in another region, or has other labels",
         (Some(_), _, 0) => "the server is cordoned",
         (Some(_), ..) => "the server is full",
         (None, 0, _) => "no server takes tenants; register one first",
+        (None, _, 0) if !wishes.labels.is_empty() => "every server with these labels is cordoned",
         (None, _, 0) if wishes.region.is_some() => "every server of the region is cordoned",
         (None, _, 0) => "every server is cordoned",
         (None, all, open) if all > open => "every server that is not cordoned is full",
+        (None, ..) if !wishes.labels.is_empty() => "every server with these labels is full",
         (None, ..) if wishes.region.is_some() => "every server of the region is full",
         (None, ..) => "every server is full",
     };
@@ -117,10 +144,7 @@ impl Candidate {
 pub(super) fn spread(mut candidates: Vec<Candidate>, arrivals: i64) -> (Vec<(String, i64)>, i64) {
     let mut taken = vec![0; candidates.len()];
     for _ in 0..arrivals {
-        let Ok(name) = choose(&candidates, Wishes { server: None, region: None }).map(|chosen| chosen.name.clone())
-        else {
-            break;
-        };
+        let Ok(name) = choose(&candidates, Wishes::ANYWHERE).map(|chosen| chosen.name.clone()) else { break };
         if let Some(at) = candidates.iter().position(|candidate| candidate.name == name) {
             taken[at] += 1;
             candidates[at].tenants += 1;
@@ -141,6 +165,7 @@ mod tests {
             id: ServerId::generate(&Clock::default(), Random),
             name: name.to_owned(),
             region: None,
+            labels: serde_json::json!({}),
             cordoned: false,
             capacity,
             tenants,
@@ -155,7 +180,7 @@ mod tests {
         })
     }
 
-    const ANY: Wishes<'static> = Wishes { server: None, region: None };
+    const ANY: Wishes<'static> = Wishes::ANYWHERE;
 
     #[test]
     fn the_least_full_is_chosen_relative_to_what_it_takes() {
@@ -181,7 +206,7 @@ mod tests {
         let (region, full) = (Some("eu".to_owned()), candidate("full", Some(3), 3));
         let full = Candidate { region, ..full };
         let cordoned = Candidate { cordoned: true, name: "closed".to_owned(), capacity: None, ..full.clone() };
-        let wish = |server, region| Wishes { server, region };
+        let wish = |server, region| Wishes { server, region, ..ANY };
         for (candidates, wishes, expected) in [
             (vec![], ANY, "no server takes tenants; register one first"),
             (vec![full.clone()], ANY, "every server is full"),
@@ -193,9 +218,31 @@ mod tests {
             (vec![full.clone()], wish(Some("other"), None), "unknown_server"),
             (vec![full.clone()], wish(Some("full"), None), "the server is full"),
             (vec![cordoned], wish(Some("closed"), None), "the server is cordoned"),
-            (vec![full], wish(Some("full"), Some("us")), "the server is in another region"),
+            (vec![full], wish(Some("full"), Some("us")), "the server is in another region, or has other labels"),
         ] {
             assert_eq!(chosen(&candidates, wishes).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn labels_that_are_wished_for_are_all_there() {
+        let labelled = |name, labels| Candidate { labels, ..candidate(name, Some(1), 0) };
+        let servers = [
+            labelled("plain", serde_json::json!({})),
+            labelled("gold", serde_json::json!({ "tier": "gold", "disk": "ssd" })),
+            Candidate { tenants: 1, ..labelled("full", serde_json::json!({ "tier": "iron" })) },
+        ];
+        let labels = |pairs: &[(&str, &str)]| -> BTreeMap<_, _> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        for (wished, expected) in [
+            (labels(&[("tier", "gold")]), Ok("gold")),
+            (labels(&[("tier", "gold"), ("disk", "ssd")]), Ok("gold")),
+            (labels(&[("tier", "gold"), ("disk", "tape")]), Err("unknown_labels")),
+            (labels(&[("tier", "iron")]), Err("every server with these labels is full")),
+        ] {
+            let wishes = Wishes { labels: &wished, ..ANY };
+            assert_eq!(chosen(&servers, wishes).as_deref().map_err(String::as_str), expected, "{wished:?}");
         }
     }
 

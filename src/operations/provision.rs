@@ -7,6 +7,8 @@
 
 mod first_admin;
 
+use std::collections::BTreeMap;
+
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
 use tokio::time::Instant;
@@ -71,12 +73,14 @@ pub struct Request {
 /// Where a tenant shall live.
 #[derive(Debug)]
 pub enum Placement {
-    /// On the least full server, of this name and in this region if given.
+    /// On the least full server, of this name, in this region and with these labels if given.
     Customer {
         /// The server's name.
         server: Option<String>,
         /// The server's region.
         region: Option<String>,
+        /// Labels that the server has, among others.
+        labels: BTreeMap<String, String>,
     },
     /// The platform tenant, on the platform server.
     Platform(ServerId),
@@ -175,11 +179,13 @@ async fn place_in_txn(
     placement: &Placement,
     template: &str,
 ) -> Result<(ServerId, Option<Claimed>)> {
-    let (server, region) = match placement {
+    let wishes = match placement {
         Placement::Platform(server) => return Ok((*server, None)),
-        Placement::Customer { server, region } => (server.as_deref(), region.as_deref()),
+        Placement::Customer { server, region, labels } => {
+            Wishes { server: server.as_deref(), region: region.as_deref(), labels }
+        }
     };
-    let server = placement::choose_in_txn(txn, Wishes { server, region }, template).await?;
+    let server = placement::choose_in_txn(txn, wishes, template).await?;
     Ok((server, warm_databases::claim_in_txn(txn, server, template).await?))
 }
 

@@ -57,11 +57,24 @@ pub async fn register(
     origin: &Origin,
     idempotency: Option<&idempotency::Request<'_>>,
 ) -> Result<Registered> {
-    if let Some(idempotency) = idempotency
-        && let Some(server) = find(ctx, idempotency).await?
-    {
-        return Ok(Registered { server, warnings: Vec::new() });
+    if let Some(known) = find(ctx, idempotency).await? {
+        return Ok(known);
     }
+    match make(ctx, request, origin, idempotency).await {
+        // Perhaps by an earlier request with this key, which was at work until now.
+        Err(error) if matches!(error.code(), "server_name_taken" | "server_registered") => {
+            find(ctx, idempotency).await?.ok_or(error)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn make(
+    ctx: &Context,
+    request: &Request,
+    origin: &Origin,
+    idempotency: Option<&idempotency::Request<'_>>,
+) -> Result<Registered> {
     servers::check_name(&request.name)?;
     let url = AdminUrl::parse(&request.admin_url).map_err(|invalid| FieldError::invalid("admin_url", invalid))?;
     if url.address.tls == Tls::Disable && !ctx.plaintext {
@@ -110,12 +123,14 @@ async fn prepare(ctx: &Context, url: &AdminUrl, connection_budget: i32) -> Resul
 }
 
 /// The server that an earlier request with this key has registered.
-async fn find(ctx: &Context, idempotency: &idempotency::Request<'_>) -> Result<Option<Server>> {
+async fn find(ctx: &Context, idempotency: Option<&idempotency::Request<'_>>) -> Result<Option<Registered>> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
     let mut connection = ctx.db.acquire().await?;
-    match idempotency::find(&mut connection, &ctx.keys, idempotency).await? {
-        Some(id) => servers::get(&mut connection, ServerId::from_uuid(id)).await,
-        None => Ok(None),
-    }
+    let server = match idempotency::find(&mut connection, &ctx.keys, idempotency).await? {
+        Some(id) => servers::get(&mut connection, ServerId::from_uuid(id)).await?,
+        None => None,
+    };
+    Ok(server.map(|server| Registered { server, warnings: Vec::new() }))
 }
 
 fn new_server(ctx: &Context, request: &Request, url: &AdminUrl, version: ServerVersion) -> Server {

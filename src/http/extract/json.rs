@@ -3,13 +3,13 @@
 use std::error::Error as StdError;
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, LengthLimitError};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower_http::timeout::TimeoutError;
 
@@ -42,14 +42,58 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            let detail = "send the body as Content-Type: application/json";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        let (parts, body) = request.into_parts();
+        if !is_json(&parts.headers) {
+            return Err(unsupported());
         }
-        let body = read(request).await?;
-        refuse_other_than_object(&body)?;
-        parse(&body).map(Self).map_err(Problem::from)
+        Ok(Self(read_object(&read(body).await?)?))
     }
+}
+
+/// A JSON body all of whose fields may be left out: then it may be, too.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonIfAny<T>(
+    /// The value.
+    pub T,
+);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonIfAny<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = read(body).await?;
+        match body.is_empty() {
+            true => Ok(Self(T::default())),
+            false if is_json(&parts.headers) => Ok(Self(read_object(&body)?)),
+            false => Err(unsupported()),
+        }
+    }
+}
+
+/// The body of a request that takes none: nothing, or an object without fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// The request without its body, which must be nothing or an object without fields.
+pub(in crate::http) async fn without_body(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = read(body).await?;
+    if !body.is_empty() {
+        let Nothing {} = if is_json(&parts.headers) { read_object(&body)? } else { return Err(unsupported()) };
+    }
+    Ok(Request::from_parts(parts, Body::empty()))
+}
+
+fn unsupported() -> Problem {
+    let detail = "send the body as Content-Type: application/json";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+}
+
+fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    refuse_other_than_object(body)?;
+    parse(body)
 }
 
 /// `application/json`, with any parameters (`; charset=utf-8`).
@@ -70,8 +114,8 @@ fn refuse_other_than_object(body: &[u8]) -> Result<(), Error> {
 }
 
 /// The whole body, which `middleware::bound_body` has bounded in size and time.
-async fn read(request: Request) -> Result<Bytes, Problem> {
-    let error = match request.into_body().collect().await {
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let error = match body.collect().await {
         Ok(body) => return Ok(body.to_bytes()),
         Err(error) => error,
     };

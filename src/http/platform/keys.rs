@@ -10,7 +10,7 @@ use crate::{
     control::key_rings::Ring,
     http::{
         AppState,
-        extract::{Json, Operator, right},
+        extract::{Json, JsonIfAny, Operator, right},
         problem::Problem,
     },
     operations::key_encryption::{self, Kek, Status},
@@ -68,7 +68,7 @@ impl From<Status> for View {
 }
 
 /// A step towards having all data keys wrapped by one key.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Rotation {
     /// The key that shall wrap them; the active one unless said otherwise.
@@ -104,7 +104,7 @@ async fn show(_: Operator<right::KeysRead>, State(state): State<AppState>) -> Re
 async fn rotate(
     caller: Operator<right::KeysWrite>,
     State(state): State<AppState>,
-    Json(body): Json<Rotation>,
+    JsonIfAny(body): JsonIfAny<Rotation>,
 ) -> Result<Json<Rotated>, Problem> {
     let done = key_encryption::rotate(&state.operations, body.to.as_deref(), &caller.origin()).await?;
     Ok(Json(Rotated { rewrapped: done.rewrapped, remaining: done.remaining }))

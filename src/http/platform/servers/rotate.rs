@@ -9,7 +9,7 @@ use super::View;
 use crate::{
     http::{
         AppState,
-        extract::{Json, Operator, Path, right},
+        extract::{Json, JsonIfAny, Operator, Path, right},
         problem::Problem,
     },
     operations::rotate_server,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How the administrative password is replaced.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CredentialRotation {
     /// The password that the role has been given already; without it Freehold makes one and gives it to the role.
@@ -37,7 +37,7 @@ pub(super) async fn credentials(
     caller: Operator<right::ServersWrite>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
-    Json(body): Json<CredentialRotation>,
+    JsonIfAny(body): JsonIfAny<CredentialRotation>,
 ) -> Result<Json<View>, Problem> {
     let origin = caller.origin();
     let server = match body.password {

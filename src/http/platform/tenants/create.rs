@@ -1,6 +1,6 @@
 //! `POST /platform/v1/tenants`.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use axum::{
     extract::State,
@@ -51,6 +51,9 @@ pub(super) struct NewTenant {
     server: Option<String>,
     /// Where the server shall stand.
     region: Option<String>,
+    /// Labels that the server shall have, among others.
+    #[serde(default)]
+    server_labels: BTreeMap<String, String>,
     /// Its first administrator; without one nobody can sign in until somebody is invited.
     admin: Option<NewAdmin>,
 }
@@ -167,7 +170,7 @@ pub(super) async fn answer(state: &AppState, started: Started) -> Result<Respons
 
 /// What makes two requests the same: every field, the password included. Only a keyed digest of it is stored.
 fn fingerprint(body: &NewTenant) -> Result<SecretString> {
-    let fields = (&body.slug, &body.name, &body.plan, &body.server, &body.region);
+    let fields = (&body.slug, &body.name, &body.plan, &body.server, &body.region, &body.server_labels);
     let secret = |admin: &NewAdmin| admin.password.as_ref().map(|password| password.expose_secret().to_owned());
     let admin = body.admin.as_ref().map(|admin| (&admin.email, &admin.name, secret(admin)));
     serde_json::to_string(&(fields, admin)).map(SecretString::from).map_err(Error::internal)
@@ -183,7 +186,7 @@ fn parse(body: NewTenant) -> Result<provision::Request> {
             slug,
             name,
             plan: body.plan.unwrap_or_else(|| DEFAULT_PLAN.to_owned()),
-            placement: Placement::Customer { server: body.server, region: body.region },
+            placement: Placement::Customer { server: body.server, region: body.region, labels: body.server_labels },
             admin: admin.flatten(),
         }),
         _ => Err(Error::Validation(errors)),

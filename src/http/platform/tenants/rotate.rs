@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     http::{
         AppState,
-        extract::{Json, Operator, Path, PreferWait, right},
+        extract::{Json, JsonIfAny, Operator, Path, PreferWait, right},
         problem::Problem,
     },
     operations::{
@@ -69,7 +69,7 @@ pub(super) async fn credentials(
 }
 
 /// How signing keys are rotated.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SigningKeyRotation {
     /// Whether what earlier keys signed is worth nothing from now on: for a key that has leaked.
@@ -103,7 +103,7 @@ pub(super) async fn signing_keys(
     caller: Operator<right::TenantsWrite>,
     State(state): State<AppState>,
     Path(id): Path<TenantId>,
-    Json(body): Json<SigningKeyRotation>,
+    JsonIfAny(body): JsonIfAny<SigningKeyRotation>,
 ) -> Result<Json<RotatedSigningKey>, Problem> {
     let previous = if body.revoke_previous { Previous::Revoke } else { Previous::Expire };
     let rotated = rotate_signing_keys::rotate(&state.operations, id, previous, &caller.origin()).await?;
