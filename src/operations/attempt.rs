@@ -117,8 +117,7 @@ async fn hold(
     server: &Server,
     tenant: TenantId,
 ) -> Result<(Access, ServerAdmin)> {
-    let access = ctx.access(server).await?;
-    let admin = administer(ctx, server, &access, operation).await?;
+    let (access, admin) = administer(ctx, server, operation).await?;
     // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
     // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
     let ended =
@@ -134,14 +133,15 @@ async fn hold(
 
 /// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
 /// that settles which one is the present.
-async fn administer(ctx: &Context, server: &Server, access: &Access, operation: &Operation) -> Result<ServerAdmin> {
+async fn administer(ctx: &Context, server: &Server, operation: &Operation) -> Result<(Access, ServerAdmin)> {
     let purpose = format!("{}:{}", operation.id, operation.generation);
+    let access = ctx.access(server).await?;
     if !access.is_unsettled()
         && let Some(left) = ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await
     {
-        return Ok(left);
+        return Ok((access, left));
     }
-    ctx.administer(access, &purpose).await
+    ctx.administer(server, &purpose).await
 }
 
 /// What an operation about something that is no tenant says of itself.

@@ -53,12 +53,11 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
 }
 
 async fn check_server(ctx: &Context, server: &servers::Server, residents: &[&Tenant]) -> Result<Report> {
-    let access = ctx.access(server).await?;
+    let (access, admin) = ctx.administer(server, "verify-isolation").await?;
     let mut subjects = Vec::with_capacity(residents.len());
     for tenant in residents {
         let credentials = tenant_login::credentials(ctx, &access.address, tenant.id).await?;
         subjects.push(Subject { tenant: tenant.id, credentials });
     }
-    let admin = ctx.administer(&access, "verify-isolation").await?;
     verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await
 }
