@@ -1,12 +1,13 @@
 //! One attempt to bring an operation to its end: its steps in order, or their undoing in the opposite order.
 //!
 //! The attempt has one administrative session on the server and takes the tenant's advisory lock on it: a replica
-//! that lost its lease and wakes up late is refused by the server it would change. Nothing is written without a
-//! claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
+//! that lost its lease and wakes up late is refused by the server it would change, and by the control database
+//! ([`Run::begin`]). Nothing is written without a claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
 
 use std::time::Duration;
 
 use serde::Deserialize;
+use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -84,6 +85,20 @@ impl Run {
     /// The operation's input, typed.
     pub(super) fn input<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
+    }
+
+    /// A transaction in the control database that the operation's claim is kept for. Whatever a step or its undoing
+    /// writes there it writes in one: a replica that wakes up late must not take for its own what another one has done.
+    ///
+    /// # Errors
+    /// `claim_lost` when another replica holds the operation by now.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        let claim = Claim { id: self.operation.id, generation: self.operation.generation };
+        let mut txn = self.ctx.db.begin().await?;
+        if operation_claims::keep_in_txn(&mut txn, claim).await? {
+            return Ok(txn);
+        }
+        Err(Error::unavailable("claim_lost", "another replica is at work on the operation", None))
     }
 
     /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
