@@ -1,12 +1,13 @@
 //! `freehold verify isolation` over the fleet: a page of tenants at a time, so that a check of any size stays
 //! within a request's bounds and shows its progress.
 
+use futures::FutureExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Context, tenant_login,
-    verify_isolation::{self, Report, Subject},
+    verify_isolation::{self, Report, Site},
 };
 use crate::{
     control::{
@@ -54,10 +55,8 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
 
 async fn check_server(ctx: &Context, server: &servers::Server, residents: &[&Tenant]) -> Result<Report> {
     let (access, admin) = ctx.administer(server, "verify-isolation").await?;
-    let mut subjects = Vec::with_capacity(residents.len());
-    for tenant in residents {
-        let credentials = tenant_login::credentials(ctx, &access.address, tenant.id).await?;
-        subjects.push(Subject { tenant: tenant.id, credentials });
-    }
-    verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await
+    let subjects: Vec<_> = residents.iter().map(|tenant| tenant.id).collect();
+    let fetch = |tenant| tenant_login::credentials(ctx, &access.address, tenant).boxed();
+    let site = Site { connector: &ctx.connector, address: &access.address, login: &fetch };
+    verify_isolation::verify(&admin, site, &subjects).await
 }
