@@ -16,7 +16,10 @@ use super::{
     isolation,
 };
 use crate::{
-    control::checks::{self, Claimed, Come, Counts, Ended},
+    control::{
+        bounded,
+        checks::{self, Claimed, Come, Counts, Ended},
+    },
     error::Result,
 };
 
@@ -24,6 +27,8 @@ const FSCK: &str = "fsck";
 const ISOLATION: &str = "isolation";
 /// Between two looks for what is due, and between two pieces of one round; less when rounds follow each other faster.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How long the control database may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Longer than any piece takes.
 const LEASE: Duration = Duration::from_mins(2);
 
@@ -54,9 +59,8 @@ pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
 
 /// One piece of a check, if it is due and nobody else is at it.
 async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
-    let Some(claimed) = checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await? else {
-        return Ok(());
-    };
+    let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
+    let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
     let come = match name {
         FSCK => fsck_round(ctx).await,
         _ => isolation_page(ctx, claimed).await,
@@ -65,7 +69,7 @@ async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
         Ok(come) => (come, None),
         Err(error) => (Come::Nowhere, Some(error)),
     };
-    checks::give_back(&mut *ctx.db.acquire().await?, name, come).await?;
+    bounded(ANSWER, async { checks::give_back(&mut *ctx.db.acquire().await?, name, come).await }).await?;
     failed.map_or(Ok(()), Err)
 }
 
