@@ -2,13 +2,13 @@
 //!
 //! Every tenant's role is tried against the other databases of its server and, in its own database, against what
 //! it should have no right to. Nothing is inferred from configuration: an attempt counts as refused only when
-//! PostgreSQL answered with a refusal; any other failure ends the check, since it proves nothing. Every attempt
-//! is undone, and none touches a tenant's rows.
+//! PostgreSQL answered with a refusal; any other failure leaves that tenant unproven. Every attempt is undone, and none
+//! touches a tenant's rows.
 
 mod probes;
 mod targets;
 
-use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{StreamExt, future::BoxFuture, stream};
 use tokio_postgres::error::SqlState;
 
 use super::tenant_login::READINGS;
@@ -54,6 +54,10 @@ pub struct Report {
     pub successes: u64,
     /// One for each success.
     pub findings: Vec<Finding>,
+    /// There only when some are: tenants that could not be tried, themselves or because their server is away. Nothing
+    /// is shown about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unproven: Vec<TenantId>,
     /// There only when true: some server has so many databases that each tenant was tried against a part of them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sampled: bool,
@@ -66,8 +70,14 @@ impl Report {
         self.attempts += other.attempts;
         self.successes += other.successes;
         self.findings.extend(other.findings);
+        self.unproven.extend(other.unproven);
         self.sampled |= other.sampled;
         self
+    }
+
+    /// Nothing is shown about these.
+    pub(super) fn unproven(tenants: &[TenantId]) -> Self {
+        Self { unproven: tenants.to_vec(), ..Self::default() }
     }
 
     /// Counts an attempt; `finding` is there when it was possible.
@@ -78,21 +88,29 @@ impl Report {
     }
 }
 
-/// Tries the tenants of one server. All of them must be open: one that cannot enter its own database proves
-/// nothing, and is an error.
+/// Tries the tenants of one server. One that cannot enter its own database proves nothing.
+///
+/// # Errors
+/// When the server cannot be looked at.
 pub(super) async fn verify(admin: &ServerAdmin, site: Site<'_>, subjects: &[TenantId]) -> Result<Report> {
     let targets = Targets::new(admin.list_databases().await?);
     let attacks = subjects.iter().map(|&tenant| attack(site, tenant, &targets));
     let report = stream::iter(attacks.collect::<Vec<_>>())
         .buffered(CONCURRENCY)
-        .try_fold(Report::default(), async |all, one| Ok(all.merge(one)))
-        .await?;
+        .fold(Report::default(), async |all, one| all.merge(one))
+        .await;
     Ok(Report { sampled: targets.is_sampled(), ..report })
 }
 
-async fn attack(site: Site<'_>, tenant: TenantId, targets: &Targets) -> Result<Report> {
-    let credentials = (site.login)(tenant).await?;
-    Attack { site, tenant, credentials }.run(targets).await
+async fn attack(site: Site<'_>, tenant: TenantId, targets: &Targets) -> Report {
+    let trying = async {
+        let credentials = (site.login)(tenant).await?;
+        Attack { site, tenant, credentials }.run(targets).await
+    };
+    trying.await.unwrap_or_else(|error| {
+        tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant cannot be tried");
+        Report::unproven(&[tenant])
+    })
 }
 
 /// One tenant's tries.
@@ -175,7 +193,8 @@ mod tests {
         let mut one = Report::default();
         one.count(None);
         one.count(Some(finding.clone()));
-        let both = one.merge(Report { attempts: 1, sampled: true, ..Report::default() });
-        assert_eq!(both, Report { attempts: 3, successes: 1, findings: vec![finding], sampled: true });
+        let both = one.merge(Report { attempts: 1, sampled: true, ..Report::unproven(&[tenant_id]) });
+        let unproven = vec![tenant_id];
+        assert_eq!(both, Report { attempts: 3, successes: 1, findings: vec![finding], unproven, sampled: true });
     }
 }
