@@ -132,6 +132,14 @@ pub async fn complete(connection: &mut PgConnection, id: ArchiveId, bytes: i64, 
     Ok(done.rows_affected() == 1)
 }
 
+/// Makes an archive an attempt again: nobody adopts it, or restores from it, from now on.
+pub async fn revoke(connection: &mut PgConnection, id: ArchiveId) -> Result<()> {
+    sqlx::query!("UPDATE archives SET bytes = NULL, sha256 = NULL, verified_at = NULL WHERE id = $1", id.uuid())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// All archives of the tenant, attempts included, the oldest first.
 pub async fn list(connection: &mut PgConnection, tenant: TenantId) -> Result<Vec<Archive>> {
     let query = rows!("WHERE tenant_id = $1 ORDER BY created_at, id", tenant.uuid());

@@ -34,4 +34,4 @@ pub mod warm_databases;
 mod errors;
 mod pool;
 
-pub use pool::{ControlDb, Settings, describe_metrics};
+pub use pool::{ControlDb, Settings, bounded, describe_metrics};

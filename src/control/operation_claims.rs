@@ -81,6 +81,24 @@ pub async fn release_leftovers(connection: &mut PgConnection, replica: &str) -> 
     Ok(done.rows_affected())
 }
 
+/// Keeps the claim until the transaction ends: nobody else gets the operation before.
+pub async fn keep_in_txn(txn: &mut PgConnection, claim: Claim) -> Result<bool> {
+    // The tenant's row first, in the order of those who change a tenant and look then for what is at work on it: they
+    // and this would else wait for each other.
+    sqlx::query!(
+        "SELECT t.id FROM tenants t JOIN operations o ON o.tenant_id = t.id WHERE o.id = $1 FOR NO KEY UPDATE OF t",
+        claim.id.uuid()
+    )
+    .fetch_optional(&mut *txn)
+    .await?;
+    let kept = sqlx::query_scalar!(
+        "SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE",
+        claim.id.uuid(),
+        claim.generation
+    );
+    Ok(kept.fetch_optional(txn).await?.is_some())
+}
+
 /// Prolongs the lease.
 pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<bool> {
     let done = sqlx::query!(

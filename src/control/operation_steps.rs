@@ -1,8 +1,8 @@
 //! Table `operation_steps`: what an operation does, one step after another, and how far it is.
 //!
 //! Only the holder of the operation's claim changes a step: under an older generation nothing is touched. A step
-//! is begun under a shared lock on the operation's row, so that somebody who asks for its undoing is either heard
-//! before the step begins or sees that it has.
+//! begins and ends under a shared lock on the operation's row, so that nobody takes the claim meanwhile, and somebody
+//! who asks for its undoing is either heard before the step begins or sees that it has.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -111,11 +111,14 @@ pub async fn end(
     error: Option<&str>,
 ) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operation_steps
+        "WITH held AS (
+           SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE
+         )
+         UPDATE operation_steps
          SET state = CASE WHEN $4::text IS NOT NULL THEN 'failed' WHEN $5 THEN 'succeeded' ELSE 'undone' END,
              error = $4, finished_at = CASE WHEN $4::text IS NULL THEN now() END
-         WHERE operation_id = $1 AND position = $3
-           AND EXISTS (SELECT FROM operations WHERE id = $1 AND generation = $2 AND state = 'running')",
+         FROM held
+         WHERE operation_id = held.id AND position = $3",
         claim.id.uuid(),
         claim.generation,
         position,

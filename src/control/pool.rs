@@ -9,7 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long a request waits for a connection (promises.md, table of waits).
 const CHECKOUT: Duration = Duration::from_secs(1);
@@ -112,6 +112,16 @@ impl ControlDb {
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
     }
+}
+
+/// What `work` answers, if it does so in time: a connection that has gone silent, as those of a machine that is no more,
+/// must not keep who waits for it from trying another.
+///
+/// # Errors
+/// `control_database_unavailable` after `at_most`; else those of `work`.
+pub async fn bounded<T>(at_most: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Err(Error::unavailable("control_database_unavailable", "the control database is silent", None));
+    tokio::time::timeout(at_most, work).await.unwrap_or_else(late)
 }
 
 fn options(settings: &Settings) -> PgConnectOptions {

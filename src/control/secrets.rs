@@ -1,12 +1,13 @@
 //! Table `secrets`: sealed values, one an owner and purpose.
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     data_keys,
-    sealing::{DataKey, KeyRing},
+    sealing::{DataKey, KeyRing, WrappedKey},
 };
 use crate::error::{Error, Result};
 
@@ -93,19 +94,77 @@ pub async fn require(
     secret.ok_or_else(|| Error::defect(format!("{owner} has no secret {}", purpose.as_str())))
 }
 
-/// Lets the secret for `next` take the place of the one for `present`; nothing happens when there is no next one.
+/// The owner's secret for `present`, which must be there, and the one for `next`, as they are at one moment.
+pub async fn require_pair(
+    connection: &mut PgConnection,
+    ring: &KeyRing,
+    owner: Uuid,
+    (next, present): (Purpose, Purpose),
+) -> Result<(SecretString, Option<SecretString>)> {
+    let row = sqlx::query!(
+        r#"SELECT k.kek_id, k.wrapped, present.sealed AS present, next.sealed AS "next?"
+         FROM data_keys k
+         JOIN secrets present ON present.owner_id = k.owner_id AND present.purpose = $2
+         LEFT JOIN secrets next ON next.owner_id = k.owner_id AND next.purpose = $3
+         WHERE k.owner_id = $1"#,
+        owner,
+        present.as_str(),
+        next.as_str()
+    )
+    .fetch_optional(connection)
+    .await?;
+    let row = row.ok_or_else(|| Error::defect(format!("{owner} has no secret {}", present.as_str())))?;
+    let key = ring.unwrap(owner, &WrappedKey { kek_id: row.kek_id, wrapped: row.wrapped })?;
+    let next = row.next.map(|sealed| open(&key, next, &sealed)).transpose()?;
+    Ok((open(&key, present, &row.present)?, next))
+}
+
+/// Lets the secret for `next` take the place of the one for `present`, if it is `expected`. False, and nothing happens,
+/// when it is another one; true also when `expected` is the present one already.
 pub async fn promote_in_txn(
     txn: &mut PgConnection,
     ring: &KeyRing,
     owner: Uuid,
     (next, present): (Purpose, Purpose),
+    expected: &SecretString,
 ) -> Result<bool> {
-    let Some(value) = get(txn, ring, owner, next).await? else { return Ok(false) };
-    // Sealed anew: the purpose is part of what a value is sealed under.
+    let is_expected = |secret: &SecretString| secret.expose_secret() == expected.expose_secret();
     let key = data_keys::get(txn, ring, owner).await?;
+    let locked = sqlx::query_scalar!(
+        "SELECT sealed FROM secrets WHERE owner_id = $1 AND purpose = $2 FOR UPDATE",
+        owner,
+        next.as_str()
+    )
+    .fetch_optional(&mut *txn)
+    .await?;
+    let Some(sealed) = locked else {
+        // Somebody who found that it works may have been here before.
+        return Ok(get(txn, ring, owner, present).await?.is_some_and(|secret| is_expected(&secret)));
+    };
+    let value = open(&key, next, &sealed)?;
+    if !is_expected(&value) {
+        return Ok(false);
+    }
+    // Sealed anew: the purpose is part of what a value is sealed under.
     put(txn, &key, owner, present, &value).await?;
     delete(txn, owner, next).await?;
     Ok(true)
+}
+
+/// Whether the owner's secret for `purpose` was stored after `moment`, by the control database's clock.
+pub async fn is_newer(
+    connection: &mut PgConnection,
+    owner: Uuid,
+    purpose: Purpose,
+    moment: DateTime<Utc>,
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM secrets WHERE owner_id = $1 AND purpose = $2 AND updated_at > $3) AS "is_newer!""#,
+        owner,
+        purpose.as_str(),
+        moment
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// Forgets the owner's secret for `purpose`.

@@ -165,12 +165,13 @@ pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<S
 }
 
 /// The servers that are this one under another registration, with the same role: what its password is, theirs is too.
-/// This one is among them.
+/// This one is among them; everybody gets them in the same order, so that nobody who locks them waits in a circle.
 pub async fn sharing_role(connection: &mut PgConnection, id: ServerId) -> Result<Vec<ServerId>> {
     let query = sqlx::query_scalar!(
         "SELECT other.id FROM servers s
          JOIN servers other ON other.system_identifier = s.system_identifier AND other.admin_role = s.admin_role
-         WHERE s.id = $1",
+         WHERE s.id = $1
+         ORDER BY other.id",
         id.uuid()
     );
     Ok(query.fetch_all(connection).await?.into_iter().map(ServerId::from_uuid).collect())

@@ -85,24 +85,41 @@ pub async fn count(connection: &mut PgConnection, tenant: TenantId) -> Result<i6
     Ok(query.fetch_one(connection).await?)
 }
 
-/// Some `limit` tenants that could sign with a new key and whose present one is older than `age`; of one tenant, if
-/// given.
+/// A page of the tenants that could sign with a new key and whose present one is older than `age`, the oldest key
+/// first: `limit` of those after `after`, each with the time from which on its key signs.
 pub async fn older_than(
     connection: &mut PgConnection,
     age: Duration,
-    tenant: Option<TenantId>,
+    after: Option<(DateTime<Utc>, TenantId)>,
     limit: i64,
-) -> Result<Vec<TenantId>> {
-    let query = sqlx::query_scalar!(
-        "SELECT k.tenant_id FROM signing_keys k JOIN tenants t ON t.id = k.tenant_id
+) -> Result<Vec<(DateTime<Utc>, TenantId)>> {
+    let query = sqlx::query!(
+        "SELECT k.active_from, k.tenant_id FROM signing_keys k JOIN tenants t ON t.id = k.tenant_id
          WHERE k.retired_at IS NULL AND k.active_from < now() - make_interval(secs => $1)
-           AND t.state IN ('active', 'suspended') AND ($2::uuid IS NULL OR t.id = $2)
-         LIMIT $3",
+           AND t.state IN ('active', 'suspended')
+           AND ($2::timestamptz IS NULL OR (k.active_from, k.tenant_id) > ($2, $3))
+         ORDER BY k.active_from, k.tenant_id LIMIT $4",
         age.as_secs_f64(),
-        tenant.map(TenantId::uuid),
+        after.map(|(from, _)| from),
+        after.map(|(_, tenant)| tenant.uuid()),
         limit
     );
-    Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
+    let rows = query.fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.active_from, TenantId::from_uuid(row.tenant_id))).collect())
+}
+
+/// Whether the tenant could sign with a new key and its present one is older than `age`.
+pub async fn is_older(connection: &mut PgConnection, age: Duration, tenant: TenantId) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+             SELECT FROM signing_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.tenant_id = $2 AND k.retired_at IS NULL AND k.active_from < now() - make_interval(secs => $1)
+               AND t.state IN ('active', 'suspended')
+         ) AS "is_older!""#,
+        age.as_secs_f64(),
+        tenant.uuid()
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// Destroys the keys that verify nothing any more; answers how many.

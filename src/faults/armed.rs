@@ -96,8 +96,11 @@ pub fn disarm(tenant: TenantId) {
     lock(&ARMED).retain(|armed| armed.tenant != Some(tenant));
 }
 
-/// Makes a point fire once, for one tenant or for whoever comes first.
+/// Makes a point fire once, for one tenant or for whoever comes first. To hold a tenant takes back its release.
 pub fn arm(point: &str, mode: Mode, tenant: Option<TenantId>) {
+    if let (Mode::Hold, Some(tenant)) = (mode, tenant) {
+        lock(&RELEASED).remove(&tenant);
+    }
     lock(&ARMED).push(Armed { point: point.to_owned(), mode, tenant });
 }
 
@@ -154,7 +157,7 @@ async fn held(tenant: TenantId) {
     }
 }
 
-/// Lets go on what is held for the tenant, and what will be.
+/// Lets go on what is held for the tenant, and what will be at points that are armed already.
 pub fn release(tenant: TenantId) {
     lock(&RELEASED).insert(tenant);
 }

@@ -198,11 +198,12 @@ impl Identity {
     }
 
     /// Makes this replica go by keys that were just changed, and by the epoch that was raised with them, before it
-    /// is told. The others are told by NOTIFY.
-    pub async fn heed_keys(&self, tenant: TenantId, epoch: i64) -> Result<()> {
-        self.inner.keys.renew(tenant).await?;
+    /// is told. The others are told by NOTIFY, and so is this one when the keys cannot be read at the moment.
+    pub async fn heed_keys(&self, tenant: TenantId, epoch: i64) {
+        if let Err(error) = self.inner.keys.renew(tenant).await {
+            tracing::warn!(error = error.chain(), tenant.id = %tenant, "changed keys will be read a little later");
+        }
         self.inner.verified.raise(tenant, epoch);
-        Ok(())
     }
 }
 

@@ -72,7 +72,7 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
 /// The tenant is again what it was. What lies in the store goes after that, however long the store stays away: nobody
 /// is shut out meanwhile.
 async fn reopen(run: &Run) -> Result<()> {
-    let mut txn = run.ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     tenant_states::wake_in_txn(&mut txn, run.tenant_id(), None).await?;
     txn.commit().await?;
     run.ctx.tenancy.refresh(run.tenant_id()).await;
@@ -98,7 +98,7 @@ async fn dump(run: &Run) -> Result<()> {
     }
     discard(run).await?;
     let Reading { dump, contents, moment } = run.site().read(&[]).await?;
-    let draft = shelf::announce(ctx, &run.operation, &contents, run.admin.version()).await?;
+    let draft = shelf::announce(run, &contents).await?;
     let written = objects::write(ctx.archives()?, &draft.key, draft.name, dump).await?;
     moment.close().await;
     let bytes = i64::try_from(written.bytes_stored).map_err(Error::internal)?;
@@ -121,7 +121,7 @@ async fn made(run: &Run) -> Result<Option<Archive>> {
 async fn discard(run: &Run) -> Result<()> {
     let known = archives::list(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
     for archive in known.iter().filter(|archive| archive.operation_id == run.operation.id) {
-        shelf::discard(&run.ctx, archive).await?;
+        shelf::discard(run, archive).await?;
     }
     Ok(())
 }
@@ -144,5 +144,5 @@ async fn check(run: &Run) -> Result<()> {
 /// Older archives have served their time.
 async fn prune(run: &Run) -> Result<()> {
     let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
-    shelf::clear(&run.ctx, run.tenant_id(), Some(archive.id)).await
+    shelf::clear(run, Some(archive.id)).await
 }

@@ -1,12 +1,13 @@
 //! One attempt to bring an operation to its end: its steps in order, or their undoing in the opposite order.
 //!
 //! The attempt has one administrative session on the server and takes the tenant's advisory lock on it: a replica
-//! that lost its lease and wakes up late is refused by the server it would change. Nothing is written without a
-//! claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
+//! that lost its lease and wakes up late is refused by the server it would change, and by the control database
+//! ([`Run::begin`]). Nothing is written without a claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
 
 use std::time::Duration;
 
 use serde::Deserialize;
+use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -86,6 +87,20 @@ impl Run {
         serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
     }
 
+    /// A transaction in the control database that the operation's claim is kept for. Whatever a step or its undoing
+    /// writes there it writes in one: a replica that wakes up late must not take for its own what another one has done.
+    ///
+    /// # Errors
+    /// `claim_lost` when another replica holds the operation by now.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        let claim = Claim { id: self.operation.id, generation: self.operation.generation };
+        let mut txn = self.ctx.db.begin().await?;
+        if operation_claims::keep_in_txn(&mut txn, claim).await? {
+            return Ok(txn);
+        }
+        Err(Error::unavailable("claim_lost", "another replica is at work on the operation", None))
+    }
+
     /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let server = home(ctx, operation).await?;
@@ -117,8 +132,7 @@ async fn hold(
     server: &Server,
     tenant: TenantId,
 ) -> Result<(Access, ServerAdmin)> {
-    let access = ctx.access(server).await?;
-    let admin = administer(ctx, server, &access, operation).await?;
+    let (access, admin) = administer(ctx, server, operation).await?;
     // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
     // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
     let ended =
@@ -134,14 +148,15 @@ async fn hold(
 
 /// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
 /// that settles which one is the present.
-async fn administer(ctx: &Context, server: &Server, access: &Access, operation: &Operation) -> Result<ServerAdmin> {
+async fn administer(ctx: &Context, server: &Server, operation: &Operation) -> Result<(Access, ServerAdmin)> {
     let purpose = format!("{}:{}", operation.id, operation.generation);
+    let access = ctx.access(server).await?;
     if !access.is_unsettled()
         && let Some(left) = ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await
     {
-        return Ok(left);
+        return Ok((access, left));
     }
-    ctx.administer(access, &purpose).await
+    ctx.administer(server, &purpose).await
 }
 
 /// What an operation about something that is no tenant says of itself.

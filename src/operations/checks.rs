@@ -17,7 +17,10 @@ use super::{
     verify_isolation::Report,
 };
 use crate::{
-    control::checks::{self, Claimed, Come, Counts, Ended},
+    control::{
+        bounded,
+        checks::{self, Claimed, Come, Counts, Ended},
+    },
     error::Result,
 };
 
@@ -25,6 +28,8 @@ const FSCK: &str = "fsck";
 const ISOLATION: &str = "isolation";
 /// Between two looks for what is due, and between two pieces of one round; less when rounds follow each other faster.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How long the control database may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Longer than any piece takes.
 const LEASE: Duration = Duration::from_mins(2);
 
@@ -55,9 +60,8 @@ pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
 
 /// One piece of a check, if it is due and nobody else is at it.
 async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
-    let Some(claimed) = checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await? else {
-        return Ok(());
-    };
+    let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
+    let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
     let come = match name {
         FSCK => fsck_round(ctx).await,
         _ => isolation_page(ctx, claimed).await,
@@ -66,7 +70,7 @@ async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
         Ok(come) => (come, None),
         Err(error) => (Come::Nowhere, Some(error)),
     };
-    checks::give_back(&mut *ctx.db.acquire().await?, name, come).await?;
+    bounded(ANSWER, async { checks::give_back(&mut *ctx.db.acquire().await?, name, come).await }).await?;
     failed.map_or(Ok(()), Err)
 }
 

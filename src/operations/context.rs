@@ -10,7 +10,7 @@ use crate::{
         listener::Signals,
         sealing::KeyRing,
         secrets::{self, Purpose},
-        servers::Server,
+        servers::{self, Server},
     },
     error::{Error, Result},
     identity::Identity,
@@ -69,8 +69,12 @@ pub struct Settings {
     /// How many tenants may be deleted within an hour, over the whole fleet.
     pub deletions_per_hour: u32,
 }
+
 const PRESENT: Purpose = Purpose::ServerAdminPassword;
 const NEXT: Purpose = Purpose::NextServerAdminPassword;
+/// How often a server's passwords are read for one session. What was read may have been replaced before it was used;
+/// whoever replaces one has sealed the next one before.
+const READINGS: usize = 3;
 
 /// How a server is reached for its administration.
 #[derive(Clone, Debug)]
@@ -112,8 +116,7 @@ impl Context {
     pub(super) async fn access(&self, server: &Server) -> Result<Access> {
         let mut connection = self.db.acquire().await?;
         let owner = server.id.uuid();
-        let password = secrets::require(&mut connection, &self.keys, owner, PRESENT).await?;
-        let next = secrets::get(&mut connection, &self.keys, owner, NEXT).await?;
+        let (password, next) = secrets::require_pair(&mut connection, &self.keys, owner, (NEXT, PRESENT)).await?;
         let credentials = |password| Credentials { role: server.admin_role.clone(), password };
         Ok(Access {
             address: address(server)?,
@@ -124,23 +127,35 @@ impl Context {
         })
     }
 
-    /// A dedicated administrative session. `purpose` ends its `application_name`, by which PostgreSQL's own log
-    /// tells who did what: `freehold:<replica>:<purpose>`.
-    ///
-    /// When only the next password is accepted, whoever replaced it died before that was recorded: it is now.
-    pub(super) async fn administer(&self, access: &Access, purpose: &str) -> Result<ServerAdmin> {
+    /// A dedicated administrative session on the server, and the access that it was opened with. `purpose` ends its
+    /// `application_name`, by which PostgreSQL's own log tells who did what: `freehold:<replica>:<purpose>`.
+    pub(super) async fn administer(&self, server: &Server, purpose: &str) -> Result<(Access, ServerAdmin)> {
         let name = self.session_name(purpose);
-        let Access { address, maintenance_db, .. } = access;
-        let candidates: Vec<_> = [&access.credentials].into_iter().chain(&access.next).collect();
-        let (admin, place) =
-            ServerAdmin::connect_as_any(&self.connector, address, maintenance_db, &candidates, &name).await?;
-        if place > 0 {
-            tracing::warn!(server.id = %access.server, "the next administrative password is the one that works");
-            let mut txn = self.db.begin().await?;
-            secrets::promote_in_txn(&mut txn, &self.keys, access.server.uuid(), (NEXT, PRESENT)).await?;
-            txn.commit().await?;
+        for _ in 0..READINGS {
+            let access = self.access(server).await?;
+            let Access { address, maintenance_db, credentials, next, .. } = &access;
+            let candidates: Vec<_> = [credentials].into_iter().chain(next).collect();
+            let opened = ServerAdmin::connect_as_any(&self.connector, address, maintenance_db, &candidates, &name);
+            match opened.await? {
+                Some((admin, 0)) => return Ok((access, admin)),
+                Some((admin, _)) => return Ok((self.settled(access).await?, admin)),
+                None => {}
+            }
         }
-        Ok(admin)
+        Err(Error::defect(format!("postgresql refuses the administrative password of {}", server.id)))
+    }
+
+    /// Only the next password is accepted: whoever replaced the present one has not recorded that yet, or died before.
+    /// It is recorded here, unless yet another one is on its way: that is somebody else's to settle.
+    async fn settled(&self, access: Access) -> Result<Access> {
+        let Access { server, next: Some(next), .. } = access else { return Ok(access) };
+        tracing::warn!(server.id = %server, "the next administrative password is the one that works");
+        let mut txn = self.db.begin().await?;
+        for server in servers::sharing_role(&mut txn, server).await? {
+            secrets::promote_in_txn(&mut txn, &self.keys, server.uuid(), (NEXT, PRESENT), &next.password).await?;
+        }
+        txn.commit().await?;
+        Ok(Access { credentials: next, next: None, ..access })
     }
 
     /// How a session introduces itself to PostgreSQL.

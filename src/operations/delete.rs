@@ -60,7 +60,7 @@ pub async fn preview(ctx: &Context, id: TenantId, confirm: &str) -> Result<Inven
             archives::list(&mut connection, id).await?.len(),
         )
     };
-    let admin = ctx.administer(&ctx.access(&server).await?, "preview").await?;
+    let (_, admin) = ctx.administer(&server, "preview").await?;
     let stock = stock::take(ctx, &admin, id).await?;
     Ok(Inventory {
         databases: u32::from(stock.bytes.is_some()),

@@ -61,7 +61,6 @@ pub async fn drain(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Drain
 }
 
 async fn sizes(ctx: &Context, server: &Server, residents: &[Resident]) -> Result<HashMap<String, i64>> {
-    let access = ctx.access(server).await?;
-    let admin = ctx.administer(&access, "drain").await?;
+    let (_, admin) = ctx.administer(server, "drain").await?;
     admin.database_sizes(&residents.iter().map(|resident| resident.id.db_name()).collect::<Vec<_>>()).await
 }

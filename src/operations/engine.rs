@@ -29,6 +29,7 @@ use super::{
 use crate::{
     background::Background,
     control::{
+        bounded,
         listener::Signal,
         operation_claims::{self, Claim, Pause},
         operation_steps,
@@ -43,7 +44,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(3);
 /// Behind the notifications: how often due work is looked for.
 const POLL: Duration = Duration::from_secs(1);
-/// How long the control database may take to answer a claim.
+/// How long the control database may take to answer a claim, or a replica that takes up its own.
 const CLAIM: Duration = Duration::from_secs(5);
 /// Pauses between attempts: 1 s, doubled up to this, and up to a quarter more by chance, so that what failed
 /// together is not repeated together.
@@ -63,7 +64,7 @@ pub fn spawn(ctx: &Context, concurrency: u32, background: &Background) {
     background.spawn({
         let (ctx, background) = (ctx.clone(), background.clone());
         async move {
-            background.stop().run_until_cancelled(take_up(&ctx)).await;
+            background.stop().run_until_cancelled(Box::pin(take_up(&ctx))).await;
             let work = move |stop| work(ctx.clone(), slots.clone(), attempts.clone(), stop);
             background.keep("engine", work);
         }
@@ -95,7 +96,7 @@ async fn work(ctx: Context, slots: Arc<Semaphore>, attempts: Background, stop: C
 /// claims lost, as after any other loss of a lease.
 async fn take_up(ctx: &Context) {
     let freed = async { operation_claims::release_leftovers(&mut *ctx.db.acquire().await?, &ctx.replica).await };
-    match Result::<_, Error>::from(freed.await) {
+    match bounded(CLAIM, freed).await {
         Ok(0) => {}
         Ok(count) => tracing::info!(operations = count, "takes up what this replica left behind"),
         Err(error) => tracing::warn!(error = error.chain(), "operations left behind wait for the end of their leases"),
@@ -110,8 +111,7 @@ async fn queued(signals: &mut crate::control::listener::Subscription) {
 async fn claim(ctx: &Context, slots: &Arc<Semaphore>) -> Result<Option<(Operation, OwnedSemaphorePermit)>> {
     let slot = slots.clone().acquire_owned().await.map_err(Error::internal)?;
     let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, LEASE).await };
-    let late = |_| Err(Error::unavailable("control_database_unavailable", "the control database is silent", None));
-    let claimed = tokio::time::timeout(CLAIM, claiming).await.unwrap_or_else(late)?;
+    let claimed = bounded(CLAIM, claiming).await?;
     Ok(claimed.map(|operation| (operation, slot)))
 }
 
@@ -187,7 +187,8 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
             Err(Interrupted::Failed(error)) => fail(ctx, operation, claim, &error).await,
         }
     };
-    match Result::<_, Error>::from(recorded.await) {
+    // Later than that it is somebody else's.
+    match bounded(LEASE, recorded).await {
         Ok((true, name)) => name,
         Ok((false, _)) => {
             tracing::warn!("the operation is another replica's by now");

@@ -68,7 +68,7 @@ pub(super) async fn queue_in_txn(
 }
 
 async fn call_off(run: &Run) -> Result<()> {
-    let (id, mut txn) = (run.tenant_id(), run.ctx.db.begin().await?);
+    let (id, mut txn) = (run.tenant_id(), run.begin().await?);
     let tenant = tenant_states::lock_in_txn(&mut txn, id).await?;
     match tenant.filter(|tenant| tenant.state == TenantState::Deleting) {
         Some(tenant) if tenant.erase_after.is_none() => tenant_states::undelete_in_txn(&mut txn, id).await?,
@@ -83,8 +83,8 @@ async fn take_stock(run: &Run) -> Result<()> {
     let (id, name) = (run.tenant_id(), run.database().to_string());
     let stock = stock::take(&run.ctx, &run.admin, id).await?;
     let tenant = run.tenant().await?;
-    let mut connection = run.ctx.db.acquire().await?;
-    let request = tenant_states::deletion_request(&mut connection, id).await?;
+    let mut txn = run.begin().await?;
+    let request = tenant_states::deletion_request(&mut txn, id).await?;
     let (requested_by, requested_at) = request.ok_or_else(|| Error::defect("nobody asked for this erasure"))?;
     let certificate = Certificate {
         tenant_id: id,
@@ -96,16 +96,19 @@ async fn take_stock(run: &Run) -> Result<()> {
         database: stock.bytes.map(|bytes| Database { name: name.clone(), bytes }),
         roles: if stock.has_role { vec![name] } else { Vec::new() },
         users: stock.users,
-        data_key: data_keys::wrapped(&mut connection, id.uuid()).await?.map(Into::into),
-        signing_keys: signing_keys::ids(&mut connection, id).await?,
-        archives: archives::list(&mut connection, id).await?.into_iter().map(Into::into).collect(),
+        data_key: data_keys::wrapped(&mut txn, id.uuid()).await?.map(Into::into),
+        signing_keys: signing_keys::ids(&mut txn, id).await?,
+        archives: archives::list(&mut txn, id).await?.into_iter().map(Into::into).collect(),
         cache_keys: 0,
     };
-    certificate.draft(&mut connection).await
+    certificate.draft(&mut txn).await?;
+    Ok(txn.commit().await?)
 }
 
 async fn discard_draft(run: &Run) -> Result<()> {
-    deletion_certificates::discard(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await
+    let mut txn = run.begin().await?;
+    deletion_certificates::discard(&mut txn, run.tenant_id()).await?;
+    Ok(txn.commit().await?)
 }
 
 async fn deny_login(run: &Run) -> Result<()> {
@@ -129,7 +132,7 @@ async fn drop_role(run: &Run) -> Result<()> {
 }
 
 async fn purge_archives(run: &Run) -> Result<()> {
-    shelf::clear(&run.ctx, run.tenant_id(), None).await
+    shelf::clear(run, None).await
 }
 
 /// The gate lets nobody in since the deletion, so that nothing is counted in Redis any more. Counted and written
@@ -137,19 +140,18 @@ async fn purge_archives(run: &Run) -> Result<()> {
 async fn purge_cache(run: &Run) -> Result<()> {
     let Some(redis) = &run.ctx.redis else { return Ok(()) };
     let keys = redis.keys_of(run.tenant_id()).await?;
-    {
-        let mut connection = run.ctx.db.acquire().await?;
-        let mut certificate = Certificate::drafted(&mut connection, run.tenant_id()).await?;
-        certificate.cache_keys = certificate.cache_keys.max(keys.len() as u64);
-        certificate.draft(&mut connection).await?;
-    }
+    let mut txn = run.begin().await?;
+    let mut certificate = Certificate::drafted(&mut txn, run.tenant_id()).await?;
+    certificate.cache_keys = certificate.cache_keys.max(keys.len() as u64);
+    certificate.draft(&mut txn).await?;
+    txn.commit().await?;
     redis.delete(keys).await
 }
 
 /// Destroys the keys, leaves a tombstone, and issues the certificate.
 async fn bury(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
-    let mut txn = ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     let tenant = tenant_states::lock_in_txn(&mut txn, id).await?;
     if tenant.is_none_or(|tenant| tenant.state == TenantState::Deleted) {
         return Ok(txn.rollback().await?);

@@ -1,12 +1,13 @@
 //! `freehold verify isolation` over the fleet: a page of tenants at a time, so that a check of any size stays
 //! within a request's bounds and shows its progress.
 
+use futures::FutureExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Context, tenant_login,
-    verify_isolation::{self, Report, Subject},
+    verify_isolation::{self, Report, Site},
 };
 use crate::{
     control::{servers, tenants},
@@ -57,17 +58,8 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
 }
 
 async fn check_server(ctx: &Context, server: &servers::Server, residents: &[TenantId]) -> Result<Report> {
-    let access = ctx.access(server).await?;
-    let admin = ctx.administer(&access, "verify-isolation").await?;
-    let (mut subjects, mut report) = (Vec::with_capacity(residents.len()), Report::default());
-    for &tenant in residents {
-        match tenant_login::credentials(ctx, &access.address, tenant).await {
-            Ok(credentials) => subjects.push(Subject { tenant, credentials }),
-            Err(error) => {
-                tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant cannot be tried");
-                report = report.merge(Report::unproven(&[tenant]));
-            }
-        }
-    }
-    Ok(report.merge(verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await?))
+    let (access, admin) = ctx.administer(server, "verify-isolation").await?;
+    let fetch = |tenant| tenant_login::credentials(ctx, &access.address, tenant).boxed();
+    let site = Site { connector: &ctx.connector, address: &access.address, login: &fetch };
+    verify_isolation::verify(&admin, site, residents).await
 }

@@ -15,7 +15,7 @@ use super::{Context, erase};
 use crate::{
     control::{
         audit::{self, Origin},
-        idempotency, janitor, operations, slugs, tenant_states,
+        bounded, idempotency, janitor, operations, slugs, tenant_states,
     },
     error::Result,
     faults::crash_point,
@@ -26,6 +26,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Every how many looks old rows are forgotten too: once an hour.
 const FORGETTING: u32 = 720;
+/// How long the control database may take to answer one transaction.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How much one sweep deals with at most; the next one goes on.
 const BATCH: u32 = 1_000;
 
@@ -37,10 +39,10 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         note("erasures", begin_erasures(&ctx).await);
         note("undeletions", finish_undeletions(&ctx).await);
-        note("slugs", forget_slugs(&ctx).await);
+        note("slugs", bounded(ANSWER, forget_slugs(&ctx)).await);
         if sweeps.is_multiple_of(FORGETTING) {
-            note("idempotency_keys", forget_idempotency_keys(&ctx).await);
-            note("operations", forget_operations(&ctx).await);
+            note("idempotency_keys", bounded(ANSWER, forget_idempotency_keys(&ctx)).await);
+            note("operations", bounded(ANSWER, forget_operations(&ctx)).await);
         }
         sweeps = sweeps.wrapping_add(1);
     }
@@ -68,30 +70,43 @@ async fn begin(ctx: &Context) -> Result<Option<Transaction<'static, Postgres>>> 
 }
 
 async fn begin_erasures(ctx: &Context) -> Result<u64> {
-    for done in 0..u64::from(BATCH) {
-        let Some(mut txn) = begin(ctx).await? else { return Ok(done) };
-        let Some(id) = tenant_states::lock_due_in_txn(&mut txn).await? else { return Ok(done) };
-        let origin = origin(ctx);
-        let operation = erase::queue_in_txn(ctx, &mut txn, id, &origin).await?;
-        let details = serde_json::json!({ "operation_id": operation });
-        record(ctx, &mut txn, ("tenant.erase", id), &details).await?;
-        crash_point!("janitor.erase.before_commit", id);
-        txn.commit().await?;
-        crash_point!("janitor.erase.after_commit", id);
+    let mut done = 0;
+    while done < u64::from(BATCH) && bounded(ANSWER, begin_erasure(ctx)).await? {
+        done += 1;
     }
-    Ok(BATCH.into())
+    Ok(done)
 }
 
 async fn finish_undeletions(ctx: &Context) -> Result<u64> {
-    for done in 0..u64::from(BATCH) {
-        let Some(mut txn) = begin(ctx).await? else { return Ok(done) };
-        let Some(id) = tenant_states::lock_regretted_in_txn(&mut txn).await? else { return Ok(done) };
-        tenant_states::undelete_in_txn(&mut txn, id).await?;
-        crash_point!("janitor.undelete.before_commit", id);
-        txn.commit().await?;
-        crash_point!("janitor.undelete.after_commit", id);
+    let mut done = 0;
+    while done < u64::from(BATCH) && bounded(ANSWER, finish_undeletion(ctx)).await? {
+        done += 1;
     }
-    Ok(BATCH.into())
+    Ok(done)
+}
+
+/// False when none is due, or another janitor sweeps.
+async fn begin_erasure(ctx: &Context) -> Result<bool> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(false) };
+    let Some(id) = tenant_states::lock_due_in_txn(&mut txn).await? else { return Ok(false) };
+    let operation = erase::queue_in_txn(ctx, &mut txn, id, &origin(ctx)).await?;
+    let details = serde_json::json!({ "operation_id": operation });
+    record(ctx, &mut txn, ("tenant.erase", id), &details).await?;
+    crash_point!("janitor.erase.before_commit", id);
+    txn.commit().await?;
+    crash_point!("janitor.erase.after_commit", id);
+    Ok(true)
+}
+
+/// False when none is wished for, or another janitor sweeps.
+async fn finish_undeletion(ctx: &Context) -> Result<bool> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(false) };
+    let Some(id) = tenant_states::lock_regretted_in_txn(&mut txn).await? else { return Ok(false) };
+    tenant_states::undelete_in_txn(&mut txn, id).await?;
+    crash_point!("janitor.undelete.before_commit", id);
+    txn.commit().await?;
+    crash_point!("janitor.undelete.after_commit", id);
+    Ok(true)
 }
 
 async fn forget_slugs(ctx: &Context) -> Result<u64> {

@@ -16,9 +16,8 @@ use crate::{
 pub async fn check(ctx: &Context, id: ServerId) -> Result<Vec<Finding>> {
     let server = servers::get(&mut *ctx.db.acquire().await?, id).await?.ok_or_else(|| Error::not_found("server"))?;
     let demands = demands(ctx, server.connection_budget).await?;
-    let access = ctx.access(&server).await?;
     let looked = async {
-        let admin = ctx.administer(&access, "preflight").await?;
+        let (_, admin) = ctx.administer(&server, "preflight").await?;
         let mut findings = admin.fitness(demands).await?;
         findings.extend(admin.open_shared_databases().await?.iter().map(|name| Finding::open_to_public(name)));
         Result::<_, Error>::Ok(findings)

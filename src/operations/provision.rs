@@ -268,7 +268,7 @@ pub(super) async fn find(ctx: &Context, connection: &mut PgConnection, id: Tenan
 
 /// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
 pub(super) async fn forget(run: &Run) -> Result<()> {
-    let mut txn = run.ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
     slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
     data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
@@ -285,7 +285,9 @@ pub(super) async fn activate(run: &Run) -> Result<()> {
         Bound { schema_version: Some(version) } => version,
         Bound { schema_version: None } => schema_version(run).await?,
     };
-    tenants::activate(&mut *run.ctx.db.acquire().await?, run.tenant_id(), version).await
+    let mut txn = run.begin().await?;
+    tenants::activate(&mut txn, run.tenant_id(), version).await?;
+    Ok(txn.commit().await?)
 }
 
 async fn schema_version(run: &Run) -> Result<i32> {

@@ -120,8 +120,7 @@ async fn rehearse(ctx: &Context, set: &MigrationSet) -> Result<()> {
     let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     let platform = servers.iter().find(|server| server.is_platform);
     let platform = platform.ok_or_else(|| Error::defect("there is no platform server"))?;
-    let access = ctx.access(platform).await?;
-    let admin = ctx.administer(&access, "rehearsal").await?;
+    let (access, admin) = ctx.administer(platform, "rehearsal").await?;
     let built = template::ensure(ctx, &admin, &access.address, &access.credentials, set).await;
     admin.drop_template(&set.template_name()).await?;
     match built {

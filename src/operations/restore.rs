@@ -95,7 +95,7 @@ async fn drop_database(run: &Run) -> Result<()> {
 /// Opens the gate: of a tenant that was suspended only so far.
 async fn activate(run: &Run) -> Result<()> {
     let contents = shelf::contents_of(&archive(run).await?)?;
-    let mut txn = run.ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(contents.schema_version)).await?;
     txn.commit().await?;
     run.ctx.tenancy.refresh(run.tenant_id()).await;

@@ -75,7 +75,7 @@ pub(super) fn check_state(tenant: &Tenant) -> Result<()> {
 }
 
 async fn forget(run: &Run) -> Result<()> {
-    let mut txn = run.ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     secrets::delete(&mut txn, run.tenant_id().uuid(), NEXT).await?;
     tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
     Ok(txn.commit().await?)
@@ -98,8 +98,16 @@ async fn set_password(run: &Run, purpose: Purpose) -> Result<()> {
 }
 
 async fn promote(run: &Run) -> Result<()> {
-    let mut txn = run.ctx.db.begin().await?;
-    secrets::promote_in_txn(&mut txn, &run.ctx.keys, run.tenant_id().uuid(), (NEXT, PRESENT)).await?;
-    tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+    let (keys, owner) = (&run.ctx.keys, run.tenant_id().uuid());
+    let mut txn = run.begin().await?;
+    match secrets::get(&mut txn, keys, owner, NEXT).await? {
+        Some(next) => {
+            secrets::promote_in_txn(&mut txn, keys, owner, (NEXT, PRESENT), &next).await?;
+            tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+        }
+        // An earlier attempt has done it and died before it could say so.
+        None if secrets::is_newer(&mut txn, owner, PRESENT, run.operation.created_at).await? => {}
+        None => return Err(Error::defect("the password that the role has by now is kept nowhere")),
+    }
     Ok(txn.commit().await?)
 }

@@ -2,7 +2,8 @@
 //!
 //! The next one is sealed first, then the role is altered, then a connection under it is made, and only then it becomes
 //! the present one. Whatever is killed in between leaves both sealed, and whoever opens an administrative session next
-//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart.
+//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart, and
+//! a password that is given from one that is made: whoever writes one knows, under the lock, which one works.
 //! A server that is registered twice, for tenants and for the platform, with one role gets the password twice.
 //!
 //! The control database's own role is no server's: its password is in the configuration, and this never changes it.
@@ -27,6 +28,8 @@ use crate::{
 
 const PRESENT: Purpose = Purpose::ServerAdminPassword;
 const NEXT: Purpose = Purpose::NextServerAdminPassword;
+/// Under which name the sessions of a rotation are on the server.
+const PURPOSE: &str = "rotate-credentials";
 /// How long another rotation is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -40,13 +43,12 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
         let detail = "the role is the control database's own too: replace its password by hand, then give it here";
         return Err(Error::conflict("role_shared_with_control", detail));
     }
-    let first = ctx.access(&server).await?;
-    let admin = ctx.administer(&first, "rotate-credentials").await?;
-    if !admin.lock(&LockKey::Credentials, LOCK_WAIT).await? {
-        return Err(Error::unavailable("credentials_locked", "another rotation on this server is at work", None));
-    }
-    // Read under the lock: what was read before may have been replaced.
-    let access = ctx.access(&server).await?;
+    let (_, admin) = ctx.administer(&server, PURPOSE).await?;
+    // Held until the session ends, at the end of this.
+    lock(&admin).await?;
+    // Read and tried under the lock: what was read before may have been replaced, and a next password that already
+    // works must have become the present one before another takes its place.
+    let (access, _) = ctx.administer(&server, PURPOSE).await?;
     // Crash points are told apart by tenants; the server's id stands in for one.
     let point = TenantId::from_uuid(id.uuid());
     let password = SecretString::from(ctx.random.token());
@@ -62,23 +64,22 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
         }
         return Err(error);
     }
-    promote(ctx, id, origin).await?;
-    admin.unlock(&LockKey::Credentials).await?;
+    promote(ctx, id, &next.password, origin).await?;
     Ok(server)
 }
 
 /// Takes over a password that was replaced by somebody else.
 ///
 /// # Errors
-/// `not_found`; `login_refused` on `password`; the server is away.
+/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; the server is away.
 pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
     let access = ctx.access(&server).await?;
     let given = Credentials { role: server.admin_role.clone(), password };
-    try_out(ctx, &access, &given).await.map_err(|error| match error {
-        Error::Internal(_) => FieldError::new("password", "login_refused", "the server refuses this password").into(),
-        other => other,
-    })?;
+    let admin = try_out(ctx, &access, &given).await.map_err(refused)?;
+    lock(&admin).await?;
+    // Once more under the lock: the role may have got another password meanwhile.
+    try_out(ctx, &access, &given).await.map_err(refused)?;
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {
         let key = data_keys::get(&mut txn, &ctx.keys, server.uuid()).await?;
@@ -90,15 +91,29 @@ pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, orig
     Ok(server)
 }
 
+fn refused(error: Error) -> Error {
+    match error {
+        Error::Internal(_) => FieldError::new("password", "login_refused", "the server refuses this password").into(),
+        other => other,
+    }
+}
+
+async fn lock(admin: &ServerAdmin) -> Result<()> {
+    if admin.lock(&LockKey::Credentials, LOCK_WAIT).await? {
+        return Ok(());
+    }
+    Err(Error::unavailable("credentials_locked", "another rotation on this server is at work", None))
+}
+
 async fn find(ctx: &Context, id: ServerId) -> Result<Server> {
     let found = servers::get(&mut *ctx.db.acquire().await?, id).await?;
     found.ok_or_else(|| Error::not_found("server"))
 }
 
-async fn try_out(ctx: &Context, access: &Access, credentials: &Credentials) -> Result<()> {
-    let name = ctx.session_name("rotate-credentials");
+async fn try_out(ctx: &Context, access: &Access, credentials: &Credentials) -> Result<ServerAdmin> {
+    let name = ctx.session_name(PURPOSE);
     let (connector, database) = (&ctx.connector, &access.maintenance_db);
-    ServerAdmin::connect(connector, &access.address, database, credentials, &name).await.map(drop)
+    ServerAdmin::connect(connector, &access.address, database, credentials, &name).await
 }
 
 async fn seal(ctx: &Context, id: ServerId, password: &SecretString) -> Result<()> {
@@ -110,10 +125,12 @@ async fn seal(ctx: &Context, id: ServerId, password: &SecretString) -> Result<()
     Ok(txn.commit().await?)
 }
 
-async fn promote(ctx: &Context, id: ServerId, origin: &Origin) -> Result<()> {
+async fn promote(ctx: &Context, id: ServerId, password: &SecretString, origin: &Origin) -> Result<()> {
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {
-        secrets::promote_in_txn(&mut txn, &ctx.keys, server.uuid(), (NEXT, PRESENT)).await?;
+        if !secrets::promote_in_txn(&mut txn, &ctx.keys, server.uuid(), (NEXT, PRESENT), password).await? {
+            return Err(Error::defect(format!("another password than the one just made is kept for {server}")));
+        }
     }
     record(ctx, &mut txn, id, origin, "made").await?;
     Ok(txn.commit().await?)

@@ -72,7 +72,7 @@ pub async fn rotate(ctx: &Context, tenant: TenantId, previous: Previous, origin:
     txn.commit().await?;
     crash_point!("tenant.rotate_signing_keys.after_commit", tenant);
     if let Some(epoch) = epoch {
-        ctx.identity.heed_keys(tenant, epoch).await?;
+        ctx.identity.heed_keys(tenant, epoch).await;
     }
     Ok(rotated)
 }
@@ -89,26 +89,38 @@ pub async fn keep_young(ctx: Context, age: Option<Duration>, stop: CancellationT
     }
 }
 
-/// One look for keys that are older than `age`.
+/// One look for keys that are older than `age`. A tenant whose key cannot be replaced keeps it, and no other back.
+///
+/// # Errors
+/// The control database is away.
 pub async fn replace_old(ctx: &Context, age: Option<Duration>) -> Result<()> {
     signing_keys::purge(&mut *ctx.db.acquire().await?).await?;
     let Some(age) = age else { return Ok(()) };
     let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
+    let mut after = None;
     loop {
-        let old = signing_keys::older_than(&mut *ctx.db.acquire().await?, age, None, AGE_BATCH).await?;
+        let old = signing_keys::older_than(&mut *ctx.db.acquire().await?, age, after, AGE_BATCH).await?;
         if old.is_empty() {
             return Ok(());
         }
-        for tenant in old {
-            replace_if_old(ctx, tenant, age, &origin).await?;
+        for &(_, tenant) in &old {
+            match replace_if_old(ctx, tenant, age, &origin).await {
+                Err(error @ Error::Unavailable { .. }) => return Err(error),
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::error!(tenant.id = %tenant, error, "an old signing key could not be replaced");
+                }
+                Ok(()) => {}
+            }
         }
+        after = old.last().copied();
     }
 }
 
 async fn replace_if_old(ctx: &Context, tenant: TenantId, age: Duration, origin: &Origin) -> Result<()> {
     let mut txn = ctx.db.begin().await?;
     tenants::lock_in_txn(&mut txn, tenant).await?;
-    if signing_keys::older_than(&mut txn, age, Some(tenant), 1).await?.is_empty() {
+    if !signing_keys::is_older(&mut txn, age, tenant).await? {
         return Ok(txn.rollback().await?);
     }
     let rotated = replace(ctx, &mut txn, tenant, Previous::Expire).await?;

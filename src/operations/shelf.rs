@@ -1,23 +1,21 @@
 //! The archives of one tenant: their rows in the control database together with their objects in the store.
 //!
 //! A row comes before its object and goes after it. What deletes here can be repeated, and waits for nobody: whoever
-//! calls holds the tenant's lock.
+//! calls holds the tenant's lock, and the operation's claim whenever something is decided. The store knows neither: an
+//! object is only deleted whose row says that nobody needs it, or that has none.
 
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
 use tokio::io::AsyncRead;
 
-use super::{Context, contents::Contents};
+use super::{Context, attempt::Run, contents::Contents};
 use crate::{
     archives::{self as objects, ArchiveKey, ArchiveName},
     control::{
         archives::{self, Archive, NewArchive, key_purpose},
-        data_keys,
-        operations::Operation,
-        tenants,
+        data_keys, tenants,
     },
     error::{Error, Result},
-    servers::ServerVersion,
     types::{ArchiveId, TenantId},
 };
 
@@ -55,25 +53,22 @@ pub(super) struct Draft {
 }
 
 /// Records a new archive of what the operation dumps, with a key of its own.
-pub(super) async fn announce(
-    ctx: &Context,
-    operation: &Operation,
-    contents: &Contents,
-    server: ServerVersion,
-) -> Result<Draft> {
-    let (tenant, id) = (operation.tenant_id, ArchiveId::generate(&ctx.clock, ctx.random));
+pub(super) async fn announce(run: &Run, contents: &Contents) -> Result<Draft> {
+    let ctx = &run.ctx;
+    let (tenant, id) = (run.tenant_id(), ArchiveId::generate(&ctx.clock, ctx.random));
     let key = ArchiveKey::generate(ctx.random);
-    let mut connection = ctx.db.acquire().await?;
-    let data_key = data_keys::get(&mut connection, &ctx.keys, tenant.uuid()).await?;
+    let mut txn = run.begin().await?;
+    let data_key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
     let new = NewArchive {
         id,
         tenant_id: tenant,
-        operation_id: operation.id,
+        operation_id: run.operation.id,
         sealed_key: data_key.seal(&key_purpose(id), key.expose_secret())?,
         contents: serde_json::to_value(contents).map_err(Error::internal)?,
-        server_version: server.0,
+        server_version: run.admin.version().0,
     };
-    archives::insert(&mut connection, &new).await?;
+    archives::insert(&mut txn, &new).await?;
+    txn.commit().await?;
     Ok(Draft { name: ArchiveName { tenant, archive: id }, key })
 }
 
@@ -101,26 +96,31 @@ pub(super) async fn newest(ctx: &Context, tenant: TenantId) -> Result<Option<Arc
     Ok(known.into_iter().rev().find(|archive| archive.verified_at.is_some()))
 }
 
-/// Deletes an archive.
-pub(super) async fn discard(ctx: &Context, archive: &Archive) -> Result<()> {
-    ctx.archives()?.delete(name_of(archive)).await?;
-    archives::delete(&mut *ctx.db.acquire().await?, archive.id).await
+/// Deletes an archive. Its row says so first: whoever goes on with the operation does not count on it.
+pub(super) async fn discard(run: &Run, archive: &Archive) -> Result<()> {
+    let mut txn = run.begin().await?;
+    archives::revoke(&mut txn, archive.id).await?;
+    txn.commit().await?;
+    run.ctx.archives()?.delete(name_of(archive)).await?;
+    archives::delete(&mut *run.ctx.db.acquire().await?, archive.id).await
 }
 
 /// Deletes all archives of the tenant but `kept`, and whatever else of the tenant lies in the store: a killed attempt
 /// may have left an object that has no row any more.
-pub(super) async fn clear(ctx: &Context, tenant: TenantId, kept: Option<ArchiveId>) -> Result<()> {
+pub(super) async fn clear(run: &Run, kept: Option<ArchiveId>) -> Result<()> {
+    let (ctx, tenant) = (&run.ctx, run.tenant_id());
     let known = archives::list(&mut *ctx.db.acquire().await?, tenant).await?;
     if known.is_empty() && ctx.archives.is_none() {
         return Ok(());
     }
     for archive in known.iter().filter(|archive| Some(archive.id) != kept) {
-        discard(ctx, archive).await?;
+        discard(run, archive).await?;
     }
     let store = ctx.archives()?;
     let mut left = store.list(Some(tenant));
     while let Some(stored) = left.try_next().await? {
-        if Some(stored.name.archive) != kept {
+        let row = archives::get(&mut *ctx.db.acquire().await?, stored.name.archive).await?;
+        if row.is_none() {
             store.delete(stored.name).await?;
         }
     }

@@ -5,29 +5,47 @@ use tokio_postgres::error::SqlState;
 use super::Context;
 use crate::{
     control::secrets::{self, Purpose},
-    error::Result,
-    servers::{Credentials, ServerAddress, is_sqlstate},
+    error::{Error, Result},
+    servers::{Connection, Credentials, ServerAddress, is_sqlstate},
     types::TenantId,
 };
 
-/// The tenant's role with the password that its server takes: while one is being replaced that may be either.
-pub(super) async fn credentials(ctx: &Context, address: &ServerAddress, tenant: TenantId) -> Result<Credentials> {
+const PRESENT: Purpose = Purpose::TenantDatabasePassword;
+const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
+/// How often the passwords are read for one login. The first reading may have been under way when a rotation ended.
+pub(super) const READINGS: usize = 3;
+
+/// A session of the tenant's role in its own database, and the login with which PostgreSQL let it in: while a password
+/// is being replaced either may be the one. `purpose` ends the session's name, as of administrative ones.
+pub(super) async fn open(
+    ctx: &Context,
+    address: &ServerAddress,
+    tenant: TenantId,
+    purpose: &str,
+) -> Result<(Credentials, Connection)> {
     let role = tenant.db_name().to_string();
-    let (present, next) = {
-        let mut connection = ctx.db.acquire().await?;
-        let (keys, owner) = (&ctx.keys, tenant.uuid());
-        let present = secrets::require(&mut connection, keys, owner, Purpose::TenantDatabasePassword).await?;
-        (present, secrets::get(&mut connection, keys, owner, Purpose::NextTenantDatabasePassword).await?)
-    };
-    let present = Credentials { role: role.clone(), password: present };
-    let Some(next) = next else { return Ok(present) };
-    let config = ctx.connector.config(address, &role, &present, &ctx.session_name("login"));
-    match ctx.connector.open(&config).await? {
-        Ok(session) => {
-            session.close().await;
-            Ok(present)
+    let name = ctx.session_name(purpose);
+    for _ in 0..READINGS {
+        let (present, next) = {
+            let mut connection = ctx.db.acquire().await?;
+            secrets::require_pair(&mut connection, &ctx.keys, tenant.uuid(), (NEXT, PRESENT)).await?
+        };
+        for password in [present].into_iter().chain(next) {
+            let credentials = Credentials { role: role.clone(), password };
+            let config = ctx.connector.config(address, &role, &credentials, &name);
+            match ctx.connector.open(&config).await? {
+                Ok(session) => return Ok((credentials, session)),
+                Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => Ok(Credentials { role, password: next }),
-        Err(error) => Err(error.into()),
     }
+    Err(Error::defect(format!("postgresql refuses the password of {tenant}")))
+}
+
+/// The login alone.
+pub(super) async fn credentials(ctx: &Context, address: &ServerAddress, tenant: TenantId) -> Result<Credentials> {
+    let (credentials, session) = open(ctx, address, tenant, "login").await?;
+    session.close().await;
+    Ok(credentials)
 }

@@ -8,9 +8,10 @@
 mod probes;
 mod targets;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::BoxFuture, stream};
 use tokio_postgres::error::SqlState;
 
+use super::tenant_login::READINGS;
 use crate::{
     error::{Error, Result},
     servers::{Connection, Connector, Credentials, ServerAddress, ServerAdmin, is_sqlstate},
@@ -22,13 +23,13 @@ use targets::Targets;
 const CONCURRENCY: usize = 6;
 const APPLICATION_NAME: &str = "freehold:verify-isolation";
 
-/// A tenant and its own login.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// Whose login it is.
-    pub tenant: TenantId,
-    /// The login.
-    pub credentials: Credentials,
+/// The server that is tried, and how its tenants log in.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) connector: &'a Connector,
+    pub(super) address: &'a ServerAddress,
+    /// The tenant's login as it is now: a password may be replaced while its tenant is being tried.
+    pub(super) login: &'a (dyn Fn(TenantId) -> BoxFuture<'a, Result<Credentials>> + Send + Sync),
 }
 
 /// Something that was possible and should not be.
@@ -91,14 +92,9 @@ impl Report {
 ///
 /// # Errors
 /// When the server cannot be looked at.
-pub async fn verify(
-    admin: &ServerAdmin,
-    connector: &Connector,
-    address: &ServerAddress,
-    subjects: &[Subject],
-) -> Result<Report> {
+pub(super) async fn verify(admin: &ServerAdmin, site: Site<'_>, subjects: &[TenantId]) -> Result<Report> {
     let targets = Targets::new(admin.list_databases().await?);
-    let attacks = subjects.iter().map(|subject| Attack { connector, address, subject }.run(&targets));
+    let attacks = subjects.iter().map(|&tenant| attack(site, tenant, &targets));
     let report = stream::iter(attacks.collect::<Vec<_>>())
         .buffered(CONCURRENCY)
         .fold(Report::default(), async |all, one| all.merge(one))
@@ -106,29 +102,30 @@ pub async fn verify(
     Ok(Report { sampled: targets.is_sampled(), ..report })
 }
 
+async fn attack(site: Site<'_>, tenant: TenantId, targets: &Targets) -> Report {
+    let trying = async {
+        let credentials = (site.login)(tenant).await?;
+        Attack { site, tenant, credentials }.run(targets).await
+    };
+    trying.await.unwrap_or_else(|error| {
+        tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant cannot be tried");
+        Report::unproven(&[tenant])
+    })
+}
+
 /// One tenant's tries.
 struct Attack<'a> {
-    connector: &'a Connector,
-    address: &'a ServerAddress,
-    subject: &'a Subject,
+    site: Site<'a>,
+    tenant: TenantId,
+    credentials: Credentials,
 }
 
 impl Attack<'_> {
-    async fn run(self, targets: &Targets) -> Report {
-        self.attempt_all(targets).await.unwrap_or_else(|error| {
-            tracing::warn!(tenant.id = %self.subject.tenant, error = error.chain(), "a tenant cannot be tried");
-            Report::unproven(&[self.subject.tenant])
-        })
-    }
-
-    async fn attempt_all(&self, targets: &Targets) -> Result<Report> {
+    async fn run(mut self, targets: &Targets) -> Result<Report> {
         let mut report = Report::default();
-        let own = self.subject.tenant.db_name().to_string();
+        let (tenant, own) = (self.tenant, self.tenant.db_name().to_string());
         let session = self.enter(&own).await?.ok_or_else(|| {
-            Error::defect(format!(
-                "{} is refused in its own database: its isolation cannot be shown",
-                self.subject.tenant
-            ))
+            Error::defect(format!("{tenant} is refused in its own database: its isolation cannot be shown"))
         })?;
         for (attempt, target, detail) in probes::run(&session, &mut report.attempts).await? {
             report.successes += 1;
@@ -143,17 +140,24 @@ impl Attack<'_> {
     }
 
     /// A session in the database, or `None` if the tenant is refused.
-    async fn enter(&self, database: &str) -> Result<Option<Connection>> {
-        let config = self.connector.config(self.address, database, &self.subject.credentials, APPLICATION_NAME);
-        match self.connector.open(&config).await? {
-            Ok(session) => Ok(Some(session)),
-            Err(error) if is_refusal(&error) => Ok(None),
-            Err(error) => Err(error.into()),
+    async fn enter(&mut self, database: &str) -> Result<Option<Connection>> {
+        let Site { connector, address, login } = self.site;
+        for _ in 0..READINGS {
+            let config = connector.config(address, database, &self.credentials, APPLICATION_NAME);
+            match connector.open(&config).await? {
+                Ok(session) => return Ok(Some(session)),
+                Err(error) if is_refusal(&error) => return Ok(None),
+                Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => {
+                    self.credentials = login(self.tenant).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
+        Err(Error::defect(format!("the password of {} is replaced faster than it can be used", self.tenant)))
     }
 
     fn finding(&self, attempt: &'static str, target: String, detail: String) -> Finding {
-        Finding { tenant_id: self.subject.tenant, attempt, target, detail }
+        Finding { tenant_id: self.tenant, attempt, target, detail }
     }
 }
 

@@ -125,16 +125,22 @@ async fn allow_login(run: &Run) -> Result<()> {
 }
 
 async fn mark_ready(run: &Run) -> Result<()> {
-    warm_databases::set_state(&mut *run.ctx.db.acquire().await?, run.tenant_id(), WarmState::Ready).await
+    set_state(run, WarmState::Ready).await
 }
 
 async fn unmark_ready(run: &Run) -> Result<()> {
-    warm_databases::set_state(&mut *run.ctx.db.acquire().await?, run.tenant_id(), WarmState::Making).await
+    set_state(run, WarmState::Making).await
+}
+
+async fn set_state(run: &Run, state: WarmState) -> Result<()> {
+    let mut txn = run.begin().await?;
+    warm_databases::set_state(&mut txn, run.tenant_id(), state).await?;
+    Ok(txn.commit().await?)
 }
 
 /// Nothing is left on the server: the row and the keys go.
 async fn forget(run: &Run) -> Result<()> {
-    let mut txn = run.ctx.db.begin().await?;
+    let mut txn = run.begin().await?;
     warm_databases::forget_in_txn(&mut txn, run.tenant_id()).await?;
     data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
     Ok(txn.commit().await?)

@@ -63,24 +63,23 @@ impl ServerAdmin {
     }
 
     /// Opens the session under the first of `candidates` whose password PostgreSQL accepts; answers with its place among
-    /// them too.
+    /// them too, or with `None` when it accepts none.
     pub async fn connect_as_any(
         connector: &Connector,
         address: &ServerAddress,
         maintenance_db: &str,
         candidates: &[&Credentials],
         application_name: &str,
-    ) -> Result<(Self, usize)> {
-        let mut refused = None;
+    ) -> Result<Option<(Self, usize)>> {
         for (place, credentials) in candidates.iter().enumerate() {
             let config = connector.config(address, maintenance_db, credentials, application_name);
             match connector.open(&config).await? {
-                Ok(connection) => return Ok((Self::begin(connection, application_name).await?, place)),
-                Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => refused = Some(error),
+                Ok(connection) => return Ok(Some((Self::begin(connection, application_name).await?, place))),
+                Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(refused.map_or_else(|| Error::defect("there is no credential to connect with"), Error::from))
+        Ok(None)
     }
 
     /// Gives the role that this session belongs to another password. Its sessions go on.

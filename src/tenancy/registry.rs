@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::RegistryDigest;
 use crate::{
     control::{
-        ControlDb,
+        ControlDb, bounded,
         listener::{Signal, Subscription},
         tenants::{self, Tenant, TenantState},
     },
@@ -212,15 +212,15 @@ impl Registry {
     /// Keeps the registry true until `cancel`.
     pub(super) async fn follow(self: Arc<Self>, mut signals: Subscription, cancel: CancellationToken) {
         let following = async {
-            while let Err(error) = bounded(self.fill()).await {
+            while let Err(error) = bounded(ANSWER, self.fill()).await {
                 tracing::warn!(error = error.chain(), "the tenant registry cannot be filled yet");
                 tokio::time::sleep(FILL_PAUSE).await;
             }
             let mut ticks = tokio::time::interval(SYNC_INTERVAL);
             loop {
                 let outcome = tokio::select! {
-                    signal = signals.next() => bounded(self.heed(signal)).await,
-                    _ = ticks.tick() => bounded(self.synchronise()).await,
+                    signal = signals.next() => bounded(ANSWER, self.heed(signal)).await,
+                    _ = ticks.tick() => bounded(ANSWER, self.synchronise()).await,
                 };
                 if let Err(error) = outcome {
                     tracing::warn!(error = error.chain(), "the tenant registry could not follow a change");
@@ -301,12 +301,6 @@ impl Registry {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_waiters();
     }
-}
-
-/// One connection that has gone silent must not keep the registry from trying another.
-async fn bounded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = || Error::unavailable("control_database_unavailable", "the control database is silent", None);
-    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The control database is away: whether this tenant exists cannot be known.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{
-        ControlDb,
+        ControlDb, bounded,
         sealed::{self, SealedTenant},
         servers, tenants,
     },
@@ -185,10 +185,4 @@ impl Vault {
 fn address(server: servers::Server) -> Result<ServerAddress> {
     let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;
     Ok(ServerAddress { host: server.host, port: server.port, tls })
-}
-
-/// One connection that has gone silent must not keep the vault from trying another.
-async fn bounded<T>(at_most: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let late = || Error::unavailable("control_database_unavailable", "the control database is silent", None);
-    tokio::time::timeout(at_most, work).await.unwrap_or_else(|_| Err(late()))
 }

@@ -128,3 +128,87 @@ async fn checks_look_through_the_tenants_eyes_while_its_password_is_being_replac
     assert_eq!((&report["state"], &report["findings"]), (&"busy".into(), &serde_json::json!([])), "{report}");
     faults::release(id);
 }
+
+#[cfg(feature = "crash-points")]
+async fn fired(point: &str, id: freehold::types::TenantId) {
+    eventually(point, async || {
+        let has_fired = freehold::faults::fired().iter().any(|fired| fired.point == point && fired.tenant == id);
+        has_fired.then_some(())
+    })
+    .await;
+}
+
+/// Asks for a rotation; the operation.
+#[cfg(feature = "crash-points")]
+async fn begin(fleet: &Fleet, tenant: &Tenant<'_>) -> String {
+    let path = format!("/platform/v1/tenants/{}/rotate-credentials", tenant.id);
+    let asked = fleet.operator().post(&path, &serde_json::json!({})).await.expect(202);
+    asked["operation_id"].as_str().unwrap().to_owned()
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_replica_that_wakes_up_late_does_not_forget_the_password_of_a_later_rotation() {
+    use freehold::faults::{self, Mode};
+
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let id = tenant.id.parse().unwrap();
+    let [cancelled_at, late, soon] = ["alter_role.before_effect", "record.undo.before_effect", "promote.before_effect"]
+        .map(|point| format!("tenant.rotate_credentials.{point}"));
+    faults::arm(&cancelled_at, Mode::Delay, Some(id));
+    faults::arm(&late, Mode::Hold, Some(id));
+    let first = begin(fleet, &tenant).await;
+    fired(&cancelled_at, id).await;
+    let cancel = format!("/platform/v1/operations/{first}/cancel");
+    fleet.operator().post(&cancel, &serde_json::json!({})).await.expect(202);
+    fired(&late, id).await;
+    // As when its lease has run out: another attempt takes the operation up and ends it.
+    let take_over = "UPDATE operations SET state = 'queued', generation = generation + 1, run_after = now(),
+                                           lease_owner = NULL, lease_expires_at = NULL";
+    fleet.control().run(&format!("{take_over} WHERE id = '{}'", first.replace("op_", ""))).await;
+    eventually("the first rotation to be undone", async || {
+        let now = fleet.operator().get(&format!("/platform/v1/operations/{first}")).await.expect(200);
+        (now["state"] == "cancelled").then_some(())
+    })
+    .await;
+
+    faults::arm(&soon, Mode::Delay, Some(id));
+    let second = begin(fleet, &tenant).await;
+    fired(&soon, id).await;
+    faults::release(id);
+    assert_eq!(fleet.finished(&second).await["state"], "succeeded");
+    let password = fleet.database_password(&tenant.id).await;
+    let login = tenant.database().logged_in_as(&tenant.database_name(), password.expose_secret());
+    login.connect().await.unwrap();
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn a_rotation_whose_password_is_gone_says_so() {
+    use freehold::faults::{self, Mode};
+
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let id = tenant.id.parse().unwrap();
+    let point = "tenant.rotate_credentials.promote.before_effect";
+    faults::arm(point, Mode::Hold, Some(id));
+    let operation = begin(fleet, &tenant).await;
+    fired(point, id).await;
+    let [kept, hidden] = ["next_tenant_database_password", "hidden"];
+    let rename = async |from: &str, to: &str| {
+        let owner = tenant.id.replace("ten_", "");
+        let sql = format!("UPDATE secrets SET purpose = '{to}' WHERE owner_id = '{owner}' AND purpose = '{from}'");
+        fleet.control().run(&sql).await;
+    };
+    rename(kept, hidden).await;
+    faults::release(id);
+    let path = format!("/platform/v1/operations/{operation}");
+    eventually("the step to fail", async || {
+        let now = fleet.operator().get(&path).await.expect(200);
+        (now["error"] == "an internal error").then_some(())
+    })
+    .await;
+    rename(hidden, kept).await;
+    assert_eq!(fleet.finished(&operation).await["state"], "succeeded");
+}

@@ -167,3 +167,28 @@ async fn a_key_of_age_is_replaced_once_and_one_that_verifies_nothing_is_destroye
     RUNTIME.spawn(look()).await.unwrap();
     assert_eq!(fleet.control().value::<i64>(&count).await, 1);
 }
+
+#[tokio::test]
+async fn a_tenant_whose_keys_cannot_be_opened_keeps_nobody_else_from_getting_a_new_one() {
+    let fleet = fleet::alone().await;
+    let [lost, other] = [fleet.tenant().await, fleet.tenant().await];
+    let [lost_id, other_id] = [&lost, &other].map(|tenant| tenant.id.replace("ten_", ""));
+    let control = fleet.control();
+    for (id, days) in [(&lost_id, 92), (&other_id, 91)] {
+        let age =
+            format!("UPDATE signing_keys SET active_from = now() - interval '{days} days' WHERE tenant_id = '{id}'");
+        control.run(&age).await;
+    }
+    control.run(&format!("UPDATE data_keys SET kek_id = 'lost-' || kek_id WHERE owner_id = '{lost_id}'")).await;
+    let ctx = fleet.replica.app().operations().clone();
+    let look = async move { rotate_signing_keys::replace_old(&ctx, Some(Duration::from_hours(90 * 24))).await };
+    let looked = RUNTIME.spawn(look).await.unwrap();
+    control
+        .run(&format!("UPDATE data_keys SET kek_id = replace(kek_id, 'lost-', '') WHERE owner_id = '{lost_id}'"))
+        .await;
+    looked.unwrap();
+    for (id, keys) in [(&lost_id, 1), (&other_id, 2)] {
+        let count = format!("SELECT count(*) FROM signing_keys WHERE tenant_id = '{id}'");
+        assert_eq!(control.value::<i64>(&count).await, keys);
+    }
+}

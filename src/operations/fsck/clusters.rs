@@ -11,7 +11,7 @@ use crate::{
     },
     error::Result,
     operations::Context,
-    servers::{DatabaseInfo, RoleInfo, ServerAdmin},
+    servers::{DatabaseInfo, RoleInfo},
     types::{DbName, ServerId, TenantId},
 };
 
@@ -53,8 +53,7 @@ pub(super) async fn inspect_all(ctx: &Context, servers: &[Server]) -> (Vec<Clust
 
 /// Looks at a server.
 async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
-    let access = ctx.access(server).await?;
-    let admin: ServerAdmin = ctx.administer(&access, "fsck").await?;
+    let (_, admin) = ctx.administer(server, "fsck").await?;
     Ok(Cluster {
         server: server.clone(),
         identifier: admin.system_identifier().await?,

@@ -79,9 +79,7 @@ async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
 
 async fn fingerprint(ctx: &Context, subject: &Subject) -> Result<String> {
     let address = address(&subject.server)?;
-    let credentials = tenant_login::credentials(ctx, &address, subject.tenant).await?;
-    let name = ctx.session_name("fsck");
-    let mut session = ctx.connector.connect(&address, &credentials.role, &credentials, &name).await?;
+    let (_, mut session) = tenant_login::open(ctx, &address, subject.tenant, "fsck").await?;
     let schema = Schema::of(&mut session).await;
     session.close().await;
     Ok(schema?.fingerprint())

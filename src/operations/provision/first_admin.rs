@@ -94,10 +94,11 @@ pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     // Without a secret an earlier attempt has made the administrator and only failed to record it.
     if let (Some(admin), Some(how)) = (input.admin, how) {
         ctx.identity.ensure_first_admin(id, (&admin.email, &admin.name), &how).await?;
-        let mut connection = ctx.db.acquire().await?;
-        secrets::delete(&mut connection, id.uuid(), Purpose::FirstAdminPassword).await?;
     }
-    tenants::settle(&mut *ctx.db.acquire().await?, id).await
+    let mut txn = run.begin().await?;
+    secrets::delete(&mut txn, id.uuid(), Purpose::FirstAdminPassword).await?;
+    tenants::settle(&mut txn, id).await?;
+    Ok(txn.commit().await?)
 }
 
 fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>) -> Result<Option<FirstAdmin>> {

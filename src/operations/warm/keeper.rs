@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     control::{
+        bounded,
         listener::{Signal, Subscription},
         warm_databases,
     },
@@ -23,6 +24,8 @@ use crate::{
 
 /// How often it looks without a reason.
 const POLL: Duration = Duration::from_secs(1);
+/// How long the control database may take to answer one look.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long it waits after a signal: more of them follow.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -31,7 +34,7 @@ pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
     let mut signals = ctx.signals.subscribe();
     let keeping = async {
         loop {
-            if let Err(error) = look(&ctx, bounds).await {
+            if let Err(error) = bounded(ANSWER, look(&ctx, bounds)).await {
                 tracing::warn!(error = error.chain(), "the warm databases could not be looked after");
             }
             // Whatever woke it, the rows decide.

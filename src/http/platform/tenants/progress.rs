@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{Versioned, View};
 use crate::{
-    control::tenants,
+    control::tenants::{self, Tenant},
     error::{Error, Result},
     http::{AppState, extract::Json},
     operations::{Progress, wait},
@@ -33,12 +33,21 @@ pub(super) async fn answer(state: &AppState, progress: Progress, at_most: Durati
     let Progress { mut tenant, operation } = progress;
     let Some(operation) = operation else { return Ok(Versioned::new(tenant, state).await?.into_response()) };
     if !at_most.is_zero() {
-        wait::finished(&state.operations, operation, at_most).await?;
-        let found = tenants::get(&mut *state.operations.db.acquire().await?, tenant.id).await?;
-        tenant = found.ok_or_else(|| Error::defect("a tenant that is being changed has no row"))?;
+        match after(state, &tenant, operation, at_most).await {
+            Ok(now) => tenant = now,
+            // The change is recorded, whatever keeps this request from seeing more.
+            Err(error) => tracing::warn!(error = error.chain(), "a request could not wait for its operation"),
+        }
     }
     let location = format!("/platform/v1/operations/{operation}");
     let Versioned { view, .. } = Versioned::new(tenant, state).await?;
     let body = Json(UnderWay { tenant: view, operation_id: operation });
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response())
+}
+
+/// The tenant once the operation has ended, or `at_most` has passed.
+async fn after(state: &AppState, tenant: &Tenant, operation: OperationId, at_most: Duration) -> Result<Tenant> {
+    wait::finished(&state.operations, operation, at_most).await?;
+    let found = tenants::get(&mut *state.operations.db.acquire().await?, tenant.id).await?;
+    found.ok_or_else(|| Error::defect("a tenant that is being changed has no row"))
 }

@@ -61,8 +61,15 @@ pub(super) async fn credentials(
     Path(id): Path<TenantId>,
 ) -> Result<Response, Problem> {
     let operation = rotate_credentials::start(&state.operations, id, &caller.origin()).await?;
-    let snapshot = wait::finished(&state.operations, operation, at_most).await?;
-    let status = if snapshot.operation.state == "succeeded" { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = match wait::finished(&state.operations, operation, at_most).await {
+        Ok(snapshot) if snapshot.operation.state == "succeeded" => StatusCode::OK,
+        Ok(_) => StatusCode::ACCEPTED,
+        // The rotation is recorded, whatever keeps this request from seeing more.
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "a request could not wait for its operation");
+            StatusCode::ACCEPTED
+        }
+    };
     let location = [(header::LOCATION, format!("/platform/v1/operations/{operation}"))];
     let body = Changing { tenant: view(&state, id).await?, operation_id: operation };
     Ok((status, location, Json(body)).into_response())
@@ -111,8 +118,10 @@ pub(super) async fn signing_keys(
 }
 
 async fn view(state: &AppState, id: TenantId) -> Result<View, Problem> {
-    let mut connection = state.operations.db.acquire().await?;
-    let tenant = tenants::get(&mut connection, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
-    let servers = servers::list(&mut connection).await?;
+    // A transaction, for its patience: what is told here has been done.
+    let mut txn = state.operations.db.begin().await?;
+    let tenant = tenants::get(&mut txn, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    let servers = servers::list(&mut txn).await?;
+    txn.rollback().await.map_err(Error::from)?;
     Ok(View::new(tenant, &servers, state))
 }
