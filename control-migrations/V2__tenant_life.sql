@@ -168,6 +168,7 @@ ALTER TABLE operations
     ADD COLUMN cancel_requested_at timestamptz;
 CREATE UNIQUE INDEX operations_live_source_key ON operations (source_id)
     WHERE state IN ('queued', 'running', 'blocked');
+CREATE INDEX operations_finished_at_idx ON operations (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX operations_tenant_id_idx ON operations (tenant_id, created_at);
 -- How the making of warm databases went on a server lately.
 CREATE INDEX operations_warm_make_idx ON operations ((input ->> 'server_id'), finished_at)

@@ -10,19 +10,28 @@ use crate::harness::{
     tenant::Tenant,
 };
 
-/// The check over all tenants after `after`, page by page.
-pub(crate) async fn verify(fleet: &Fleet, mut after: Option<String>) -> (u64, Vec<Value>) {
-    let (mut attempts, mut findings) = (0, Vec::new());
+/// What the check over all tenants tells.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pub(crate) attempts: u64,
+    pub(crate) findings: Vec<Value>,
+    pub(crate) unproven: Vec<Value>,
+}
+
+/// The check over all tenants, page by page.
+pub(crate) async fn verify(fleet: &Fleet) -> Verified {
+    let (mut verified, mut after) = (Verified::default(), None::<String>);
     loop {
         let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
         let page = fleet.operator().get(&format!("/platform/v1/isolation{query}")).await.expect(200);
-        attempts += page["attempts"].as_u64().unwrap();
+        verified.attempts += page["attempts"].as_u64().unwrap();
         let found = page["findings"].as_array().unwrap();
         assert_eq!(page["successes"].as_u64().unwrap(), found.len() as u64);
-        findings.extend(found.iter().cloned());
+        verified.findings.extend(found.iter().cloned());
+        verified.unproven.extend(page["unproven"].as_array().into_iter().flatten().cloned());
         after = page["next"].as_str().map(str::to_owned);
         if after.is_none() {
-            return (attempts, findings);
+            return verified;
         }
     }
 }
@@ -67,12 +76,14 @@ fn faults(fleet: &Fleet, one: &Tenant<'_>, two: &Tenant<'_>) -> Vec<Fault> {
 async fn nothing_is_possible_and_every_injected_fault_is_found() {
     let fleet = fleet::alone().await;
     let (one, two) = (fleet.tenant().await, fleet.tenant().await);
-    let (attempts, findings) = verify(&fleet, None).await;
-    assert!(attempts >= 3 * 26, "{attempts}");
-    assert!(findings.is_empty(), "{findings:?}");
+    let verified = verify(&fleet).await;
+    assert!(
+        verified.attempts >= 3 * 26 && verified.findings.is_empty() && verified.unproven.is_empty(),
+        "{verified:?}"
+    );
     for fault in faults(&fleet, &one, &two) {
         fault.database.run(&fault.inject).await;
-        let (_, findings) = verify(&fleet, None).await;
+        let Verified { findings, .. } = verify(&fleet).await;
         fault.database.run(&fault.mend).await;
         let is_it = |finding: &Value| {
             finding["tenant_id"] == one.id.as_str()
@@ -81,8 +92,27 @@ async fn nothing_is_possible_and_every_injected_fault_is_found() {
         };
         assert!(findings.iter().any(is_it), "{}: {findings:?}", fault.inject);
     }
-    let (_, findings) = verify(&fleet, None).await;
-    assert!(findings.is_empty(), "{findings:?}");
+    assert!(verify(&fleet).await.findings.is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_that_cannot_be_tried_is_told_and_holds_up_no_other() {
+    let fleet = fleet::alone().await;
+    let (broken, other) = (fleet.tenant().await, fleet.tenant().await);
+    let (server, name) = (fleet.on_server("postgres"), broken.database_name());
+    server.run(&format!("REVOKE CONNECT ON DATABASE {name} FROM {name}")).await;
+    let verified = verify(&fleet).await;
+    server.run(&format!("GRANT CONNECT ON DATABASE {name} TO {name}")).await;
+    assert_eq!(verified.unproven, [Value::from(broken.id.as_str())], "{verified:?}");
+    assert!(verified.findings.is_empty() && verified.attempts >= 26, "{verified:?}");
+    // The one after it was tried all the same: what it could do is found.
+    let open = format!("CONNECT ON DATABASE {name}");
+    server.run(&format!("GRANT {open} TO {}", other.database_name())).await;
+    server.run(&format!("ALTER ROLE {name} NOLOGIN")).await;
+    let verified = verify(&fleet).await;
+    server.run(&format!("ALTER ROLE {name} LOGIN")).await;
+    server.run(&format!("REVOKE {open} FROM {}", other.database_name())).await;
+    assert_eq!((verified.unproven.len(), verified.findings.len()), (1, 1), "{verified:?}");
 }
 
 /// A session with the tenant's own login in some database, or the code of its refusal.

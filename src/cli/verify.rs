@@ -17,7 +17,9 @@ const COLUMNS: [Column; 4] =
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Try every tenant's login against all other databases and every right that it should not have.
-    #[command(after_help = "Exit code 1 when anything was possible. Nothing is changed.")]
+    #[command(
+        after_help = "Exit code 1 when anything was possible or a tenant could not be tried. Nothing is changed."
+    )]
     Isolation,
 }
 
@@ -27,6 +29,8 @@ struct Report<'a> {
     attempts: u64,
     successes: u64,
     findings: &'a [Value],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    unproven: &'a [String],
 }
 
 /// What was found so far, and one page of it.
@@ -35,6 +39,8 @@ struct Checked {
     attempts: u64,
     successes: u64,
     findings: Vec<Value>,
+    #[serde(default)]
+    unproven: Vec<String>,
     #[serde(default)]
     sampled: bool,
     tenants: usize,
@@ -45,9 +51,9 @@ struct Checked {
 pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
     let Command::Isolation = command;
     let total = check_all(&client).await?;
-    let Checked { attempts, successes, ref findings, .. } = total;
-    output.either(&Report { attempts, successes, findings }, total.text())?;
-    let is_clean = total.successes == 0 && total.findings.is_empty();
+    let Checked { attempts, successes, ref findings, ref unproven, .. } = total;
+    output.either(&Report { attempts, successes, findings, unproven }, total.text())?;
+    let is_clean = total.successes == 0 && total.findings.is_empty() && total.unproven.is_empty();
     Ok(if is_clean { Outcome::Success } else { Outcome::Found })
 }
 
@@ -68,10 +74,12 @@ async fn check_all(client: &Client) -> anyhow::Result<Checked> {
 impl Checked {
     fn and(mut self, page: Self) -> Self {
         self.findings.extend(page.findings);
+        self.unproven.extend(page.unproven);
         Self {
             attempts: self.attempts + page.attempts,
             successes: self.successes + page.successes,
             findings: self.findings,
+            unproven: self.unproven,
             sampled: self.sampled || page.sampled,
             tenants: self.tenants + page.tenants,
             next: page.next,
@@ -82,6 +90,10 @@ impl Checked {
         let mut text = format!("{} attempts by {} tenants, {} successes", self.attempts, self.tenants, self.successes);
         if self.sampled {
             text.push_str("\nsome servers hold so many databases that each tenant was tried against a part of them");
+        }
+        if !self.unproven.is_empty() {
+            text.push_str("\ncould not be tried, so nothing is shown about them: ");
+            text.push_str(&self.unproven.join(", "));
         }
         if !self.findings.is_empty() {
             text.push_str("\n\n");

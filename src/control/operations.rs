@@ -304,7 +304,7 @@ pub async fn page(
 pub struct Unfinished {
     /// Whether an operation is due or running, or was since a given moment.
     pub is_busy: bool,
-    /// Blocked, without a lease for a minute, or not claimed although they have been due for ten.
+    /// Blocked, without a lease for a minute, not claimed although they have been due for ten, or failing for ten.
     pub stuck: Vec<OperationId>,
     /// Blocked while they were being undone.
     pub undo_failed: Vec<OperationId>,
@@ -317,8 +317,14 @@ pub async fn now(connection: &mut PgConnection) -> Result<DateTime<Utc>> {
 
 /// What is under way or was `since`, and what is stuck.
 pub async fn unfinished(connection: &mut PgConnection, since: DateTime<Utc>) -> Result<Unfinished> {
+    // One that fails for ever, because its server is away, says nothing about the others.
     let is_busy = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM operations WHERE state IN ('queued', 'running') OR finished_at >= $1) AS "busy!""#,
+        r#"SELECT EXISTS (SELECT FROM operations WHERE state = 'running')
+               OR EXISTS (SELECT FROM operations WHERE finished_at >= $1)
+               OR EXISTS (SELECT FROM operations
+                          WHERE state = 'queued'
+                            AND (error IS NULL OR coalesce(started_at, created_at) > now() - interval '10 minutes'))
+               AS "busy!""#,
         since
     )
     .fetch_one(&mut *connection)
@@ -326,7 +332,8 @@ pub async fn unfinished(connection: &mut PgConnection, since: DateTime<Utc>) -> 
     let rows = sqlx::query!(
         r#"SELECT id, (state = 'blocked' AND direction = 'undo') AS "undo_failed!" FROM operations
          WHERE state = 'blocked' OR (state = 'running' AND lease_expires_at < now() - interval '1 minute')
-            OR (state = 'queued' AND run_after < now() - interval '10 minutes')
+            OR (state = 'queued' AND (run_after < now() - interval '10 minutes'
+                OR error IS NOT NULL AND coalesce(started_at, created_at) < now() - interval '10 minutes'))
          ORDER BY created_at"#
     )
     .fetch_all(connection)

@@ -280,6 +280,16 @@ pub async fn changed_since(connection: &mut PgConnection, revision: i64) -> Resu
     query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
 }
 
+/// The first `limit` tenants after `after`, by id, that have an open database.
+pub async fn open_after(connection: &mut PgConnection, after: Option<TenantId>, limit: i64) -> Result<Vec<Tenant>> {
+    let query = rows!(
+        "WHERE state IN ('active', 'suspended') AND ($1::uuid IS NULL OR id > $1) ORDER BY id LIMIT $2",
+        after.map(TenantId::uuid) as _,
+        limit
+    );
+    query.fetch_all(connection).await?.into_iter().map(Tenant::try_from).collect()
+}
+
 /// The revisions of `limit` tenants, the lowest ones above `revision`, in their order.
 pub async fn revisions_after(connection: &mut PgConnection, revision: i64, limit: i64) -> Result<Vec<(TenantId, i64)>> {
     let sql = sqlx::query!(

@@ -14,6 +14,7 @@ use super::{
     Context,
     fsck::{self, Verdict},
     isolation,
+    verify_isolation::Report,
 };
 use crate::{
     control::checks::{self, Claimed, Come, Counts, Ended},
@@ -98,7 +99,9 @@ async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Come> {
         );
     }
     let mut counts: Counts = claimed.so_far;
-    for (what, count) in [("attempts", checked.report.attempts), ("successes", checked.report.successes)] {
+    let Report { attempts, successes, ref unproven, .. } = checked.report;
+    let unproven = u64::try_from(unproven.len()).unwrap_or(u64::MAX);
+    for (what, count) in [("attempts", attempts), ("successes", successes), ("unproven", unproven)] {
         *counts.entry(what.to_owned()).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
     }
     Ok(checked.next.map_or_else(|| Come::Round(counts.clone()), |next| Come::Here(next, counts.clone())))
@@ -122,6 +125,7 @@ fn tell(ended: Ended) {
         match &*what {
             _ if is_fsck => gauge!("freehold_fsck_findings", "class" => what).set(number(count)),
             "attempts" => gauge!("freehold_isolation_attempts").set(number(count)),
+            "unproven" => gauge!("freehold_isolation_unproven").set(number(count)),
             _ => gauge!("freehold_isolation_successes").set(number(count)),
         }
     }
@@ -135,5 +139,6 @@ pub fn describe_metrics() {
         "what the last round tried as the tenants that must not be possible"
     );
     describe_gauge!("freehold_isolation_successes", "how much of it was possible");
+    describe_gauge!("freehold_isolation_unproven", "tenants that the last round could not try");
     describe_gauge!("freehold_check_timestamp_seconds", "when the last round of the check ended");
 }

@@ -9,11 +9,8 @@ use super::{
     verify_isolation::{self, Report, Subject},
 };
 use crate::{
-    control::{
-        servers,
-        tenants::{self, Tenant, TenantState},
-    },
-    error::Result,
+    control::{servers, tenants},
+    error::{Error, Result},
     types::TenantId,
 };
 
@@ -32,33 +29,45 @@ pub struct Checked {
     pub next: Option<TenantId>,
 }
 
-/// Tries the next [`PAGE`] tenants after `after`, by id; the platform tenant is one of them.
+/// Tries the next [`PAGE`] tenants after `after`, by id; the platform tenant is one of them. One that cannot be tried,
+/// for itself or because its server is away, is told, and holds up no other.
 pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
-    let mut open = tenants::changed_since(&mut *ctx.db.acquire().await?, -1).await?;
-    let reachable = |tenant: &Tenant| matches!(tenant.state, TenantState::Active | TenantState::Suspended);
-    open.retain(|tenant| reachable(tenant) && after.is_none_or(|after| tenant.id > after));
-    open.sort_by_key(|tenant| tenant.id);
+    let (mut open, servers) = {
+        let mut connection = ctx.db.acquire().await?;
+        // One more tells whether there are more.
+        let limit = i64::try_from(PAGE).map_err(Error::internal)? + 1;
+        let open = tenants::open_after(&mut connection, after, limit).await?;
+        (open, servers::list(&mut connection).await?)
+    };
     let more = open.len() > PAGE;
     open.truncate(PAGE);
     let next = open.last().map(|tenant| tenant.id).filter(|_| more);
-    let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     let mut report = Report::default();
     for server in &servers {
-        let residents: Vec<_> = open.iter().filter(|tenant| tenant.server_id == server.id).collect();
+        let residents: Vec<_> = open.iter().filter(|tenant| tenant.server_id == server.id).map(|t| t.id).collect();
         if !residents.is_empty() {
-            report = report.merge(check_server(ctx, server, &residents).await?);
+            let tried = check_server(ctx, server, &residents).await;
+            report = report.merge(tried.unwrap_or_else(|error| {
+                tracing::warn!(server = server.name, error = error.chain(), "no tenant of the server can be tried");
+                Report::unproven(&residents)
+            }));
         }
     }
     Ok(Checked { report, tenants: open.len(), next })
 }
 
-async fn check_server(ctx: &Context, server: &servers::Server, residents: &[&Tenant]) -> Result<Report> {
+async fn check_server(ctx: &Context, server: &servers::Server, residents: &[TenantId]) -> Result<Report> {
     let access = ctx.access(server).await?;
-    let mut subjects = Vec::with_capacity(residents.len());
-    for tenant in residents {
-        let credentials = tenant_login::credentials(ctx, &access.address, tenant.id).await?;
-        subjects.push(Subject { tenant: tenant.id, credentials });
-    }
     let admin = ctx.administer(&access, "verify-isolation").await?;
-    verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await
+    let (mut subjects, mut report) = (Vec::with_capacity(residents.len()), Report::default());
+    for &tenant in residents {
+        match tenant_login::credentials(ctx, &access.address, tenant).await {
+            Ok(credentials) => subjects.push(Subject { tenant, credentials }),
+            Err(error) => {
+                tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant cannot be tried");
+                report = report.merge(Report::unproven(&[tenant]));
+            }
+        }
+    }
+    Ok(report.merge(verify_isolation::verify(&admin, &ctx.connector, &access.address, &subjects).await?))
 }

@@ -2,13 +2,13 @@
 //!
 //! Every tenant's role is tried against the other databases of its server and, in its own database, against what
 //! it should have no right to. Nothing is inferred from configuration: an attempt counts as refused only when
-//! PostgreSQL answered with a refusal; any other failure ends the check, since it proves nothing. Every attempt
-//! is undone, and none touches a tenant's rows.
+//! PostgreSQL answered with a refusal; any other failure leaves that tenant unproven. Every attempt is undone, and none
+//! touches a tenant's rows.
 
 mod probes;
 mod targets;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio_postgres::error::SqlState;
 
 use crate::{
@@ -53,6 +53,10 @@ pub struct Report {
     pub successes: u64,
     /// One for each success.
     pub findings: Vec<Finding>,
+    /// There only when some are: tenants that could not be tried, themselves or because their server is away. Nothing
+    /// is shown about them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unproven: Vec<TenantId>,
     /// There only when true: some server has so many databases that each tenant was tried against a part of them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sampled: bool,
@@ -65,8 +69,14 @@ impl Report {
         self.attempts += other.attempts;
         self.successes += other.successes;
         self.findings.extend(other.findings);
+        self.unproven.extend(other.unproven);
         self.sampled |= other.sampled;
         self
+    }
+
+    /// Nothing is shown about these.
+    pub(super) fn unproven(tenants: &[TenantId]) -> Self {
+        Self { unproven: tenants.to_vec(), ..Self::default() }
     }
 
     /// Counts an attempt; `finding` is there when it was possible.
@@ -77,8 +87,10 @@ impl Report {
     }
 }
 
-/// Tries the tenants of one server. All of them must be open: one that cannot enter its own database proves
-/// nothing, and is an error.
+/// Tries the tenants of one server. One that cannot enter its own database proves nothing.
+///
+/// # Errors
+/// When the server cannot be looked at.
 pub async fn verify(
     admin: &ServerAdmin,
     connector: &Connector,
@@ -89,8 +101,8 @@ pub async fn verify(
     let attacks = subjects.iter().map(|subject| Attack { connector, address, subject }.run(&targets));
     let report = stream::iter(attacks.collect::<Vec<_>>())
         .buffered(CONCURRENCY)
-        .try_fold(Report::default(), async |all, one| Ok(all.merge(one)))
-        .await?;
+        .fold(Report::default(), async |all, one| all.merge(one))
+        .await;
     Ok(Report { sampled: targets.is_sampled(), ..report })
 }
 
@@ -102,7 +114,14 @@ struct Attack<'a> {
 }
 
 impl Attack<'_> {
-    async fn run(self, targets: &Targets) -> Result<Report> {
+    async fn run(self, targets: &Targets) -> Report {
+        self.attempt_all(targets).await.unwrap_or_else(|error| {
+            tracing::warn!(tenant.id = %self.subject.tenant, error = error.chain(), "a tenant cannot be tried");
+            Report::unproven(&[self.subject.tenant])
+        })
+    }
+
+    async fn attempt_all(&self, targets: &Targets) -> Result<Report> {
         let mut report = Report::default();
         let own = self.subject.tenant.db_name().to_string();
         let session = self.enter(&own).await?.ok_or_else(|| {
@@ -170,7 +189,8 @@ mod tests {
         let mut one = Report::default();
         one.count(None);
         one.count(Some(finding.clone()));
-        let both = one.merge(Report { attempts: 1, sampled: true, ..Report::default() });
-        assert_eq!(both, Report { attempts: 3, successes: 1, findings: vec![finding], sampled: true });
+        let both = one.merge(Report { attempts: 1, sampled: true, ..Report::unproven(&[tenant_id]) });
+        let unproven = vec![tenant_id];
+        assert_eq!(both, Report { attempts: 3, successes: 1, findings: vec![finding], unproven, sampled: true });
     }
 }
