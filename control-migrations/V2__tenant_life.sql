@@ -161,6 +161,9 @@ ALTER TABLE operations
     -- Another tenant that it reads: while it does nothing else may change that one.
     ADD COLUMN source_id           uuid,
     ADD COLUMN direction           text NOT NULL DEFAULT 'forward' CHECK (direction IN ('forward', 'undo')),
+    -- How many attempts in this direction failed for a reason that no waiting mends. Fewer than `attempts`, which
+    -- counts claims: a replica that was killed, or a server that was away, says nothing against the operation.
+    ADD COLUMN failures            integer NOT NULL DEFAULT 0,
     ADD COLUMN cancel_requested_by text,
     ADD COLUMN cancel_requested_at timestamptz;
 CREATE UNIQUE INDEX operations_live_source_key ON operations (source_id)

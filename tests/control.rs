@@ -59,7 +59,11 @@ async fn an_invitation_outlives_its_day_while_its_tenant_is_being_made() {
     let kept = format!("SELECT count(*) FROM secrets WHERE owner_id = '{id}' AND purpose = 'first_admin_invitation'");
     idempotency::purge(&mut db.acquire().await.unwrap()).await.unwrap();
     assert_eq!(control.value::<i64>(&kept).await, 1, "its operation would find nobody to invite");
-    control.run(&format!("UPDATE tenants SET state = 'active' WHERE id = '{id}'")).await;
+    // With a warm database it is active, and waits for them.
+    control.run(&format!("UPDATE tenants SET state = 'active', is_settling = true WHERE id = '{id}'")).await;
+    idempotency::purge(&mut db.acquire().await.unwrap()).await.unwrap();
+    assert_eq!(control.value::<i64>(&kept).await, 1, "nor would that of a tenant with a warm database");
+    control.run(&format!("UPDATE tenants SET is_settling = false WHERE id = '{id}'")).await;
     idempotency::purge(&mut db.acquire().await.unwrap()).await.unwrap();
     assert_eq!(control.value::<i64>(&kept).await, 0);
 }

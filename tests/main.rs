@@ -16,6 +16,9 @@ mod dev_launcher;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod engine;
+#[cfg(test)]
 mod fsck;
 #[cfg(test)]
 mod harness;

@@ -125,6 +125,24 @@ async fn sessions_of_every_kind_are_ended_and_no_membership_stays() {
 }
 
 #[tokio::test]
+async fn a_template_that_was_not_finished_is_dropped_with_its_builders_sessions() {
+    let fleet = fleet::shared().await;
+    let (admin, name) = (fleet.server_admin().await, unique("freehold_template").replace('-', "_"));
+    admin.ensure_empty_database(&name).await.unwrap();
+    let login = admin.ensure_builder(&unique("freehold_builder").replace('-', "_")).await.unwrap();
+    let database = fleet.on_server(&name).logged_in_as(&login.role, login.password.expose_secret());
+    let [idle, in_transaction] = [database.connect().await, database.connect().await].map(Result::unwrap);
+    in_transaction.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    assert!(admin.drop_template(&name).await.is_err(), "somebody may be at work in it");
+    admin.drop_unfinished_template(&name).await.unwrap();
+    assert!(admin.database(&name).await.unwrap().is_none());
+    assert!(idle.batch_execute("SELECT 1").await.is_err());
+    admin.drop_builder(&login.role).await.unwrap();
+    // What is gone is done.
+    admin.drop_unfinished_template(&name).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_superusers_session_is_named_and_left_and_the_others_are_ended() {
     let home = Home::make().await;
     let before = home.memberships().await;

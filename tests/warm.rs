@@ -145,6 +145,40 @@ async fn a_tenant_from_a_warm_database_serves_at_once_under_its_keys() {
     assert_clean(&fleet).await;
 }
 
+#[cfg(feature = "crash-points")]
+#[tokio::test]
+async fn nobody_is_let_in_before_the_point_of_no_return() {
+    use freehold::faults::{self, Mode};
+    let fleet = fleet::alone().await;
+    keep(&fleet, 1).await;
+    let tenant = warm_ids(&fleet).await.pop_first().unwrap().parse().unwrap();
+    let keeper = held_back(&fleet).await;
+    let point = "tenant.provision.create_first_admin.after_record";
+    faults::arm(point, Mode::Hold, Some(tenant));
+    let (key, body) = (unique("key"), new_tenant(&unique("undone")));
+    let made = fleet.operator().post_once(TENANTS, &key, &body).await.expect(201);
+    let is_held = || faults::fired().iter().any(|fired| (fired.point, fired.tenant) == (point, tenant));
+    eventually("the administrator to be there", async || is_held().then_some(())).await;
+    let settling = format!("SELECT is_settling FROM tenants WHERE slug = '{}'", body["slug"].as_str().unwrap());
+    assert!(fleet.control().value::<bool>(&settling).await, "what is written now could be dropped");
+    let path = format!("/platform/v1/operations/{}", made["operation_id"].as_str().unwrap());
+    fleet.operator().post(&format!("{path}/cancel"), &json!({})).await.expect(202);
+    faults::release(tenant);
+    eventually("the tenant to be undone", async || {
+        (fleet.operator().get(&path).await.expect(200)["state"] == "cancelled").then_some(())
+    })
+    .await;
+    let undone = fleet.operator().get(&format!("{TENANTS}/{}", id(&made))).await.expect(200);
+    assert_eq!(undone["state"], "deleted");
+    // Under the same key another one is made.
+    let again = fleet.operator().post_once(TENANTS, &key, &body).await.expect(202);
+    assert_ne!(id(&again), id(&made));
+    fleet.finished(again["operation_id"].as_str().unwrap()).await;
+    drop(keeper);
+    keep(&fleet, 0).await;
+    assert_clean(&fleet).await;
+}
+
 #[tokio::test]
 async fn a_tenant_without_an_administrator_costs_one_transaction() {
     let fleet = fleet::alone().await;

@@ -120,7 +120,8 @@ pub async fn purge(connection: &mut PgConnection) -> Result<u64> {
     sqlx::query!(
         "DELETE FROM secrets s WHERE s.purpose = 'first_admin_invitation' AND s.updated_at < now() - interval '1 day'
          -- While the tenant is being made its operation needs it, however long that takes.
-         AND NOT EXISTS (SELECT FROM tenants t WHERE t.id = s.owner_id AND t.state = 'provisioning')"
+         AND NOT EXISTS (SELECT FROM tenants t
+                         WHERE t.id = s.owner_id AND (t.state = 'provisioning' OR t.is_settling))"
     )
     .execute(connection)
     .await?;

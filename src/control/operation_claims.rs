@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::operations::{Operation, Row};
+use super::operations::{Direction, Operation, Row};
 use crate::{error::Result, types::OperationId};
 
 /// A claim: who may write about an operation, and under which generation.
@@ -43,28 +43,50 @@ impl Permission {
 
 /// How an operation that was not finished goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Pause<'a> {
+pub enum Pause {
     /// It failed and is tried again after this time.
-    Retry(Duration, &'a str),
-    /// Its holder stops: another replica goes on at once, and nothing was tried in vain.
-    HandOver,
+    Retry(Duration),
+    /// Its holder does not go on with it: another replica may after this time, and nothing was tried in vain.
+    HandOver(Duration),
 }
 
-/// Claims the operation that is due longest: a queued one, or a running one whose lease ran out.
-pub async fn claim(connection: &mut PgConnection, replica: &str, lease: Duration) -> Result<Option<Operation>> {
+/// An operation whose attempt failed, as its row says by then: since it was claimed it may have turned, and somebody
+/// may have asked for that.
+#[derive(Debug)]
+pub struct Failing {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// How often it was claimed.
+    pub attempts: i32,
+    /// How many of its attempts in this direction failed for a reason that no waiting mends.
+    pub failures: i32,
+    /// Whether somebody asked for its undoing.
+    pub is_cancelled: bool,
+}
+
+/// Claims the operation that is due longest: a queued one, or a running one whose lease ran out. While releases are
+/// mixed there are kinds that not every replica knows: it leaves all but the `known` ones to others.
+pub async fn claim(
+    connection: &mut PgConnection,
+    replica: &str,
+    lease: Duration,
+    known: &[String],
+) -> Result<Option<Operation>> {
     let query = sqlx::query_as!(
         Row,
         "UPDATE operations
          SET state = 'running', attempts = attempts + 1, generation = generation + 1, lease_owner = $1,
              lease_expires_at = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
          WHERE id = (SELECT id FROM operations
-                     WHERE (state = 'queued' AND run_after <= now())
-                        OR (state = 'running' AND lease_expires_at < now())
+                     WHERE ((state = 'queued' AND run_after <= now())
+                            OR (state = 'running' AND lease_expires_at < now()))
+                       AND kind = ANY($3)
                      ORDER BY run_after LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
                    cancel_requested_at, created_at, started_at, finished_at",
         replica,
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        known
     );
     Ok(query.fetch_optional(connection).await?.map(Operation::from))
 }
@@ -138,28 +160,48 @@ pub async fn finish(connection: &mut PgConnection, claim: Claim) -> Result<Permi
     Ok(Permission::new(row.held, row.finished))
 }
 
-/// Sets an operation aside until an operator has mended the reason.
-pub async fn block(connection: &mut PgConnection, claim: Claim, reason: &str) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operations SET state = 'blocked', error = $3, lease_owner = NULL, lease_expires_at = NULL
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
+/// Notes that an attempt failed, for a reason that stays or for a passing one, and locks the operation's row until the
+/// transaction ends, which decides how it goes on. `None` when the claim is no longer held.
+pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stays: bool) -> Result<Option<Failing>> {
+    let row = sqlx::query!(
+        r#"UPDATE operations SET error = $3, failures = failures + CASE WHEN $4 THEN 1 ELSE 0 END
+         WHERE id = $1 AND generation = $2 AND state = 'running'
+         RETURNING direction, attempts, failures, cancel_requested_at IS NOT NULL AS "is_cancelled!""#,
         claim.id.uuid(),
         claim.generation,
-        reason
+        error,
+        stays
+    )
+    .fetch_optional(txn)
+    .await?;
+    Ok(row.map(|row| Failing {
+        direction: Direction::parse(&row.direction),
+        attempts: row.attempts,
+        failures: row.failures,
+        is_cancelled: row.is_cancelled,
+    }))
+}
+
+/// Sets an operation aside until an operator has mended the reason.
+pub async fn block(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE operations SET state = 'blocked', lease_owner = NULL, lease_expires_at = NULL
+         WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation
     )
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// From here on the holder undoes the operation; `error` says what made it turn, unless somebody asked for it.
-pub async fn turn(connection: &mut PgConnection, claim: Claim, error: Option<&str>) -> Result<bool> {
+/// From here on the holder undoes the operation, with new counts of attempts and failures.
+pub async fn turn(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET direction = 'undo', attempts = 1, error = coalesce($3, error)
+        "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
-        claim.generation,
-        error
+        claim.generation
     )
     .execute(connection)
     .await?;
@@ -167,21 +209,20 @@ pub async fn turn(connection: &mut PgConnection, claim: Claim, error: Option<&st
 }
 
 /// Gives an operation back to the queue.
-pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause<'_>) -> Result<bool> {
-    let (pause, error) = match pause {
-        Pause::Retry(pause, error) => (pause, Some(error)),
-        Pause::HandOver => (Duration::ZERO, None),
+pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause) -> Result<bool> {
+    let (pause, in_vain) = match pause {
+        Pause::Retry(pause) => (pause, true),
+        Pause::HandOver(pause) => (pause, false),
     };
     let done = sqlx::query!(
         "UPDATE operations
-         SET state = 'queued', run_after = now() + make_interval(secs => $3), error = coalesce($4, error),
-             attempts = CASE WHEN $4::text IS NULL THEN attempts - 1 ELSE attempts END,
-             lease_owner = NULL, lease_expires_at = NULL
+         SET state = 'queued', run_after = now() + make_interval(secs => $3),
+             attempts = CASE WHEN $4 THEN attempts ELSE attempts - 1 END, lease_owner = NULL, lease_expires_at = NULL
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
         claim.generation,
         pause.as_secs_f64(),
-        error
+        in_vain
     )
     .execute(connection)
     .await?;

@@ -54,6 +54,12 @@ pub enum Direction {
     Undo,
 }
 
+impl Direction {
+    pub(super) fn parse(text: &str) -> Self {
+        if text == "undo" { Self::Undo } else { Self::Forward }
+    }
+}
+
 impl Operation {
     /// Whether it has ended, well or not.
     #[must_use]
@@ -106,7 +112,7 @@ impl From<Row> for Operation {
             kind: row.kind,
             tenant_id: TenantId::from_uuid(row.tenant_id),
             state: row.state,
-            direction: if row.direction == "undo" { Direction::Undo } else { Direction::Forward },
+            direction: Direction::parse(&row.direction),
             input: row.input,
             requested_by: row.requested_by,
             attempts: row.attempts,
@@ -190,10 +196,11 @@ pub async fn lock_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<Opti
     Ok(query.fetch_optional(txn).await?.map(Operation::from))
 }
 
-/// Queues a blocked operation again, with a new count of attempts. False when it is not blocked.
+/// Queues a blocked operation again, with new counts of attempts and failures. False when it is not blocked.
 pub async fn retry_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET state = 'queued', attempts = 0, run_after = now() WHERE id = $1 AND state = 'blocked'",
+        "UPDATE operations SET state = 'queued', attempts = 0, failures = 0, run_after = now()
+         WHERE id = $1 AND state = 'blocked'",
         id.uuid()
     )
     .execute(txn)
@@ -209,6 +216,7 @@ pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by
          SET cancel_requested_by = $2, cancel_requested_at = now(),
              direction = CASE WHEN state = 'running' THEN direction ELSE 'undo' END,
              attempts = CASE WHEN state = 'running' THEN attempts ELSE 0 END,
+             failures = CASE WHEN state = 'running' THEN failures ELSE 0 END,
              run_after = CASE WHEN state = 'running' THEN run_after ELSE now() END,
              state = CASE WHEN state = 'blocked' THEN 'queued' ELSE state END
          WHERE id = $1 AND cancel_requested_at IS NULL",

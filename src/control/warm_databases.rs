@@ -29,6 +29,8 @@ pub struct WarmDatabase {
     pub template: String,
     /// How long it has been ready.
     pub ready_for: Option<Duration>,
+    /// Whether the operation that makes it, or takes it away, waits for an operator.
+    pub is_stuck: bool,
 }
 
 /// Where a warm database is in its life.
@@ -144,8 +146,9 @@ pub async fn forget_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
 /// All of them, those that were ready first before the others.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<WarmDatabase>> {
     let rows = sqlx::query!(
-        r#"SELECT id, server_id, state, template, extract(epoch FROM now() - ready_at)::float8 AS ready_for
-         FROM warm_databases ORDER BY ready_at NULLS LAST, id"#
+        r#"SELECT id, server_id, state, template, extract(epoch FROM now() - ready_at)::float8 AS ready_for,
+                EXISTS (SELECT FROM operations o WHERE o.tenant_id = w.id AND o.state = 'blocked') AS "is_stuck!"
+         FROM warm_databases w ORDER BY ready_at NULLS LAST, id"#
     )
     .fetch_all(connection)
     .await?;
@@ -157,6 +160,7 @@ pub async fn list(connection: &mut PgConnection) -> Result<Vec<WarmDatabase>> {
                 state: WarmState::parse(&row.state)?,
                 template: row.template,
                 ready_for: row.ready_for.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+                is_stuck: row.is_stuck,
             })
         })
         .collect()

@@ -26,6 +26,8 @@ pub enum FirstAdmin {
     },
 }
 
+const FIND_OWNER: &str = "SELECT id FROM users WHERE email = $1 AND role = $2";
+
 const FIND: &str = "SELECT u.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE u.email = $1";
 
 const ADD: &str = "INSERT INTO users (id, email, name, role, email_verified_at)
@@ -62,6 +64,16 @@ impl Identity {
                 inner.add_admin(tenant, (email, name), &hash).await
             }
         }
+    }
+
+    /// Whether [`ensure_first_admin`](Self::ensure_first_admin) has made this one. What it makes, it makes in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// The tenant's database is away.
+    pub async fn has_first_admin(&self, tenant: TenantId, email: &Email) -> Result<bool> {
+        let connection = self.inner.tenancy.connect(tenant).await?;
+        Ok(connection.row(FIND_OWNER, &[&email.as_str(), &OWNER]).await?.is_some())
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) enum Interrupted {
     LeaseLost,
     /// This replica is stopping: the operation is handed back.
     Stopping,
+    /// The operation was made by a newer release, which goes on with what this one does not know.
+    Unknown(Error),
 }
 
 impl From<Error> for Interrupted {
@@ -184,7 +186,7 @@ pub(super) async fn run(
     claim: Claim,
     stop: &CancellationToken,
 ) -> Result<(), Interrupted> {
-    let kind = Kind::find(&operation.kind)?;
+    let kind = Kind::find(&operation.kind).map_err(Interrupted::Unknown)?;
     let run = Run::open(ctx, operation).await?;
     let attempt = Attempt { run: &run, kind, claim, stop };
     let mut direction = operation.direction;
@@ -206,9 +208,11 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Whether all that this operation may have done so far can be undone.
+/// Whether all that this operation may have done so far can be undone. What a newer release has begun, and this one
+/// does not know, cannot.
 pub(super) fn can_turn(kind: &Kind, steps: &[Step]) -> bool {
-    let is_final = |step: &Step| kind.step(&step.name).is_ok_and(|definition| matches!(definition.undo, Undo::Never));
+    let is_final =
+        |step: &Step| kind.step(&step.name).map_or(true, |definition| matches!(definition.undo, Undo::Never));
     !steps.iter().any(|step| step.was_begun() && is_final(step))
 }
 
@@ -222,7 +226,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// From here on the operation is undone.
     async fn turn(&self) -> Result<Direction, Interrupted> {
-        let turned = operation_claims::turn(&mut *self.run.ctx.db.acquire().await?, self.claim, None).await?;
+        let turned = operation_claims::turn(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
         tracing::info!("the operation is cancelled and will be undone");
         if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
@@ -251,7 +255,7 @@ impl Attempt<'_> {
 
     async fn step(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
         let db = &self.run.ctx.db;
-        let definition = self.kind.step(&step.name)?;
+        let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         match operation_steps::begin(&mut *db.acquire().await?, self.claim, step.position, direction).await? {
             Permission::Granted => {}
             refused => return Ok(refused),

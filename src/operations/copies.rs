@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex, Notify, OwnedMutexGuard},
+    time::Instant,
+};
 
 use crate::{
     error::{Error, Result},
@@ -23,8 +26,9 @@ use crate::{
     types::ServerId,
 };
 
-/// How long a copy waits for its turn, here and on the server, before its attempt ends and another one is made later.
-const WAIT: Duration = Duration::from_secs(30);
+/// How long a copy waits for its turn, here and on the server together, before its attempt ends and another one is made
+/// later. Less than a lease: whoever waits keeps a worker from operations on other servers.
+const WAIT: Duration = Duration::from_secs(5);
 /// How long one that nobody waits for does: while it waits it keeps an operation that somebody waits for from running.
 const AHEAD_WAIT: Duration = Duration::from_secs(2);
 
@@ -63,8 +67,9 @@ impl Copies {
     ) -> Result<T> {
         let queue = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(server).or_default());
         let wait = if urgency == Urgency::Ahead { AHEAD_WAIT } else { WAIT };
-        let _turn = tokio::time::timeout(wait, queue.wait(urgency)).await.map_err(|_| busy())?;
-        if !admin.lock(&LockKey::Copies, wait).await? {
+        let deadline = Instant::now() + wait;
+        let _turn = tokio::time::timeout_at(deadline, queue.wait(urgency)).await.map_err(|_| busy())?;
+        if !admin.lock(&LockKey::Copies, deadline.saturating_duration_since(Instant::now())).await? {
             return Err(busy());
         }
         let copied = copy.await;

@@ -6,9 +6,11 @@
 //! replica hands its operations back.
 //!
 //! What fails for a passing reason is tried again with growing pauses: for ever, or [`PATIENCE`] times where a way back
-//! is open, since somebody may be shut out meanwhile. What fails for a reason that stays is after [`ATTEMPTS`] tries
+//! is open, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
 //! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
-//! one operation.
+//! one operation, and a killed replica none of the [`FAILURES`].
+//!
+//! While releases are mixed, a replica leaves alone what only a newer one knows: kinds, and steps of known kinds.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -31,7 +33,7 @@ use crate::{
     control::{
         bounded,
         listener::Signal,
-        operation_claims::{self, Claim, Pause},
+        operation_claims::{self, Claim, Failing, Pause},
         operation_steps,
         operations::{Direction, Operation},
     },
@@ -49,8 +51,10 @@ const CLAIM: Duration = Duration::from_secs(5);
 /// Pauses between attempts: 1 s, doubled up to this, and up to a quarter more by chance, so that what failed
 /// together is not repeated together.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// After how many attempts a failure that no waiting mends ends an operation's way forward.
-pub const ATTEMPTS: i32 = 5;
+/// How many failures that no waiting mends end an operation's way forward.
+const FAILURES: i32 = 5;
+/// After this time a replica looks again for an operation whose next step it did not know.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 /// After how many attempts, two to three minutes, an operation that can be undone no longer waits for what is away.
 const PATIENCE: i32 = 10;
 
@@ -76,7 +80,7 @@ async fn work(ctx: Context, slots: Arc<Semaphore>, attempts: Background, stop: C
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
-        match claim(&ctx, &slots).await {
+        match claim(&ctx, &slots, &stop).await {
             Ok(Some((operation, slot))) => {
                 attempts.spawn(run(ctx.clone(), operation, slot, stop.clone()));
                 continue;
@@ -107,10 +111,19 @@ async fn queued(signals: &mut crate::control::listener::Subscription) {
     while !matches!(signals.next().await, Signal::OperationQueued | Signal::Lost) {}
 }
 
-/// Claims the next due operation once there is room for it.
-async fn claim(ctx: &Context, slots: &Arc<Semaphore>) -> Result<Option<(Operation, OwnedSemaphorePermit)>> {
-    let slot = slots.clone().acquire_owned().await.map_err(Error::internal)?;
-    let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, LEASE).await };
+/// Claims the next due operation once there is room for it. A replica that stops claims none.
+async fn claim(
+    ctx: &Context,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Result<Option<(Operation, OwnedSemaphorePermit)>> {
+    let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { return Ok(None) };
+    let slot = slot.map_err(Error::internal)?;
+    if stop.is_cancelled() {
+        return Ok(None);
+    }
+    let known = Kind::names();
+    let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, LEASE, &known).await };
     let claimed = bounded(CLAIM, claiming).await?;
     Ok(claimed.map(|operation| (operation, slot)))
 }
@@ -181,8 +194,13 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
             Ok(()) => Ok((true, "finished")),
             Err(Interrupted::LeaseLost) => Ok((false, "lease_lost")),
             Err(Interrupted::Stopping) => {
-                let mut connection = ctx.db.acquire().await?;
-                Ok((operation_claims::release(&mut connection, claim, Pause::HandOver).await?, "handed_over"))
+                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::HandOver(Duration::ZERO));
+                Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
+            }
+            Err(Interrupted::Unknown(error)) => {
+                tracing::info!(reason = error.chain(), "left to a newer release");
+                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::HandOver(UNKNOWN_PAUSE));
+                Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
             }
             Err(Interrupted::Failed(error)) => fail(ctx, operation, claim, &error).await,
         }
@@ -201,37 +219,56 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
     }
 }
 
-/// Decides how an operation goes on whose attempt failed, and whether that could be recorded.
+/// How an operation goes on whose attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Retry,
+    Turn,
+    Block,
+}
+
+/// Decides how an operation goes on whose attempt failed, under the lock on its row: whoever asks for its undoing does
+/// so before or after. Answers whether that could be recorded.
 async fn fail(ctx: &Context, operation: &Operation, claim: Claim, error: &Error) -> Result<(bool, &'static str)> {
-    let text = error.to_string();
-    let mut connection = ctx.db.acquire().await?;
-    let unwinds = operation.attempts >= ATTEMPTS && unwinds(&mut connection, operation).await?;
-    let most = match (error.severity(), unwinds) {
-        (Severity::Dependency, false) => i32::MAX,
-        (Severity::Dependency, true) => PATIENCE,
-        _ => ATTEMPTS,
+    let stays = error.severity() != Severity::Dependency;
+    let mut txn = ctx.db.begin().await?;
+    let noted = operation_claims::fail_in_txn(&mut txn, claim, &error.to_string(), stays).await?;
+    let Some(failing) = noted else { return Ok((false, "lease_lost")) };
+    let next = next(&mut txn, operation, &failing).await?;
+    report(error, next != Next::Retry);
+    let (recorded, name) = match next {
+        Next::Retry => {
+            let pause = Pause::Retry(pause(failing.attempts, ctx.random));
+            (operation_claims::release(&mut txn, claim, pause).await?, "retried")
+        }
+        Next::Turn => {
+            operation_claims::turn(&mut txn, claim).await?;
+            (operation_claims::release(&mut txn, claim, Pause::Retry(Duration::ZERO)).await?, "turned")
+        }
+        Next::Block => (operation_claims::block(&mut txn, claim).await?, "blocked"),
     };
-    let gives_up = operation.attempts >= most;
-    report(error, gives_up);
-    if !gives_up {
-        let pause = Pause::Retry(pause(operation.attempts, ctx.random), &text);
-        return Ok((operation_claims::release(&mut connection, claim, pause).await?, "retried"));
+    txn.commit().await?;
+    Ok((recorded, name))
+}
+
+async fn next(txn: &mut PgConnection, operation: &Operation, failing: &Failing) -> Result<Next> {
+    let is_forward = failing.direction == Direction::Forward;
+    if is_forward && failing.is_cancelled {
+        return Ok(Next::Turn);
     }
-    if unwinds && operation_claims::turn(&mut connection, claim, Some(&text)).await? {
-        let pause = Pause::Retry(Duration::ZERO, &text);
-        return Ok((operation_claims::release(&mut connection, claim, pause).await?, "turned"));
-    }
-    Ok((operation_claims::block(&mut connection, claim, &text).await?, "blocked"))
+    let (is_hopeless, is_long) = (failing.failures >= FAILURES, failing.attempts >= PATIENCE);
+    let unwinds = is_forward && (is_hopeless || is_long) && unwinds(txn, operation).await?;
+    Ok(match (unwinds, is_hopeless) {
+        (true, _) => Next::Turn,
+        (false, true) => Next::Block,
+        (false, false) => Next::Retry,
+    })
 }
 
 /// Whether the operation is undone when it cannot go on: by its kind, and by what it has done so far.
-async fn unwinds(connection: &mut PgConnection, operation: &Operation) -> Result<bool> {
-    match Kind::find(&operation.kind) {
-        Ok(kind) if kind.on_defect == OnDefect::Unwind && operation.direction == Direction::Forward => {
-            Ok(attempt::can_turn(kind, &operation_steps::list(connection, operation.id).await?))
-        }
-        _ => Ok(false),
-    }
+async fn unwinds(txn: &mut PgConnection, operation: &Operation) -> Result<bool> {
+    let kind = Kind::find(&operation.kind)?;
+    Ok(kind.on_defect == OnDefect::Unwind && attempt::can_turn(kind, &operation_steps::list(txn, operation.id).await?))
 }
 
 fn report(error: &Error, gives_up: bool) {

@@ -100,6 +100,11 @@ impl Step {
 }
 
 impl Kind {
+    /// The names of all kinds that this release knows.
+    pub(super) fn names() -> Vec<String> {
+        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
+    }
+
     /// The kind of this name.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //!
 //! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key.
 //! From then on the tenant will exist, whatever is killed. Where a warm database is ready the tenant gets that and
-//! serves at once; else the steps make one. What is left in either case is the first administrator. Each step looks
-//! before it acts and adopts what is already there, so each can be repeated.
+//! serves as soon as its first administrator is there; else the steps make one first. `activate` lets requests in and
+//! is the point of no return: until it begins the tenant can be undone. Each step looks before it acts and adopts what
+//! is already there, so each can be repeated.
 
 mod first_admin;
 
@@ -266,28 +267,38 @@ pub(super) async fn find(ctx: &Context, connection: &mut PgConnection, id: Tenan
     Ok(Started { tenant, operation, invitation })
 }
 
-/// Nobody has ever used the tenant: its slug is free at once, and its secrets are destroyed.
+/// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the request
+/// for it another one may be made.
 pub(super) async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
     slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
     data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    operations::scrub_in_txn(&mut txn, run.tenant_id()).await?;
+    idempotency::forget_in_txn(&mut txn, run.tenant_id().uuid()).await?;
     Ok(txn.commit().await?)
 }
 
-/// Opens the gate, with the version that the database has: that of the set which the operation is bound to, or what the
-/// database itself says. A tenant with a warm database has been open since it was recorded.
+/// Lets requests in. Nobody has been before this step began, so that until then the tenant can be undone; from then on
+/// its database may hold what its people have written.
 pub(super) async fn activate(run: &Run) -> Result<()> {
-    if run.tenant().await?.state != TenantState::Provisioning {
-        return Ok(());
-    }
-    let version = match run.input()? {
-        Bound { schema_version: Some(version) } => version,
-        Bound { schema_version: None } => schema_version(run).await?,
-    };
+    let is_made = run.tenant().await?.state == TenantState::Provisioning;
+    let version = if is_made { Some(bound_version(run).await?) } else { None };
     let mut txn = run.begin().await?;
-    tenants::activate(&mut txn, run.tenant_id(), version).await?;
+    match version {
+        Some(version) => tenants::activate(&mut txn, run.tenant_id(), version).await?,
+        // With a warm database it is active since it was recorded, and requests wait.
+        None => tenants::settle(&mut txn, run.tenant_id()).await?,
+    }
     Ok(txn.commit().await?)
+}
+
+/// The version that the database has: that of the set which the operation is bound to, or what the database itself says.
+async fn bound_version(run: &Run) -> Result<i32> {
+    match run.input()? {
+        Bound { schema_version: Some(version) } => Ok(version),
+        Bound { schema_version: None } => schema_version(run).await,
+    }
 }
 
 async fn schema_version(run: &Run) -> Result<i32> {

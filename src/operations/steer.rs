@@ -1,11 +1,11 @@
 //! What an operator can tell an operation that is under way: to try again, or to undo what it did.
 
-use super::{Context, attempt::can_turn, kind::Kind};
+use super::{Context, attempt::can_turn, erase, kind::Kind};
 use crate::{
     control::{
         audit::{self, Origin},
         operation_steps,
-        operations::{self, Direction},
+        operations::{self, Direction, Operation},
     },
     error::{Error, Result},
     types::{AuditEventId, OperationId},
@@ -26,6 +26,12 @@ pub async fn retry(ctx: &Context, id: OperationId, origin: &Origin) -> Result<()
     let action = ("operation.retry", &*id.to_string());
     audit::record_in_txn(&mut txn, event, origin, action, &serde_json::json!({})).await?;
     Ok(txn.commit().await?)
+}
+
+/// Whether its undoing takes back the deletion of a tenant: that is for those who may delete.
+#[must_use]
+pub fn is_deletion(operation: &Operation) -> bool {
+    operation.kind == erase::KIND.name
 }
 
 /// Has an operation undone, which ends it as `cancelled`. Asking again changes nothing.

@@ -1,8 +1,8 @@
 //! The template database of a server and a migration set: what every new tenant's database is a clone of.
 //!
 //! It is built once, then closed for good, so that no session can stand in the way of a clone. The mark goes on
-//! last: a template without it is the leftover of a builder that died, and is dropped and built anew. Builders
-//! meet in a lock on the server. All rights that a tenant needs are in the template already, as default
+//! last: a template without it is the leftover of a builder that died, or was stopped and lost the lock: its sessions
+//! are ended, and it is dropped and built anew. Builders meet in a lock on the server. All rights that a tenant needs are in the template already, as default
 //! privileges of the owner, so that a clone needs no granting and neither does any later migration.
 
 use std::time::Duration;
@@ -26,6 +26,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How long the builder's own session may take to be gone from the server's view.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+/// A builder that is stopped in the middle of a transaction keeps its locks no longer than that.
+const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Sees to it that the server has the finished template of this set, and answers with its name.
 ///
@@ -79,7 +81,7 @@ impl Builder<'_> {
         }
         if self.admin.database(self.name).await?.is_some() {
             tracing::warn!(template = self.name, "dropping a template that was not finished");
-            self.admin.drop_template(self.name).await?;
+            self.admin.drop_unfinished_template(self.name).await?;
         }
         tracing::info!(template = self.name, migrations.version = self.set.version(), "building a template database");
         let started = Instant::now();
@@ -108,8 +110,7 @@ impl Builder<'_> {
     /// Takes away what a failed build has left; if that fails too, the next build begins with it.
     async fn clear_away(&self) {
         let cleared = async {
-            self.wait_until_quiet().await?;
-            self.admin.drop_template(self.name).await?;
+            self.admin.drop_unfinished_template(self.name).await?;
             self.admin.drop_builder(&self.builder_role()).await
         };
         if let Err(error) = cleared.await {
@@ -141,7 +142,10 @@ impl Builder<'_> {
     }
 
     async fn enter(&self, credentials: &Credentials) -> Result<Connection> {
-        self.ctx.connector.connect(self.address, self.name, credentials, self.admin.application_name()).await
+        let name = self.admin.application_name();
+        let session = self.ctx.connector.connect(self.address, self.name, credentials, name).await?;
+        session.batch_execute(SESSION).await?;
+        Ok(session)
     }
 
     /// The server notices a goodbye a moment after it was sent; a clone would fail until then.

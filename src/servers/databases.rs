@@ -66,18 +66,37 @@ impl ServerAdmin {
         Ok(self.batch_execute(&ddl).await?)
     }
 
-    /// Drops a template that was not finished, or is no longer wanted. Sessions in it are an error, not cut.
+    /// Drops a template that is no longer wanted. Sessions in it are an error, not cut.
     ///
     /// # Errors
     /// `database_taken` when it belongs to somebody else.
     pub async fn drop_template(&self, name: &str) -> Result<()> {
+        self.release_template(name).await?;
+        Ok(self.drop_closed(name).await??)
+    }
+
+    /// Drops a template that was not finished, and ends the sessions in it: those of a builder that was stopped and
+    /// would keep them for as long as its machine does. The caller holds the template's lock, so that nobody else is at
+    /// work there.
+    ///
+    /// # Errors
+    /// `database_taken` when it belongs to somebody else; `database_in_use` for sessions that this role may not end.
+    pub async fn drop_unfinished_template(&self, name: &str) -> Result<()> {
+        self.release_template(name).await?;
+        self.terminate_sessions_of(name, None).await?;
+        Ok(self.drop_closed(name).await??)
+    }
+
+    /// Lets nobody enter the template any more, and lets it be dropped.
+    async fn release_template(&self, name: &str) -> Result<()> {
         let Some(found) = self.database(name).await? else { return Ok(()) };
         check_owner(&found)?;
-        if !found.is_interrupted_drop() {
-            self.alter_database(name, "ALLOW_CONNECTIONS false").await?;
-            self.alter_database(name, "IS_TEMPLATE false").await?;
+        // What an interrupted DROP has left lets nobody in and cannot be altered any more.
+        if found.is_interrupted_drop() {
+            return Ok(());
         }
-        Ok(self.drop_closed(name).await??)
+        self.alter_database(name, "ALLOW_CONNECTIONS false").await?;
+        self.alter_database(name, "IS_TEMPLATE false").await
     }
 
     async fn ensure_closed_database(&self, name: &str, source: &str) -> Result<()> {

@@ -74,7 +74,7 @@ impl ServerAdmin {
         let login = self.ensure_login(&errand.login(), errand.membership()).await?;
         let (database, role) = (quote_ident(&errand.database().to_string())?, quote_ident(&login.role)?);
         self.batch_execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?;
-        self.terminate_sessions_of(errand.database(), Some(&login.role)).await?;
+        self.terminate_sessions_of(&errand.database().to_string(), Some(&login.role)).await?;
         Ok(login)
     }
 

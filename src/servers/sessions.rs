@@ -1,11 +1,11 @@
-//! Sessions in a tenant's database: who is there, and ending them.
+//! Sessions in a tenant's database, or in a template that was not finished: who is there, and ending them.
 //!
 //! A role ends the sessions of roles whose rights it has. The administrative role has those of no tenant, and must
 //! not collect a membership in each of thousands: it takes one for the moment. Taken, used and given back in one
 //! message to the server, which is one transaction of its own: no other session ever sees the membership, and an
 //! error, a cancelled caller or a killed replica leaves nothing of it behind.
 //!
-//! This must never be used on a database that is not a tenant's, and never ends what runs for the server itself
+//! This must never be used on a database that is not Freehold's, and never ends what runs for the server itself
 //! (autovacuum): DROP DATABASE does that on its own.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -77,19 +77,18 @@ impl ServerAdmin {
     /// `database_in_use` when sessions are left that this role may not end, a superuser's above all; unavailable
     /// when others do not end in time, or new ones keep coming.
     pub async fn terminate_sessions(&self, database: DbName) -> Result<u64> {
-        self.terminate_sessions_of(database, None).await
+        self.terminate_sessions_of(&database.to_string(), None).await
     }
 
-    /// The same for the sessions of one role, if there is one.
-    pub(super) async fn terminate_sessions_of(&self, database: DbName, role: Option<&str>) -> Result<u64> {
-        let database = database.to_string();
+    /// The same in any database of Freehold's; of one role's sessions alone, if there is one.
+    pub(super) async fn terminate_sessions_of(&self, database: &str, role: Option<&str>) -> Result<u64> {
         let deadline = Instant::now() + END_WAIT;
         let mut told = BTreeSet::new();
         loop {
-            let sessions = self.sessions(&database, role).await?;
+            let sessions = self.sessions(database, role).await?;
             let (beyond, reachable): (Vec<_>, Vec<_>) = sessions.iter().partition(|s| s.reach == Reach::Beyond);
             if reachable.is_empty() && !beyond.is_empty() {
-                return Err(beyond_reach(&database, &beyond));
+                return Err(beyond_reach(database, &beyond));
             }
             if reachable.is_empty() {
                 return Ok(told.len() as u64);
@@ -99,7 +98,7 @@ impl ServerAdmin {
                 return Err(super::errors::unavailable(cause));
             }
             let untold: Vec<_> = reachable.into_iter().filter(|session| told.insert(session.pid)).collect();
-            self.terminate(&database, &untold).await?;
+            self.terminate(database, &untold).await?;
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Who asks, and by what right: the signature of a handler shows both.
 //!
 //! `Member<R>` is somebody of the tenant that the request names, `Operator<R>` somebody of the platform tenant,
-//! both with the right `R`; [`SignedIn`] is anybody known, on either listener. A handler that takes none of
+//! both with the right `R`, and `Watched<R>` an operator whose right is asked for again and again; [`SignedIn`] is anybody known, on either listener. A handler that takes none of
 //! them is open to everybody and says so with [`Tenant`] or nothing.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
@@ -153,3 +153,30 @@ caller!(
     Operator,
     true
 );
+
+/// Looks again whether somebody may see what they see: for an answer that goes on for longer than a request, and would
+/// outlast a sign-out, a key's end or a role that was taken away.
+pub struct Watched<R> {
+    parts: Parts,
+    right: PhantomData<fn() -> R>,
+}
+
+impl<R: Right> Watched<R> {
+    /// Refuses those who may not any more, as if they had asked now.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub async fn check(&self, state: &AppState) -> Result<(), Problem> {
+        Operator::<R>::from_request_parts(&mut self.parts.clone(), state).await.map(drop)
+    }
+}
+
+impl<R: Right> FromRequestParts<AppState> for Watched<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let watched = Self { parts: parts.clone(), right: PhantomData };
+        watched.check(state).await?;
+        Ok(watched)
+    }
+}

@@ -13,7 +13,7 @@ mod path;
 mod query;
 mod tenant;
 
-pub use caller::{Member, Operator, Right, SignedIn, right};
+pub use caller::{Member, Operator, Right, SignedIn, Watched, right};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub(super) use json::without_body;

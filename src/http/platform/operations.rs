@@ -19,6 +19,7 @@ use crate::{
         extract::{Json, List, Listing, Operator, Page, Path, PreferWait, right},
         problem::Problem,
     },
+    identity::Permission,
     operations::{
         steer,
         wait::{self, Snapshot},
@@ -221,6 +222,8 @@ async fn retry(
 }
 
 /// Has an operation undone: what it did so far is taken back, and it ends as `cancelled`.
+///
+/// The erasure of a tenant is cancelled by those who may delete tenants, `tenants:delete`.
 #[utoipa::path(post, path = "/platform/v1/operations/{id}/cancel", tag = "operations",
     operation_id = "cancel_operation", params(("id" = OperationId, Path)),
     responses(
@@ -233,6 +236,9 @@ async fn cancel(
     State(state): State<AppState>,
     Path(id): Path<OperationId>,
 ) -> Result<(StatusCode, Json<View>), Problem> {
+    if steer::is_deletion(&wait::look(&state.operations, id).await?.operation) {
+        caller.principal.require(Permission::TenantsDelete)?;
+    }
     steer::cancel(&state.operations, id, &caller.origin()).await?;
     Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
 }

@@ -10,7 +10,6 @@ use crate::{
     control::{
         sealing::DataKey,
         secrets::{self, Purpose},
-        tenants,
     },
     error::{Error, Result},
     identity::FirstAdmin,
@@ -81,7 +80,7 @@ pub(super) async fn keep_in_txn(
     Ok(Some(invitation))
 }
 
-/// Makes the first administrator, and lets the requests in that wait for them.
+/// Makes the first administrator. Their password is destroyed then; their invitation is kept, to answer from.
 pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
     let input: Input = run.input()?;
@@ -91,14 +90,21 @@ pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
         let kept = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminInvitation).await?;
         first_admin(password, kept)?
     };
-    // Without a secret an earlier attempt has made the administrator and only failed to record it.
-    if let (Some(admin), Some(how)) = (input.admin, how) {
-        ctx.identity.ensure_first_admin(id, (&admin.email, &admin.name), &how).await?;
-    }
+    let Some(InputAdmin { email, name }) = input.admin else { return Ok(()) };
+    let Some(how) = how else { return find_first_admin(ctx, id, &email).await };
+    ctx.identity.ensure_first_admin(id, (&email, &name), &how).await?;
     let mut txn = run.begin().await?;
     secrets::delete(&mut txn, id.uuid(), Purpose::FirstAdminPassword).await?;
-    tenants::settle(&mut txn, id).await?;
     Ok(txn.commit().await?)
+}
+
+/// Without a secret an earlier attempt has made the administrator and only failed to record it. Nobody else can have
+/// changed or removed them: the tenant is not open yet.
+async fn find_first_admin(ctx: &Context, id: TenantId, email: &Email) -> Result<()> {
+    if ctx.identity.has_first_admin(id, email).await? {
+        return Ok(());
+    }
+    Err(Error::defect("the first administrator is not there, and what would make them is gone"))
 }
 
 fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>) -> Result<Option<FirstAdmin>> {

@@ -12,6 +12,10 @@ const SURPLUS: Duration = Duration::from_mins(10);
 /// After a failure nothing is made for this long, twice as long after each further one, up to the longest.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
+/// After a success the longest is this: a making that began before an outage has taken as long as that.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// With so many databases on a server that only an operator can make or take away, no more are begun there.
+const MOST_STUCK: usize = 3;
 
 /// How many databases are kept ready on a server that follows demand.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +48,7 @@ pub(super) enum Plan {
 impl Stock<'_> {
     /// One thing at a time: tenants who are at work on the server should not feel it.
     pub(super) fn plan(&self, template: &str, bounds: Bounds) -> Plan {
-        if self.count(WarmState::Making) > 0 {
+        if self.under_way(WarmState::Making) || self.databases.iter().filter(|one| one.is_stuck).count() >= MOST_STUCK {
             return Plan::Rest;
         }
         let ready = self.databases.iter().copied().filter(|one| one.state == WarmState::Ready);
@@ -54,7 +58,7 @@ impl Stock<'_> {
         if lacks && self.may_make() {
             return Plan::Make;
         }
-        if self.count(WarmState::Retiring) > 0 || (lacks && !self.is_failing()) {
+        if self.under_way(WarmState::Retiring) || (lacks && !self.is_failing()) {
             return Plan::Rest;
         }
         if let Some(old) = outdated.first() {
@@ -68,8 +72,9 @@ impl Stock<'_> {
         }
     }
 
-    fn count(&self, state: WarmState) -> usize {
-        self.databases.iter().filter(|one| one.state == state).count()
+    /// Whether an operation is at work on one in this state. One that is stuck holds up nothing but itself.
+    fn under_way(&self, state: WarmState) -> bool {
+        self.databases.iter().any(|one| one.state == state && !one.is_stuck)
     }
 
     fn follows_demand(&self) -> bool {
@@ -107,7 +112,7 @@ impl Stock<'_> {
     fn may_make(&self) -> bool {
         let Some(last) = self.last_made.first() else { return true };
         let pause = match self.failures() {
-            0 => last.took,
+            0 => last.took.min(LONGEST_REST),
             failures => (FAILURE_PAUSE * (1 << (failures - 1).min(8))).min(LONGEST_PAUSE),
         };
         last.ago >= pause
@@ -129,7 +134,7 @@ mod tests {
     fn warm(state: WarmState, template: &str, ready_secs: u64) -> WarmDatabase {
         let (id, server_id) = (TenantId::generate(&Clock::default(), Random), demand().server_id);
         let ready_for = (state != WarmState::Making).then_some(Duration::from_secs(ready_secs));
-        WarmDatabase { id, server_id, state, template: template.to_owned(), ready_for }
+        WarmDatabase { id, server_id, state, template: template.to_owned(), ready_for, is_stuck: false }
     }
 
     fn made(succeeded: bool, ago: u64) -> Made {
@@ -186,6 +191,8 @@ mod tests {
         assert_eq!(plan(&demand(), &stock, &[]), Plan::Retire(stock[0].id));
         stock[0].state = WarmState::Retiring;
         assert_eq!(plan(&demand(), &stock, &[]), Plan::Rest, "one after another");
+        stock[0].is_stuck = true;
+        assert_eq!(plan(&demand(), &stock, &[]), Plan::Retire(stock[1].id), "a stuck one holds up nothing");
         let full = Demand { capacity: Some(2), ..demand() };
         let old = ready(2, "old", 1);
         assert_eq!(plan(&full, &old, &[]), Plan::Retire(old[0].id), "no room to make new ones first");
@@ -197,6 +204,20 @@ mod tests {
         assert_eq!(plan(&demand(), &fresh, &[]), Plan::Rest);
         assert_eq!(plan(&demand(), &stale, &[]), Plan::Retire(stale[0].id));
         assert_eq!(plan(&Demand { target: Some(2), ..demand() }, &fresh, &[]), Plan::Retire(fresh[0].id));
+    }
+
+    #[test]
+    fn a_making_that_is_stuck_holds_up_nothing_and_many_of_them_are_not_added_to() {
+        let stuck = |count| (0..count).map(|_| WarmDatabase { is_stuck: true, ..warm(WarmState::Making, "new", 0) });
+        assert_eq!(plan(&demand(), &stuck(MOST_STUCK - 1).collect::<Vec<_>>(), &[]), Plan::Make);
+        assert_eq!(plan(&demand(), &stuck(MOST_STUCK).collect::<Vec<_>>(), &[]), Plan::Rest);
+    }
+
+    #[test]
+    fn a_making_that_an_outage_drew_out_does_not_draw_out_the_next() {
+        let drawn_out = |ago| Made { took: Duration::from_hours(3), ..made(true, ago) };
+        assert_eq!(plan(&demand(), &[], &[drawn_out(4)]), Plan::Rest);
+        assert_eq!(plan(&demand(), &[], &[drawn_out(5)]), Plan::Make);
     }
 
     #[test]

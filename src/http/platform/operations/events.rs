@@ -8,14 +8,13 @@ use axum::{
 };
 use futures::{Stream, stream};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tokio_util::sync::CancellationToken;
 
 use super::View;
 use crate::{
     error::{Error, Result},
     http::{
         AppState,
-        extract::{Operator, Path, right},
+        extract::{Path, Watched, right},
         problem::Problem,
     },
     operations::wait::{Follower, Snapshot},
@@ -30,14 +29,14 @@ const LONGEST: Duration = Duration::from_mins(15);
 /// One operation's progress as server-sent events.
 ///
 /// Each event is named `operation` and holds the operation with its steps as it is then; the first comes at once, the
-/// last when it has ended or is blocked.
+/// last when it has ended or is blocked. Whoever may not follow operations any more gets no further event.
 #[utoipa::path(get, path = "/platform/v1/operations/{id}/events", tag = "operations",
     operation_id = "follow_operation", params(("id" = OperationId, Path)),
     responses((status = 200, description = "Events, until the operation ends", content_type = "text/event-stream",
         body = View)),
 )]
 pub(super) async fn events(
-    _: Operator<right::OperationsRead>,
+    caller: Watched<right::OperationsRead>,
     State(state): State<AppState>,
     Path(id): Path<OperationId>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -46,23 +45,25 @@ pub(super) async fn events(
     let mut follower = Follower::new(&state.operations, id);
     // The first look decides between an answer and a problem.
     let first = follower.next().await?;
-    let (until, stop) = (Instant::now() + LONGEST, state.streams.stop.clone());
-    let stream = Events { follower, pending: Some(first), ended: false, until, stop, _slot: slot };
+    let until = Instant::now() + LONGEST;
+    let stream = Events { caller, state, follower, pending: Some(first), ended: false, until, _slot: slot };
     let events = stream::unfold(stream, async |mut stream| Some((Ok(stream.next().await?), stream)));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 struct Events {
+    caller: Watched<right::OperationsRead>,
+    state: AppState,
     follower: Follower,
     pending: Option<Snapshot>,
     ended: bool,
     until: Instant,
-    stop: CancellationToken,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Events {
-    /// The next event, or the end of the stream: the operation's, this replica's, or that of the longest time.
+    /// The next event, or the end of the stream: the operation's, this replica's, that of the caller's right, or that of
+    /// the longest time.
     async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -71,9 +72,11 @@ impl Events {
             first
         } else {
             let next = tokio::time::timeout_at(self.until, self.follower.next());
-            let outcome = self.stop.run_until_cancelled(next).await?.ok()?;
+            let outcome = self.state.streams.stop.run_until_cancelled(next).await?.ok()?;
             let failed = |error: &Error| tracing::warn!(error = error.chain(), "a stream of events ends early");
-            outcome.inspect_err(failed).ok()?
+            let next = outcome.inspect_err(failed).ok()?;
+            self.caller.check(&self.state).await.ok()?;
+            next
         };
         self.ended = snapshot.is_settled();
         Event::default().event("operation").json_data(View::from(snapshot)).ok()

@@ -109,6 +109,7 @@ struct InvitationView {
         (status = 201, description = "The tenant serves", body = Created),
         (status = 202, description = "The tenant is being made; see Location", body = Created),
         (status = 409, description = "The slug is taken, or no server takes tenants", body = Problem),
+        (status = 410, description = "It was recorded, and cancelled or deleted meanwhile", body = Problem),
     ),
 )]
 pub(super) async fn create(
@@ -143,7 +144,10 @@ pub(super) async fn wait_for(state: &AppState, started: &Started, at_most: Durat
     }
 }
 
-/// 201 when the tenant serves already, else 202.
+/// 201 when the tenant serves already, 202 while it is being made.
+///
+/// # Errors
+/// `tenant_gone` when it was undone, or erased, meanwhile.
 pub(super) async fn answer(state: &AppState, started: Started) -> Result<Response, Problem> {
     // A transaction, for its patience: the tenant is recorded, and the answer may hold its invitation.
     let mut txn = state.operations.db.begin().await?;
@@ -151,6 +155,10 @@ pub(super) async fn answer(state: &AppState, started: Started) -> Result<Respons
     let tenant = tenants::get(&mut txn, started.tenant.id).await?.ok_or_else(missing)?;
     let servers = servers::list(&mut txn).await?;
     txn.rollback().await.map_err(Error::from)?;
+    if tenant.state == TenantState::Deleted {
+        let detail = "the tenant that this request asked for has been cancelled or deleted".to_owned();
+        return Err(Error::Gone { code: "tenant_gone", detail }.into());
+    }
     let (status, location) = if tenant.state == TenantState::Provisioning {
         (StatusCode::ACCEPTED, format!("/platform/v1/operations/{}", started.operation))
     } else {

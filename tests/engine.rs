@@ -1,0 +1,237 @@
+//! What the engine makes of failures, of wishes to cancel, of a stop, and of what a newer release has queued.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use freehold::{
+    faults::{self, Mode},
+    types::{Clock, TenantId},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    crash_points::engine,
+    harness::{
+        PASSWORD,
+        fleet::{self, Fleet, OPERATOR_EMAIL},
+        tenant::new_tenant,
+        unique,
+    },
+    process::eventually,
+};
+
+/// How long an operation may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A tenant that was asked for, and the operation that makes it.
+struct Asked {
+    tenant: TenantId,
+    operation: String,
+}
+
+impl Asked {
+    async fn of(fleet: &Fleet) -> Self {
+        let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&unique("engine"))).await.expect(202);
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        Self { tenant: text("id").parse().unwrap(), operation: text("operation_id") }
+    }
+
+    fn path(&self, action: &str) -> String {
+        format!("/platform/v1/operations/{}{action}", self.operation)
+    }
+
+    fn arm(&self, point: &str, mode: Mode) {
+        faults::arm(&format!("tenant.provision.{point}"), mode, Some(self.tenant));
+    }
+
+    /// Waits until the operation is at the point.
+    async fn reaches(&self, point: &str) {
+        let name = format!("tenant.provision.{point}");
+        eventually(&name, PATIENCE, async || {
+            let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant)).collect();
+            fired.contains(&(name.as_str(), self.tenant)).then_some(())
+        })
+        .await;
+    }
+
+    /// The operation once it is in this state.
+    async fn becomes(&self, fleet: &Fleet, state: &str) -> Value {
+        eventually(&format!("{} to be {state}", self.operation), PATIENCE, async || {
+            let operation = fleet.operator().get(&self.path("")).await.expect(200);
+            (operation["state"] == state).then_some(operation)
+        })
+        .await
+    }
+
+    /// Changes its row.
+    async fn set(&self, fleet: &Fleet, change: &str) {
+        fleet.control().run(&format!("UPDATE operations SET {change} WHERE tenant_id = '{}'", self.uuid())).await;
+    }
+
+    /// A column of its row, or more, as text.
+    async fn shows(&self, fleet: &Fleet, what: &str) -> String {
+        let sql = format!("SELECT ({what})::text FROM operations WHERE tenant_id = '{}'", self.uuid());
+        fleet.control().value(&sql).await
+    }
+
+    fn uuid(&self) -> String {
+        self.tenant.uuid().to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_wish_to_cancel_during_the_last_attempt_is_heard() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    asked.set(&fleet, "failures = 4").await;
+    asked.arm("create_role.before_effect", Mode::Hold);
+    asked.arm("create_role.after_effect", Mode::Error);
+    let engine = engine(&fleet).await;
+    asked.reaches("create_role.before_effect").await;
+    fleet.operator().post(&asked.path("/cancel"), &json!({})).await.expect(202);
+    faults::release(asked.tenant);
+    asked.becomes(&fleet, "cancelled").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn claims_are_no_failures_and_a_retry_begins_to_count_anew() {
+    let fleet = fleet::idle().await;
+    let [killed, failing] = [Asked::of(&fleet).await, Asked::of(&fleet).await];
+    // As many replicas were killed over it.
+    killed.set(&fleet, "attempts = 9").await;
+    killed.arm("create_role.before_effect", Mode::Error);
+    failing.set(&fleet, "failures = 4").await;
+    failing.arm("create_role.before_effect", Mode::Error);
+    let engine = engine(&fleet).await;
+    failing.becomes(&fleet, "blocked").await;
+    assert_eq!(failing.shows(&fleet, "failures").await, "5");
+    failing.arm("create_role.before_effect", Mode::Error);
+    fleet.operator().post(&failing.path("/retry"), &json!({})).await.expect(202);
+    failing.becomes(&fleet, "succeeded").await;
+    assert_eq!(failing.shows(&fleet, "failures").await, "1");
+    eventually("the pause to have begun", PATIENCE, async || {
+        (killed.shows(&fleet, "failures").await == "1").then_some(())
+    })
+    .await;
+    killed.set(&fleet, "run_after = now()").await;
+    killed.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_newer_release_has_queued_waits_for_it() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    let steps = |from: &str, to: &str| {
+        let id = asked.operation.replace("op_", "");
+        format!("UPDATE operation_steps SET name = '{to}' WHERE operation_id = '{id}' AND name = '{from}'")
+    };
+    asked.set(&fleet, "kind = 'tenant.tomorrow'").await;
+    let engine = engine(&fleet).await;
+    let other = Asked::of(&fleet).await;
+    other.becomes(&fleet, "succeeded").await;
+    assert_eq!(asked.shows(&fleet, "(state, generation)").await, "(queued,0)", "of a kind that nobody here knows");
+
+    fleet.control().run(&steps("open_database", "tomorrow")).await;
+    asked.set(&fleet, "kind = 'tenant.provision'").await;
+    eventually("the operation to be left", PATIENCE, async || {
+        let left = "state = 'queued' AND generation > 0 AND run_after > now()";
+        (asked.shows(&fleet, left).await == "true").then_some(())
+    })
+    .await;
+    assert_eq!(asked.shows(&fleet, "(attempts, failures, direction)").await, "(0,0,forward)");
+    fleet.control().run(&steps("tomorrow", "open_database")).await;
+    asked.set(&fleet, "run_after = now()").await;
+    asked.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_claims_nothing_more() {
+    let fleet = fleet::idle().await;
+    let first = Asked::of(&fleet).await;
+    first.arm("create_role.before_effect", Mode::Hold);
+    let name = unique("engine");
+    let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "1"), ("FREEHOLD_REPLICA", name.as_str())];
+    let stopping = fleet.another_replica(&changes, Clock::default()).await;
+    first.reaches("create_role.before_effect").await;
+    let second = Asked::of(&fleet).await;
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        faults::release(first.tenant);
+    };
+    tokio::join!(stopping.stop(), release);
+    assert_eq!(first.shows(&fleet, "state").await, "queued", "handed back");
+    assert_eq!(second.shows(&fleet, "(state, generation)").await, "(queued,0)");
+    let engine = engine(&fleet).await;
+    first.becomes(&fleet, "succeeded").await;
+    second.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_administrator_who_cannot_be_made_any_more_is_missed() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    asked.set(&fleet, "failures = 4").await;
+    let sql = "DELETE FROM secrets WHERE purpose = 'first_admin_password' AND owner_id = ";
+    fleet.control().run(&format!("{sql} '{}'", asked.uuid())).await;
+    let engine = engine(&fleet).await;
+    let blocked = asked.becomes(&fleet, "blocked").await;
+    assert_eq!(blocked["steps"][6]["name"], "create_first_admin");
+    assert_eq!(blocked["steps"][6]["state"], "failed");
+    fleet.operator().post(&asked.path("/cancel"), &json!({})).await.expect(202);
+    asked.becomes(&fleet, "cancelled").await;
+    assert_eq!(asked.shows(&fleet, "input").await, "{}", "it named somebody");
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_erasure_is_cancelled_by_those_who_may_delete() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    let engine = engine(&fleet).await;
+    asked.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+    let path = format!("/platform/v1/tenants/{}", asked.tenant);
+    let slug = fleet.operator().get(&path).await.expect(200)["slug"].clone();
+    let body = json!({ "confirm": slug, "erase": true });
+    let erasure = fleet.operator().post(&format!("{path}/delete"), &body).await.expect(202);
+    let cancel = format!("/platform/v1/operations/{}/cancel", erasure["operation_id"].as_str().unwrap());
+    let member = fleet.operator_with_role("member").await;
+    member.post(&cancel, &json!({})).await.problem(403, "forbidden");
+    fleet.operator().post(&cancel, &json!({})).await.expect(202);
+    let engine = self::engine(&fleet).await;
+    eventually("the erasure to be undone", PATIENCE, async || {
+        let path = cancel.trim_end_matches("/cancel");
+        (fleet.operator().get(path).await.expect(200)["state"] == "cancelled").then_some(())
+    })
+    .await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_loses_the_right_to_follow_is_told_nothing_more() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    let email = format!("{}@example.com", unique("follower"));
+    let platform = fleet.platform_database().await;
+    platform.add_user(OPERATOR_EMAIL, &email, "viewer").await;
+    let tokens = fleet.replica.admin_anonymous().login(&email, PASSWORD).await.expect(200);
+    let viewer = fleet.replica.operator(&tokens["access_token"].as_str().unwrap().into());
+    let mut stream = viewer.request(Method::GET, &asked.path("/events")).send().await.unwrap();
+    let first = stream.chunk().await.unwrap().unwrap();
+    assert!(first.starts_with(b"event: operation"), "{first:?}");
+    platform.run(&format!("UPDATE users SET active = false WHERE email = '{email}'")).await;
+    fleet.control().run("UPDATE tenants SET epoch = epoch + 1 WHERE kind = 'platform'").await;
+    eventually("the viewer to be refused", PATIENCE, async || {
+        (viewer.get(&asked.path("")).await.status() == 401).then_some(())
+    })
+    .await;
+    let engine = engine(&fleet).await;
+    let rest = tokio::time::timeout(PATIENCE, stream.text()).await.unwrap().unwrap();
+    assert!(!rest.contains("event: operation"), "{rest}");
+    asked.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
