@@ -80,15 +80,6 @@ async fn listed(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Value> {
     list["items"].as_array().unwrap().clone()
 }
 
-pub(crate) async fn assert_clean(fleet: &Fleet) {
-    let report = eventually("nothing to be under way", async || {
-        let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
-        (report["state"] != "busy").then_some(report)
-    })
-    .await;
-    assert_eq!(report["state"], "clean", "{report}");
-}
-
 /// Where the tenant's objects are.
 fn folder(fleet: &Fleet, tenant: &Tenant<'_>) -> PathBuf {
     Path::new(fleet.setting("FREEHOLD_ARCHIVE_URL")).join(&tenant.id)
@@ -135,7 +126,7 @@ async fn an_archived_tenant_is_gone_from_its_server_and_wakes_as_it_was() {
     let refused = tenant.anonymous().login(&tenant.admin_email, PASSWORD).await;
     refused.problem(503, "tenant_archived");
     assert_eq!(on_server(&fleet, &tenant).await, (0, 0));
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     assert_reveals_nothing(&fleet, &tenant, &canary);
 
     let archives = listed(&fleet, &tenant).await;
@@ -146,7 +137,7 @@ async fn an_archived_tenant_is_gone_from_its_server_and_wakes_as_it_was() {
 
     // Also while it is being deleted, and after that is taken back.
     fleet.operator().post(&path(&tenant, "delete"), &json!({ "confirm": tenant.slug })).await.expect(200);
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     fleet.operator().post(&path(&tenant, "undelete"), &json!({})).await.expect(200);
 
     done(&fleet, &tenant, "restore").await;
@@ -159,7 +150,7 @@ async fn an_archived_tenant_is_gone_from_its_server_and_wakes_as_it_was() {
     assert_eq!(listed(&fleet, &tenant).await, archives, "the archive is kept as a backup");
     let isolation = fleet.operator().get("/platform/v1/isolation").await.expect(200);
     assert_eq!(isolation["successes"], 0, "{isolation}");
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 /// Whoever has the store and nothing else learns nothing from it.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     archives::{GRANTS, contents},
-    archiving::{assert_clean, failed, fill, path, state},
+    archiving::{failed, fill, path, state},
     harness::{
         PASSWORD,
         answer::Answer,
@@ -96,7 +96,7 @@ async fn a_clone_has_the_rows_of_its_source_and_nobodys_keys_to_it() {
     assert_eq!(source.database().value::<i64>(of_the_clone).await, 0);
     let isolation = fleet.operator().get("/platform/v1/isolation").await.expect(200);
     assert_eq!(isolation["successes"], 0, "{isolation}");
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]

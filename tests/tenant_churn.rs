@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     answer::Answer,
-    eventually,
     fleet::{self, Fleet},
     replica::Replica,
     unique,
@@ -156,19 +155,7 @@ async fn churn(time: Duration) {
     for (what, status) in [("create", 202), ("rename", 200), ("erase", 202), ("delete", 200), ("undelete", 200)] {
         assert!(answers.contains_key(&(what, status)), "nobody got that far: {answers:?}");
     }
-    let mut report = Value::Null;
-    for _ in 0..12 {
-        report = eventually("an answer of fsck", async || {
-            let report = fleet.operator().get("/platform/v1/fsck").await;
-            (report.status() == 200).then(|| report.json())
-        })
-        .await;
-        if report["state"] != "busy" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-    assert_eq!(report["state"], "clean", "{report}\n{answers:?}");
+    fleet.assert_clean().await;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'freehold_control'";
     assert_eq!(fleet.control().value::<i64>(deadlocks).await, 0, "whoever locks does so in one order");
 }

@@ -50,15 +50,6 @@ async fn checksums(database: &Database) -> BTreeMap<String, String> {
     sums
 }
 
-async fn assert_clean(fleet: &Fleet) {
-    let report = eventually("nothing to be under way", async || {
-        let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
-        (report["state"] != "busy").then_some(report)
-    })
-    .await;
-    assert_eq!(report["state"], "clean", "{report}");
-}
-
 #[tokio::test]
 async fn a_deletion_is_confirmed_previewed_and_taken_back_without_a_loss() {
     let fleet = fleet::shared().await;
@@ -173,7 +164,7 @@ async fn an_erased_tenant_leaves_a_tombstone_and_a_certificate_and_nothing_else(
     }
     assert_tombstone(&fleet, id, slug).await;
     assert_certificate(&fleet, id, slug, &wrapped).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 /// Puts an object into the archive store, as an archive of the tenant would lie there: its id and its place.

@@ -46,16 +46,6 @@ pub(crate) async fn held_back(fleet: &Fleet) -> tokio_postgres::Client {
     session
 }
 
-/// What fsck says, which must be that nothing differs.
-async fn assert_clean(fleet: &Fleet) {
-    let report = eventually("nothing to be under way", async || {
-        let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
-        (report["state"] != "busy").then_some(report)
-    })
-    .await;
-    assert_eq!(report["state"], "clean", "{report}");
-}
-
 async fn warm_ids(fleet: &Fleet) -> BTreeSet<String> {
     let sql = "SELECT 'ten_' || replace(id::text, '-', '') FROM warm_databases";
     fleet.control().values::<String>(sql).await.into_iter().collect()
@@ -81,7 +71,7 @@ async fn a_hundred_creations_over_ten_warm_databases_get_one_each() {
     keep(&fleet, 10).await;
     let warm = warm_ids(&fleet).await;
     assert_eq!(warm.len(), 10);
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     let keeper = held_back(&fleet).await;
     let ask = async || {
         let mut body = new_tenant(&unique("crowd"));
@@ -113,7 +103,7 @@ async fn a_hundred_creations_over_ten_warm_databases_get_one_each() {
     assert_eq!(active, 100);
     drop(keeper);
     keep(&fleet, 0).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]
@@ -142,7 +132,7 @@ async fn a_tenant_from_a_warm_database_serves_at_once_under_its_keys() {
     let settling: bool = fleet.control().value(&format!("SELECT is_settling FROM tenants WHERE slug = '{slug}'")).await;
     assert!(!settling);
     keep(&fleet, 0).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[cfg(feature = "crash-points")]
@@ -176,7 +166,7 @@ async fn nobody_is_let_in_before_the_point_of_no_return() {
     fleet.finished(again["operation_id"].as_str().unwrap()).await;
     drop(keeper);
     keep(&fleet, 0).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]
@@ -210,7 +200,7 @@ async fn a_refused_request_takes_nothing_from_the_pool() {
     fleet.operator().post(TENANTS, &new_tenant(&taken)).await.problem(409, "slug_taken");
     assert_eq!(warm_ids(&fleet).await, next);
     keep(&fleet, 0).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]
@@ -239,7 +229,7 @@ async fn a_new_migration_set_replaces_what_was_made_from_the_old_one() {
     assert_eq!(count, 1);
     fleet.finished(tenant["operation_id"].as_str().unwrap()).await;
     keep(&fleet, 0).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]
@@ -266,6 +256,6 @@ async fn retiring_and_claiming_at_once_never_take_the_same() {
         for retired in warm.difference(&kept) {
             assert_eq!(left_of(&fleet.on_server("postgres"), retired).await, 0, "{retired}");
         }
-        assert_clean(&fleet).await;
+        fleet.assert_clean().await;
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, PATIENCE, Subject, assert_clean, cancel, engine, settled},
+    subject::{Asked, PATIENCE, Subject, cancel, engine, settled},
     tally::{Case, Tally},
 };
 use crate::harness::fleet::{self, Fleet};
@@ -35,7 +35,7 @@ async fn every_step_and_every_undoing_survives_errors_panics_delays_and_repetiti
         of_kind(&fleet, kind, points, &mut tally).await;
         Subject::of(kind).clean(&fleet).await;
     }
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("in one process");
 }
 

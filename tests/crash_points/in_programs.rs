@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{
     StepPoint, step_points,
-    subject::{Asked, Subject, assert_clean, cancel, engine, hold, settled},
+    subject::{Asked, Subject, cancel, engine, hold, settled},
     tally::Tally,
 };
 use crate::{
@@ -123,7 +123,7 @@ async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
         }
         subject.clean(&fleet).await;
     }
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("programs that killed themselves");
 }
 
@@ -177,7 +177,7 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
         }
         subject.clean(&fleet).await;
     }
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("programs that stopped themselves");
 }
 

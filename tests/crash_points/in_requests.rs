@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     StepPoint,
     request::{Request, Target},
-    subject::{PATIENCE, assert_clean, work_off},
+    subject::{PATIENCE, work_off},
     tally::Tally,
 };
 use crate::{
@@ -74,7 +74,7 @@ async fn what_fails_in_a_request_is_done_wholly_or_not_at_all() {
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("in requests and sweeps");
 }
 
@@ -146,7 +146,7 @@ async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_a
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("programs that killed themselves in requests and sweeps");
 }
 
@@ -183,7 +183,7 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
-    assert_clean(&fleet).await;
+    fleet.assert_clean().await;
     tally.judge("programs that stopped themselves in requests and sweeps");
 }
 

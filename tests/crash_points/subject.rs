@@ -274,9 +274,3 @@ pub(super) async fn work_off(fleet: &Fleet) {
     }
     engine.stop().await;
 }
-
-/// Fails unless everything agrees.
-pub(super) async fn assert_clean(fleet: &Fleet) {
-    let report = patiently(fleet, Method::GET, "/platform/v1/fsck", &json!({})).await.expect(200);
-    assert_eq!(report["state"], "clean", "{report}");
-}

@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -16,7 +17,7 @@ use freehold::{
     types::{Clock, Random},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     runtime::Runtime,
     sync::{MutexGuard, OnceCell},
@@ -149,6 +150,21 @@ impl Fleet {
         let settings = self.settings_with(changes);
         let made = async move { Replica::make(&settings, clock).await.serve().await };
         RUNTIME.spawn(made).await.unwrap()
+    }
+
+    /// Fails unless `fsck` finds that everything agrees, once nothing is under way any more.
+    pub(crate) async fn assert_clean(&self) {
+        for _ in 0..60 {
+            let answer = self.operator().get("/platform/v1/fsck").await;
+            // Told to come back, on a machine that has much to do, one comes back.
+            let report = if answer.status() == 503 { Value::Null } else { answer.expect(200) };
+            if !report.is_null() && report["state"] != "busy" {
+                assert_eq!(report["state"], "clean", "{report}");
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("something is under way for ever");
     }
 
     /// What a scraper gets from the first replica.
