@@ -7,7 +7,6 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Router,
-    body::HttpBody,
     extract::{MatchedPath, Request, State},
     http::{Method, header},
     middleware::{Next, from_fn_with_state},
@@ -28,7 +27,7 @@ use utoipa_swagger_ui::Config;
 
 use super::{
     Listener,
-    extract::{self, Json, Path},
+    extract::{Json, Path},
     problem::{MEDIA_TYPE, Problem},
 };
 use crate::error::{Error, FieldError, Result};
@@ -62,8 +61,8 @@ where
 {
     let (routes, mut document) = routes.split_for_parts();
     complete(listener, &mut document);
-    let inputs = Arc::new(Inputs::of(&document));
-    let routes = routes.route_layer(from_fn_with_state(inputs, refuse_unknown_input));
+    let parameters = Arc::new(Parameters::of(&document));
+    let routes = routes.route_layer(from_fn_with_state(parameters, refuse_unknown_parameters));
     let document = Arc::new(document);
     // Without the validator, whose badge would be fetched from another host.
     let config = Arc::new(Config::new(["/openapi.json"]).validator_url("none"));
@@ -75,17 +74,10 @@ where
         .route("/docs/{*file}", get(async move |Path(file): Path<String>| asset(&file, config)))
 }
 
-/// What one documented operation takes.
-struct Input {
-    /// The names of its query parameters.
-    parameters: Vec<String>,
-    has_body: bool,
-}
+/// The names of the query parameters of every documented operation, by its route's template and method.
+struct Parameters(HashMap<(String, Method), Vec<String>>);
 
-/// What every documented operation takes, by its route's template and method.
-struct Inputs(HashMap<(String, Method), Input>);
-
-impl Inputs {
+impl Parameters {
     fn of(document: &OpenApi) -> Self {
         let mut known = HashMap::new();
         for (path, item) in &document.paths.paths {
@@ -103,45 +95,36 @@ impl Inputs {
                     RefOr::T(one) if matches!(one.parameter_in, ParameterIn::Query) => Some(one.name.clone()),
                     _ => None,
                 });
-                let input = Input { parameters: names.collect(), has_body: has_body(operation) };
-                known.insert((path.clone(), method), input);
+                known.insert((path.clone(), method), names.collect());
             }
         }
         Self(known)
     }
 
-    fn of_request(&self, route: Option<&MatchedPath>, method: &Method) -> Option<&Input> {
-        self.0.get(&(route?.as_str().to_owned(), method.clone()))
-    }
-}
-
-impl Input {
     /// The first parameter of `query` that the operation does not know.
-    fn unknown(&self, query: &str) -> Option<String> {
+    fn unknown(&self, route: &str, method: &Method, query: &str) -> Option<String> {
+        let known = self.0.get(&(route.to_owned(), method.clone()))?;
         let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
-        names.find(|name| !self.parameters.iter().any(|one| one == name)).map(std::borrow::Cow::into_owned)
+        names.find(|name| !known.iter().any(|one| one == name)).map(std::borrow::Cow::into_owned)
     }
 }
 
-/// A parameter or a field that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The
-/// document is what an operation knows, so handlers need not take a query or a body only to refuse it.
-async fn refuse_unknown_input(
-    State(inputs): State<Arc<Inputs>>,
+/// A parameter that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The
+/// document is what an operation knows, so handlers need not take a query only to refuse it.
+async fn refuse_unknown_parameters(
+    State(parameters): State<Arc<Parameters>>,
     route: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(input) = inputs.of_request(route.as_ref(), request.method()) else { return next.run(request).await };
-    if let Some(name) = input.unknown(request.uri().query().unwrap_or_default()) {
-        let unknown = FieldError::new(name, "unknown_field", "is not a parameter of this route");
-        return Problem::from(Error::from(unknown)).into_response();
-    }
-    if input.has_body || request.body().is_end_stream() {
-        return next.run(request).await;
-    }
-    match extract::without_body(request).await {
-        Ok(request) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let query = request.uri().query().unwrap_or_default();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    match parameters.unknown(route, request.method(), query).filter(|_| !query.is_empty()) {
+        Some(name) => {
+            let unknown = FieldError::new(name, "unknown_field", "is not a parameter of this route");
+            Problem::from(Error::from(unknown)).into_response()
+        }
+        None => next.run(request).await,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The attempt has one administrative session on the server and takes the tenant's advisory lock on it: a replica
 //! that lost its lease and wakes up late is refused by the server it would change, and by the control database
-//! ([`Run::begin`]). Nothing is written without a claim. Between two steps it heeds a stop of this replica and somebody's wish to cancel.
+//! ([`Run::begin`]). Nothing is written without a claim. Between two steps it heeds a stop of this replica and
+//! somebody's wish to cancel.
 
 use std::time::Duration;
 

@@ -14,9 +14,18 @@ use crate::{
 /// Between two beats; whoever is silent for a minute counts as gone.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// Between two looks whether the tenants are read, at the beginning.
+const READING: Duration = Duration::from_millis(100);
+
 /// Beats until `stop`, and says that this replica is gone then. `pool_size` is the most connections that it opens to
 /// one tenant's database.
 pub async fn run(ctx: Context, pool_size: u32, stop: CancellationToken) {
+    // What it remembers before it has read the tenants says nothing.
+    while !ctx.tenancy.is_ready() {
+        if stop.run_until_cancelled(tokio::time::sleep(READING)).await.is_none() {
+            return;
+        }
+    }
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {

@@ -1,8 +1,9 @@
 //! Who asks, and by what right: the signature of a handler shows both.
 //!
 //! `Member<R>` is somebody of the tenant that the request names, `Operator<R>` somebody of the platform tenant,
-//! both with the right `R`, and `Watched<R>` an operator whose right is asked for again and again; [`SignedIn`] is anybody known, on either listener. A handler that takes none of
-//! them is open to everybody and says so with [`Tenant`] or nothing.
+//! both with the right `R`, and `Watched<R>` an operator whose right is asked for again and again; [`SignedIn`] is
+//! anybody known, on either listener. A handler that takes none of them is open to everybody and says so with
+//! [`Tenant`] or nothing.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 

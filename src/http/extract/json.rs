@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, LengthLimitError};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tower_http::timeout::TimeoutError;
 
@@ -69,21 +69,6 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonIfAny
             false => Err(unsupported()),
         }
     }
-}
-
-/// The body of a request that takes none: nothing, or an object without fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-/// The request without its body, which must be nothing or an object without fields.
-pub(in crate::http) async fn without_body(request: Request) -> Result<Request, Problem> {
-    let (parts, body) = request.into_parts();
-    let body = read(body).await?;
-    if !body.is_empty() {
-        let Nothing {} = if is_json(&parts.headers) { read_object(&body)? } else { return Err(unsupported()) };
-    }
-    Ok(Request::from_parts(parts, Body::empty()))
 }
 
 fn unsupported() -> Problem {

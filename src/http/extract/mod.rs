@@ -16,7 +16,6 @@ mod tenant;
 pub use caller::{Member, Operator, Right, SignedIn, Watched, right};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
-pub(super) use json::without_body;
 pub use json::{Json, JsonIfAny};
 pub use list::{List, Listing, NoFilter, Page};
 pub use path::Path;
