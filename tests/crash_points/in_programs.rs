@@ -18,8 +18,8 @@ use crate::{
     process::{Program, eventually},
 };
 
-/// How long a program may take to reach its point.
-const REACHED: Duration = Duration::from_mins(1);
+/// How long a program may take to reach its point, and a dozen operations to fail: some dump a database before.
+const REACHED: Duration = Duration::from_mins(2);
 /// How long woken programs are watched.
 const WATCHED: Duration = Duration::from_secs(3);
 /// As many programs as a small machine bears.
