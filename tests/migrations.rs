@@ -135,4 +135,6 @@ async fn any_number_of_replicas_migrate_an_empty_control_database_at_once() {
     let history: i64 = own.value("SELECT count(*) FROM refinery_schema_history").await;
     assert!(history > 0);
     assert_eq!(i64::try_from(applied.iter().sum::<usize>()).unwrap(), history, "each by one of them: {applied:?}");
+    // It is open to PUBLIC, as others that use this Freehold would find.
+    fleet.on_platform_server("postgres").run(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
 }
