@@ -91,7 +91,8 @@ fn in_the_control_database(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault(
             "leaked_reservation",
             &control,
-            &format!("DELETE FROM slugs WHERE tenant_id = {id}"),
+            // The tenant has just been changed: the janitor leaves it alone for now.
+            &format!("UPDATE tenants SET name = name WHERE id = {id}; DELETE FROM slugs WHERE tenant_id = {id}"),
             &format!("INSERT INTO slugs SELECT slug, id FROM tenants WHERE id = {id}"),
         ),
         fault("stuck_operation", &control, &blocked("forward"), &gone),

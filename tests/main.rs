@@ -31,6 +31,8 @@ mod isolation;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod migrations;

@@ -18,7 +18,7 @@ use crate::{
 const TENANTS: &str = "/platform/v1/tenants";
 
 /// Keeps `target` databases ready on the fleet's server, and waits until they are.
-async fn keep(fleet: &Fleet, target: i64) {
+pub(crate) async fn keep(fleet: &Fleet, target: i64) {
     let sql = format!("UPDATE servers SET warm_target = {target} WHERE name = '{}'", fleet.server);
     fleet.control().run(&sql).await;
     settled(fleet, target).await;
@@ -46,7 +46,7 @@ pub(crate) async fn held_back(fleet: &Fleet) -> tokio_postgres::Client {
     session
 }
 
-async fn warm_ids(fleet: &Fleet) -> BTreeSet<String> {
+pub(crate) async fn warm_ids(fleet: &Fleet) -> BTreeSet<String> {
     let sql = "SELECT 'ten_' || replace(id::text, '-', '') FROM warm_databases";
     fleet.control().values::<String>(sql).await.into_iter().collect()
 }
@@ -56,7 +56,7 @@ fn id(tenant: &Value) -> String {
 }
 
 /// A tenant's databases and roles on the server.
-async fn left_of(server: &Database, id: &str) -> i64 {
+pub(crate) async fn left_of(server: &Database, id: &str) -> i64 {
     let name = id.replace("ten_", "tenant_");
     let sql = format!(
         "SELECT (SELECT count(*) FROM pg_database WHERE datname = '{name}')

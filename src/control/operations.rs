@@ -249,12 +249,13 @@ pub async fn scrub_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<()
     Ok(())
 }
 
-/// Forgets operations on databases made ahead that ended more than a day ago, `at_most` of them. How many there were.
+/// Forgets operations on databases made ahead, and on what was left of some, that ended more than a day ago, `at_most` of them. How many there were.
 pub async fn purge_warm(connection: &mut PgConnection, at_most: i64) -> Result<u64> {
     let done = sqlx::query!(
         "DELETE FROM operations WHERE id IN (
              SELECT id FROM operations
-             WHERE created_at < now() - interval '1 day' AND kind LIKE 'warm.%' AND finished_at < now() - interval '1 day'
+             WHERE created_at < now() - interval '1 day' AND (kind LIKE 'warm.%' OR kind = 'remains.clear')
+               AND finished_at < now() - interval '1 day'
              ORDER BY created_at, id LIMIT $1)",
         at_most
     )

@@ -14,6 +14,11 @@ use crate::{
 
 /// Gives the slug to the tenant, as the one it has now. Somebody else's is a conflict, its own former one is not.
 pub async fn take_in_txn(txn: &mut PgConnection, slug: &Slug, tenant: TenantId) -> Result<()> {
+    if try_take_in_txn(txn, slug, tenant).await? { Ok(()) } else { Err(taken()) }
+}
+
+/// The same; false, and nothing is written, when it is somebody else's.
+pub async fn try_take_in_txn(txn: &mut PgConnection, slug: &Slug, tenant: TenantId) -> Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO slugs AS held (slug, tenant_id) VALUES ($1, $2)
          ON CONFLICT (slug) DO UPDATE SET tenant_id = excluded.tenant_id, expires_at = NULL
@@ -23,7 +28,7 @@ pub async fn take_in_txn(txn: &mut PgConnection, slug: &Slug, tenant: TenantId) 
     )
     .execute(txn)
     .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(taken()) }
+    Ok(done.rows_affected() == 1)
 }
 
 /// What whoever asks for somebody else's slug is told.
@@ -86,6 +91,53 @@ pub async fn leaks(connection: &mut PgConnection) -> Result<Vec<String>> {
            ORDER BY 1"#
     );
     Ok(query.fetch_all(connection).await?)
+}
+
+/// The next tenant whose slugs can be mended and that nobody has changed for `time`, locked until the transaction ends; or
+/// the one with this id, if it is such a one: what is held for it is not what it has, or what it has is held for nobody.
+/// What it has and another holds cannot be mended. Slugs change in the transaction that changes their tenant: the
+/// tenant's row says since when they have been so.
+pub async fn lock_leaking_in_txn(
+    txn: &mut PgConnection,
+    id: Option<TenantId>,
+    time: Duration,
+) -> Result<Option<TenantId>> {
+    let query = sqlx::query_scalar!(
+        "SELECT t.id FROM tenants t
+         WHERE ($1::uuid IS NULL OR t.id = $1) AND t.updated_at < now() - make_interval(secs => $2)
+           AND (EXISTS (SELECT FROM slugs s WHERE s.tenant_id = t.id AND s.expires_at IS NULL
+                                              AND (t.state = 'deleted' OR s.slug <> t.slug))
+                OR (t.state <> 'deleted'
+                    AND NOT EXISTS (SELECT FROM slugs s
+                                    WHERE s.slug = t.slug
+                                      AND (s.expires_at IS NULL OR (s.tenant_id <> t.id AND s.expires_at > now())))))
+         ORDER BY t.id LIMIT 1 FOR UPDATE OF t SKIP LOCKED",
+        id.map(TenantId::uuid),
+        time.as_secs_f64()
+    );
+    Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))
+}
+
+/// Keeps what is held for the tenant as its present slug, other than `own`, from others for `time` and no longer; not at
+/// all what another tenant has. Which those were.
+pub async fn release_leaked_in_txn(
+    txn: &mut PgConnection,
+    tenant: TenantId,
+    own: Option<&Slug>,
+    time: Duration,
+) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "UPDATE slugs s
+         SET expires_at = CASE WHEN EXISTS (SELECT FROM tenants t
+                                            WHERE t.slug = s.slug AND t.state <> 'deleted' AND t.id <> s.tenant_id)
+                               THEN now() ELSE now() + make_interval(secs => $3) END
+         WHERE s.tenant_id = $1 AND s.expires_at IS NULL AND s.slug IS DISTINCT FROM $2::text
+         RETURNING s.slug",
+        tenant.uuid(),
+        own.map(Slug::as_str),
+        time.as_secs_f64()
+    );
+    Ok(query.fetch_all(txn).await?)
 }
 
 /// Forgets the expired slugs of `at_most` tenants, and has every replica look again at those tenants. How many there

@@ -214,3 +214,18 @@ pub async fn lock_regretted_in_txn(txn: &mut PgConnection) -> Result<Option<Tena
     );
     Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))
 }
+
+/// Locks the tenant until the transaction ends if it is a tombstone that nobody has worked on for `time`; false otherwise.
+pub async fn lock_tombstone_in_txn(txn: &mut PgConnection, id: TenantId, time: Duration) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        "SELECT id FROM tenants t
+         WHERE id = $1 AND state = 'deleted' AND updated_at < now() - make_interval(secs => $2)
+           AND NOT EXISTS (SELECT FROM operations o
+                           WHERE o.tenant_id = t.id
+                             AND (o.finished_at IS NULL OR o.finished_at > now() - make_interval(secs => $2)))
+         FOR UPDATE OF t SKIP LOCKED",
+        id.uuid(),
+        time.as_secs_f64()
+    );
+    Ok(query.fetch_optional(txn).await?.is_some())
+}

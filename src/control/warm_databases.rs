@@ -178,6 +178,32 @@ pub async fn leaked(connection: &mut PgConnection) -> Result<Vec<TenantId>> {
     Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
 }
 
+/// The next one of those that has been left alone for `time`, with its server, locked until the transaction ends; or the
+/// one with this id, if it is such a one. Whoever works on a database has an operation from the transaction on that says
+/// so, and an operation that ends does so after the row has changed for the last time: what is left alone has been since
+/// the latest of these moments. A tenant's database is nobody's to take away, whatever a row here says.
+pub async fn lock_leaked_in_txn(
+    txn: &mut PgConnection,
+    id: Option<TenantId>,
+    time: Duration,
+) -> Result<Option<(TenantId, ServerId)>> {
+    let row = sqlx::query!(
+        "SELECT w.id, w.server_id FROM warm_databases w
+         WHERE w.state <> 'ready' AND ($1::uuid IS NULL OR w.id = $1)
+           AND greatest(w.created_at, w.ready_at) < now() - make_interval(secs => $2)
+           AND NOT EXISTS (SELECT FROM operations o
+                           WHERE o.tenant_id = w.id
+                             AND (o.finished_at IS NULL OR o.finished_at > now() - make_interval(secs => $2)))
+           AND NOT EXISTS (SELECT FROM tenants t WHERE t.id = w.id)
+         ORDER BY w.created_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED",
+        id.map(TenantId::uuid),
+        time.as_secs_f64()
+    )
+    .fetch_optional(txn)
+    .await?;
+    Ok(row.map(|row| (TenantId::from_uuid(row.id), ServerId::from_uuid(row.server_id))))
+}
+
 /// Takes the keeper's lock until the transaction ends; false while another replica keeps the warm databases.
 pub async fn keep_in_txn(txn: &mut PgConnection) -> Result<bool> {
     let query = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "held!""#, KEEPER_LOCK);

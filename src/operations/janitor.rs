@@ -2,12 +2,15 @@
 //!
 //! Every replica has one; an advisory lock in the control database lets one at a time sweep, and whatever a janitor
 //! that dies has not done the next one does. It begins the erasure of tenants whose grace time has passed, finishes
-//! deletions that are taken back after all, and forgets expired slugs, old idempotency keys with the secrets of
-//! their answers, and the operations that made databases ahead. It never touches a server itself: what has to be
-//! done there is an operation.
+//! deletions that are taken back after all, mends what leaked, and forgets expired slugs, old idempotency keys with the
+//! secrets of their answers, and the operations that made databases ahead. It never touches a server itself: what has to
+//! be done there is an operation, and what is there it is told by `fsck`.
+
+mod leaks;
 
 use std::time::Duration;
 
+pub(super) use leaks::finish_drops;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -26,10 +29,15 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Every how many looks old rows are forgotten too: once an hour.
 const FORGETTING: u32 = 720;
+/// Every how many looks all tenants' slugs are compared with what is held: once a minute.
+const COMPARING: u32 = 12;
 /// How long the control database may take to answer one transaction.
 const ANSWER: Duration = Duration::from_secs(20);
 /// How much one sweep deals with at most; the next one goes on.
 const BATCH: u32 = 1_000;
+
+/// A transaction in the control database.
+type Txn = Transaction<'static, Postgres>;
 
 /// Sweeps until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
@@ -37,9 +45,13 @@ pub async fn run(ctx: Context, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sweeps = 0_u32;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        note("erasures", begin_erasures(&ctx).await);
-        note("undeletions", finish_undeletions(&ctx).await);
+        note("erasures", swept(|| begin_erasure(&ctx)).await);
+        note("undeletions", swept(|| finish_undeletion(&ctx)).await);
         note("slugs", bounded(ANSWER, forget_slugs(&ctx)).await);
+        note("leaked_databases", leaks::clear_warm_databases(&ctx).await);
+        if sweeps.is_multiple_of(COMPARING) {
+            note("leaked_slugs", leaks::mend_slugs(&ctx).await);
+        }
         if sweeps.is_multiple_of(FORGETTING) {
             note("idempotency_keys", bounded(ANSWER, forget_idempotency_keys(&ctx)).await);
             note("operations", bounded(ANSWER, forget_operations(&ctx)).await);
@@ -63,23 +75,16 @@ fn note(chore: &'static str, done: Result<u64>) {
 }
 
 /// A transaction during which no other janitor sweeps; none while one does.
-async fn begin(ctx: &Context) -> Result<Option<Transaction<'static, Postgres>>> {
+async fn begin(ctx: &Context) -> Result<Option<Txn>> {
     let mut txn = ctx.db.begin().await?;
     let is_alone = janitor::lock_in_txn(&mut txn).await?;
     Ok(is_alone.then_some(txn))
 }
 
-async fn begin_erasures(ctx: &Context) -> Result<u64> {
+/// Does one after another until none is left, or as many as one sweep deals with.
+async fn swept<F: Future<Output = Result<bool>>>(mut one: impl FnMut() -> F) -> Result<u64> {
     let mut done = 0;
-    while done < u64::from(BATCH) && bounded(ANSWER, begin_erasure(ctx)).await? {
-        done += 1;
-    }
-    Ok(done)
-}
-
-async fn finish_undeletions(ctx: &Context) -> Result<u64> {
-    let mut done = 0;
-    while done < u64::from(BATCH) && bounded(ANSWER, finish_undeletion(ctx)).await? {
+    while done < u64::from(BATCH) && bounded(ANSWER, one()).await? {
         done += 1;
     }
     Ok(done)
@@ -136,7 +141,7 @@ fn origin(ctx: &Context) -> Origin {
 
 async fn record(
     ctx: &Context,
-    txn: &mut Transaction<'static, Postgres>,
+    txn: &mut Txn,
     (action, target): (&str, TenantId),
     details: &serde_json::Value,
 ) -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::{archive, attempt::Run, clone, erase, provision, restore, rotate_credentials, warm};
+use super::{archive, attempt::Run, clone, erase, provision, remains, restore, rotate_credentials, warm};
 use crate::{
     control::operations::Direction,
     error::{Error, Result},
@@ -22,7 +22,7 @@ pub(super) const USUAL: Duration = Duration::from_secs(90);
 pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// All kinds of operations.
-static KINDS: [&Kind; 8] = [
+static KINDS: [&Kind; 9] = [
     &provision::KIND,
     &clone::KIND,
     &archive::KIND,
@@ -31,6 +31,7 @@ static KINDS: [&Kind; 8] = [
     &erase::KIND,
     &warm::MAKE,
     &warm::RETIRE,
+    &remains::KIND,
 ];
 
 /// A kind of operation.

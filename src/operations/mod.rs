@@ -4,7 +4,8 @@
 //! they are done, whatever is killed in between. One file an operation: [`provision`] makes a tenant, [`warm`] what
 //! the next one will get, [`rotate_credentials`] replaces a password. Registering a server and publishing migrations
 //! are single transactions behind a preparation that can be repeated; so is another signing key for a tenant.
-//! [`fsck`] and [`isolation`] compare promises with reality and change nothing.
+//! [`fsck`] and [`isolation`] compare promises with reality and change nothing. The [`janitor`] does what is due by itself
+//! and mends what leaked; [`remains`] is what it has done on servers.
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
 
@@ -35,6 +36,7 @@ pub mod preflight;
 pub mod provision;
 pub mod publish;
 pub mod register_server;
+pub mod remains;
 pub mod restore;
 pub mod rotate_credentials;
 pub mod rotate_server;

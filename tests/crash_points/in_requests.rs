@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, os::unix::process::ExitStatusE
 
 use freehold::{
     faults::{self, Mode},
-    types::TenantId,
+    types::{Clock, TenantId},
 };
 use rustix::process::Signal;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     harness::{
-        actors::{Caller, Operator},
+        actors::Caller,
         answer::Answer,
         fleet::{self, Fleet},
         unique,
@@ -31,6 +31,9 @@ use crate::{
 
 /// How long a program may take to serve, to reach its point, and to be let go by PostgreSQL.
 const REACHED: Duration = Duration::from_mins(1);
+
+/// How long a janitor may take to sweep for the first time.
+const SWEPT: Duration = Duration::from_secs(5);
 
 /// A point, and whether what it is in was committed before.
 #[derive(Clone, Copy, Debug)]
@@ -95,16 +98,28 @@ async fn fail(fleet: &Fleet, request: &Request, target: &Target, place: Place, m
     assert_eq!(request.effects(fleet, target).await, before + expected, "{place:?} {mode:?}");
 }
 
+/// Has janitors sweep until it is done. One sweeps when it begins: nobody has to wait for the next time.
+async fn sweep(fleet: &Fleet, request: &Request, target: &Target) {
+    let deadline = Instant::now() + PATIENCE;
+    if request.effects(fleet, target).await == 0 {
+        request.make_due(fleet, target).await;
+    }
+    let fired = || faults::fired().iter().filter(|fired| fired.tenant == tenant(target)).count();
+    while request.effects(fleet, target).await == 0 {
+        assert!(Instant::now() < deadline, "{}: nobody does what is due", request.name);
+        let _janitor = fleet.another_replica(&[("FREEHOLD_REPLICA", &unique("janitor"))], Clock::default()).await;
+        let (before, swept) = (fired(), Instant::now() + SWEPT);
+        while request.effects(fleet, target).await == 0 && fired() == before && Instant::now() < swept {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 /// Asks until it is answered, and sees that it was done once; twice when that is what asking again means.
 async fn repeat(fleet: &Fleet, request: &Request, target: &Target) {
     let deadline = Instant::now() + PATIENCE;
     if request.is_chore() {
-        request.make_due(fleet, target).await;
-        while request.effects(fleet, target).await == 0 {
-            assert!(Instant::now() < deadline, "{}: nobody does what is due", request.name);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        return;
+        return sweep(fleet, request, target).await;
     }
     let before = request.effects(fleet, target).await;
     loop {
@@ -132,9 +147,8 @@ async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_a
         let targets = request.prepare(&fleet, places.len()).await;
         for (place, target) in places.into_iter().zip(&targets) {
             let before = request.effects(&fleet, target).await;
-            let mut dying = Replica::start(&fleet, place.point, "abort").await;
-            dying.is_asked(&fleet, request, target).await;
-            assert_eq!(dying.program.ended(REACHED).await.signal(), Some(9), "{place:?}");
+            let mut dying = bring(&fleet, (place.point, "abort"), request, target).await;
+            assert_eq!(dying.ended(REACHED).await.signal(), Some(9), "{place:?}");
             if request.is_chore() {
                 faults::disarm(tenant(target));
             }
@@ -160,22 +174,21 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
         let targets = request.prepare(&fleet, places.len()).await;
         for (place, target) in places.into_iter().zip(&targets) {
             let before = request.effects(&fleet, target).await;
-            let stopped = Replica::start(&fleet, place.point, "stop").await;
-            stopped.is_asked(&fleet, request, target).await;
+            let stopped = bring(&fleet, (place.point, "stop"), request, target).await;
             let what = format!("a program stops at {}", place.point);
-            eventually(&what, REACHED, async || stopped.program.is_stopped().then_some(())).await;
+            eventually(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
             if request.is_chore() {
                 faults::disarm(tenant(target));
             }
             if name == "server.rotate_credentials" {
                 // It has the lock and goes on with what it began: what comes after it waits.
-                stopped.program.signal(Signal::CONT);
+                stopped.signal(Signal::CONT);
                 let is_done = async || (request.effects(&fleet, target).await > before).then_some(());
                 eventually("it is done", REACHED, is_done).await;
             }
             repeat(&fleet, request, target).await;
             let after = request.effects(&fleet, target).await;
-            stopped.program.signal(Signal::CONT);
+            stopped.signal(Signal::CONT);
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(request.effects(&fleet, target).await, after, "woken at {place:?}");
             tally.hit((place.point, Mode::Stop));
@@ -187,44 +200,39 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
     tally.judge("programs that stopped themselves in requests and sweeps");
 }
 
-/// A replica of its own, which does not take up operations and has a point armed.
-struct Replica {
-    program: Program,
-    operator: Operator,
+/// A program that does not take up operations and comes to an armed point: asked for what leads there, or when it
+/// sweeps for the first time. Nobody waits for its answer: none comes.
+async fn bring(fleet: &Fleet, armed: (&str, &str), request: &Request, target: &Target) -> Program {
+    if request.is_chore() {
+        // The janitor of this process is kept from it, more often than that one sweeps meanwhile.
+        for _ in 0..100 {
+            faults::arm(&format!("{}.before_commit", request.name), Mode::Error, Some(tenant(target)));
+        }
+        request.make_due(fleet, target).await;
+        return start(fleet, armed).0;
+    }
+    let (program, address) = start(fleet, armed);
+    let caller = Caller::new(address, address.to_string()).with(fleet.operator().bearer());
+    eventually("the replica is ready", REACHED, async || {
+        let answer = caller.request(reqwest::Method::GET, "/health/ready").send().await;
+        answer.ok().filter(|answer| answer.status() == 200)
+    })
+    .await;
+    let request = request.to(&caller.into(), target);
+    tokio::spawn(async move { request.send().await.map(drop) });
+    program
 }
 
-impl Replica {
-    async fn start(fleet: &Fleet, point: &str, mode: &str) -> Self {
-        let (name, armed) = (unique("mortal"), format!("{point}={mode}"));
-        let (public, admin) = free_addresses();
-        let changes = [
-            ("FREEHOLD_PUBLIC_LISTEN", &*public),
-            ("FREEHOLD_ADMIN_LISTEN", &*admin),
-            ("FREEHOLD_REPLICA", &name),
-            ("CRASH_POINTS", &armed),
-        ];
-        let program = Program::start(fleet.folder(), &name, &["serve"], &fleet.settings_with(&changes));
-        let address: SocketAddr = admin.parse().unwrap();
-        let caller = Caller::new(address, admin.clone()).with(fleet.operator().bearer());
-        eventually("the replica is ready", REACHED, async || {
-            let answer = caller.request(reqwest::Method::GET, "/health/ready").send().await;
-            answer.ok().filter(|answer| answer.status() == 200)
-        })
-        .await;
-        Self { program, operator: caller.into() }
-    }
-
-    /// Asks it, and waits for no answer: none comes. The janitor of this process is kept from what that one is to do.
-    async fn is_asked(&self, fleet: &Fleet, request: &Request, target: &Target) {
-        if request.is_chore() {
-            // More often than it sweeps meanwhile.
-            for _ in 0..100 {
-                faults::arm(&format!("{}.before_commit", request.name), Mode::Error, Some(tenant(target)));
-            }
-            request.make_due(fleet, target).await;
-        } else {
-            let request = request.to(&self.operator, target);
-            tokio::spawn(async move { request.send().await.map(drop) });
-        }
-    }
+/// A program with a point armed, and where its operators reach it.
+fn start(fleet: &Fleet, (point, mode): (&str, &str)) -> (Program, SocketAddr) {
+    let (name, armed) = (unique("mortal"), format!("{point}={mode}"));
+    let (public, admin) = free_addresses();
+    let changes = [
+        ("FREEHOLD_PUBLIC_LISTEN", &*public),
+        ("FREEHOLD_ADMIN_LISTEN", &*admin),
+        ("FREEHOLD_REPLICA", &name),
+        ("CRASH_POINTS", &armed),
+    ];
+    let program = Program::start(fleet.folder(), &name, &["serve"], &fleet.settings_with(&changes));
+    (program, admin.parse().unwrap())
 }

@@ -1,5 +1,6 @@
 //! How what is done within one request, or one sweep of the janitor, is asked for, and how often it was done.
 
+use freehold::types::{Clock, Random, TenantId};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -36,11 +37,17 @@ enum Asks {
     Server,
     /// By nobody: after these actions, this makes it due for the janitor.
     Due(&'static [&'static str], &'static str),
+    /// By nobody: a row of a warm database that no operation works on, which this makes old enough for the janitor.
+    Stray(&'static str),
 }
 
-use Asks::{Action, Copy, Creation, Due, Patch, Server};
+use Asks::{Action, Copy, Creation, Due, Patch, Server, Stray};
 
-const REQUESTS: [Request; 14] = [
+/// By hand, and long ago: the trigger would say that it was now.
+const LOSE_SLUG: &str = "SET session_replication_role = replica; DELETE FROM slugs WHERE tenant_id = '{}';
+                         UPDATE tenants SET updated_at = now() - interval '1 hour' WHERE id = '{}'";
+
+const REQUESTS: [Request; 16] = [
     once("tenant.provision", Creation),
     once("tenant.clone", Copy),
     once("tenant.archive", Action(&[], "archive")),
@@ -53,8 +60,10 @@ const REQUESTS: [Request; 14] = [
     once("tenant.rotate_credentials", Action(&[], "rotate-credentials")),
     Request { repeats: true, ..once("tenant.rotate_signing_keys", Action(&[], "rotate-signing-keys")) },
     Request { repeats: true, ..once("server.rotate_credentials", Server) },
-    once("janitor.erase", Due(&["delete"], "UPDATE tenants SET erase_after = now() WHERE id = ")),
-    once("janitor.undelete", Due(&["delete"], "UPDATE tenants SET erase_after = NULL WHERE id = ")),
+    once("janitor.erase", Due(&["delete"], "UPDATE tenants SET erase_after = now() WHERE id = '{}'")),
+    once("janitor.undelete", Due(&["delete"], "UPDATE tenants SET erase_after = NULL WHERE id = '{}'")),
+    once("janitor.mend_slug", Due(&[], LOSE_SLUG)),
+    once("janitor.clear", Stray("UPDATE warm_databases SET created_at = now() - interval '1 hour' WHERE id = '{}'")),
 ];
 
 const fn once(name: &'static str, asks: Asks) -> Request {
@@ -77,7 +86,7 @@ impl Request {
 
     /// Whether the janitor does it by itself.
     pub(super) const fn is_chore(&self) -> bool {
-        matches!(self.asks, Due(..))
+        matches!(self.asks, Due(..) | Stray(..))
     }
 
     /// Makes what `count` of them can be asked of.
@@ -86,6 +95,7 @@ impl Request {
         for _ in 0..count {
             targets.push(match self.asks {
                 Creation => Target { id: None, slug: unique("crash") },
+                Stray(..) => stray(fleet).await,
                 Server => Target { id: Some(server(fleet).await), slug: String::new() },
                 Copy | Patch | Action(..) | Due(..) => {
                     let Asked { tenant, slug, .. } = subject::create(fleet).await;
@@ -107,8 +117,8 @@ impl Request {
 
     /// Makes it due, where nobody asks for it.
     pub(super) async fn make_due(&self, fleet: &Fleet, target: &Target) {
-        if let Due(_, sql) = self.asks {
-            fleet.control().run(&format!("{sql} '{}'", target.uuid())).await;
+        if let Due(_, sql) | Stray(sql) = self.asks {
+            fleet.control().run(&sql.replace("{}", target.uuid())).await;
         }
     }
 
@@ -133,7 +143,7 @@ impl Request {
                 let path = format!("/platform/v1/servers/{}/rotate-credentials", target.id.as_ref().unwrap());
                 operator.request(Method::POST, &path).json(&json!({}))
             }
-            Due(..) => panic!("nobody asks for {}", self.name),
+            Due(..) | Stray(..) => panic!("nobody asks for {}", self.name),
         }
     }
 
@@ -170,6 +180,19 @@ fn act(operator: &Caller, target: &Target, action: &str) -> RequestBuilder {
     };
     let path = format!("/platform/v1/tenants/{}/{action}", target.id.as_ref().unwrap());
     operator.request(Method::POST, &path).json(&body)
+}
+
+/// A warm database that is being made by nobody, and not for long enough yet for anybody to care.
+async fn stray(fleet: &Fleet) -> Target {
+    let id = TenantId::generate(&Clock::default(), Random);
+    let sql = format!(
+        "INSERT INTO warm_databases (id, server_id, template, schema_version, created_at)
+         SELECT '{}', id, 'none', 1, now() + interval '1 day' FROM servers WHERE name = '{}'",
+        id.uuid(),
+        fleet.server
+    );
+    fleet.control().run(&sql).await;
+    Target { id: Some(id.to_string()), slug: String::new() }
 }
 
 async fn server(fleet: &Fleet) -> String {

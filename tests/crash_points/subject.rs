@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use freehold::{
-    operations::{publish, warm},
+    control::warm_databases::{self, WarmState},
+    operations::{publish, remains, warm},
     types::{ServerId, TenantId},
 };
 use reqwest::Method;
@@ -45,7 +46,7 @@ enum Asks {
 
 use Asks::{Action, Copy, Creation, Warm};
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 9] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
     Subject { kind: "tenant.clone", asks: Copy, ends: ("active", "deleted") },
     Subject { kind: "tenant.archive", asks: Action(&[], "archive"), ends: ("archived", "active") },
@@ -54,6 +55,8 @@ const SUBJECTS: [Subject; 8] = [
     Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
     Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
     Subject { kind: "warm.retire", asks: Warm(&["make"], "retire"), ends: ("gone", "ready") },
+    // The janitor asks for it, and it is never undone.
+    Subject { kind: "remains.clear", asks: Warm(&["make"], "clear"), ends: ("gone", "") },
 ];
 
 /// One operation that was asked for.
@@ -156,15 +159,20 @@ impl Subject {
     }
 }
 
-/// Queues what the keeper would: the making of a database, or the end of this one.
+/// Queues what the keeper would: the making of a database, or the end of this one; or what the janitor would, were it
+/// left to itself.
 async fn warm(fleet: &Fleet, id: &str, action: &str) -> Asked {
     let ctx = fleet.replica.app().operations().clone();
     let sql = format!("SELECT id FROM servers WHERE name = '{}'", fleet.server);
     let server = ServerId::from_uuid(fleet.control().value(&sql).await);
-    let retiring = (action == "retire").then(|| id.parse::<TenantId>().unwrap());
+    let made = (action != "make").then(|| id.parse::<TenantId>().unwrap());
+    let leaked = action == "clear";
     let queue = async move {
         let mut txn = ctx.db.begin().await.unwrap();
-        let operation = if let Some(id) = retiring {
+        let operation = if let (Some(id), true) = (made, leaked) {
+            warm_databases::set_state(&mut txn, id, WarmState::Retiring).await.unwrap();
+            remains::queue_in_txn(&ctx, &mut txn, id, server).await.unwrap()
+        } else if let Some(id) = made {
             warm::retire_in_txn(&ctx, &mut txn, id, server).await.unwrap().expect("it is ready")
         } else {
             let newest = publish::newest(&ctx.memory, &mut txn).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Finding, finding};
+use super::{CutOff, Finding, finding};
 use crate::{
     control::{
         servers::Server,
@@ -11,7 +11,7 @@ use crate::{
     },
     error::Result,
     operations::Context,
-    servers::{DatabaseInfo, RoleInfo},
+    servers::{DatabaseInfo, OWNER_ROLE, RoleInfo},
     types::{DbName, ServerId, TenantId},
 };
 
@@ -174,6 +174,13 @@ fn ghosts(cluster: &Cluster, residents: &HashMap<String, Resident<'_>>) -> Vec<F
             lacks(name).map(|detail| finding("ghost_tenant", &cluster.server.name, resident.id().to_string(), detail))
         })
         .collect()
+}
+
+/// What interrupted drops have left of databases that are Freehold's by owner and mark.
+pub(super) fn cut_off(cluster: &Cluster) -> Vec<CutOff> {
+    let is_ours = |database: &&DatabaseInfo| database.owner == OWNER_ROLE && database.marked;
+    let left = cluster.databases.iter().filter(|database| database.is_interrupted_drop()).filter(is_ours);
+    left.filter_map(|database| Some((database.name.parse::<DbName>().ok()?.tenant(), cluster.server.id))).collect()
 }
 
 /// Tenant databases that are on more than one cluster.

@@ -27,7 +27,7 @@ use crate::{
     },
     error::Result,
     tenancy::RegistryDigest,
-    types::TenantId,
+    types::{ServerId, TenantId},
 };
 
 /// What fsck says.
@@ -39,7 +39,13 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, usize>,
     /// Each of them.
     pub findings: Vec<Finding>,
+    /// Those among them that the janitor may know how to go on with.
+    #[serde(skip)]
+    pub(super) cut_off: Vec<CutOff>,
 }
+
+/// What an interrupted DROP has left of a database of Freehold's own, and the server that it is on.
+pub(super) type CutOff = (TenantId, ServerId);
 
 /// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -118,7 +124,8 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));
     let failed = unfinished.undo_failed.iter().map(|id| ("undo_failed", id, "it can neither go on nor be undone"));
     findings.extend(stuck.chain(failed).map(|(class, id, detail)| finding(class, "", id.to_string(), detail)));
-    Ok(report(findings, unfinished.is_busy))
+    let cut_off = clusters.iter().flat_map(clusters::cut_off).collect();
+    Ok(Report { cut_off, ..report(findings, unfinished.is_busy) })
 }
 
 /// What the control database says that cannot all be true.
@@ -149,7 +156,7 @@ fn report(findings: Vec<Finding>, busy: bool) -> Report {
         (false, true) => Verdict::Clean,
         (false, false) => Verdict::Dirty,
     };
-    Report { state, counts, findings }
+    Report { state, counts, findings, cut_off: Vec::new() }
 }
 
 /// Tenants that this replica remembers otherwise than the control database has them.

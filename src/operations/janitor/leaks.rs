@@ -1,0 +1,114 @@
+//! What leaked is mended: reservations that are held for nobody, and databases that nobody works on any more.
+//!
+//! Freehold makes none of these by itself: what reserves something and what will let it go are one transaction. They
+//! come of rows that a person has changed, or of a control database from a backup. A leak is mended once it has been
+//! one for [`SETTLED`] by the control database's clock, and is looked at again under the lock on the row that it is
+//! about: what is under way is no leak. What must be done on a server becomes a `remains.clear`.
+
+use std::time::Duration;
+
+use super::{ANSWER, Txn, begin, note, record, swept};
+use crate::{
+    control::{
+        bounded, slugs, tenant_states,
+        tenants::{self, TenantState},
+        warm_databases::{self, WarmState},
+    },
+    error::{Error, Result},
+    faults::crash_point,
+    operations::{Context, fsck::CutOff, remains},
+    types::{ServerId, TenantId},
+};
+
+/// How long something must have been a leak. Longer than any transaction in the control database.
+const SETTLED: Duration = Duration::from_mins(1);
+/// How often, and after which pause, another janitor's transaction is waited for by what is looked for once a minute.
+const TURNS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Has warm databases taken away that are neither being made, nor ready, nor being taken away.
+pub(super) async fn clear_warm_databases(ctx: &Context) -> Result<u64> {
+    swept(|| clear_warm_database(ctx)).await
+}
+
+/// Mends what is held for tenants that have another slug, or none any more, and for those that lack their own.
+pub(super) async fn mend_slugs(ctx: &Context) -> Result<u64> {
+    swept(|| mend_slug(ctx)).await
+}
+
+/// Has interrupted drops finished whose tenants are tombstones. `fsck` has seen them on the servers, and may have seen
+/// what is under way.
+pub(in crate::operations) async fn finish_drops(ctx: &Context, seen: &[CutOff]) {
+    for found in seen {
+        note("interrupted_drops", bounded(ANSWER, finish_drop(ctx, *found)).await.map(u64::from));
+    }
+}
+
+/// False when there is none, or another janitor sweeps.
+async fn clear_warm_database(ctx: &Context) -> Result<bool> {
+    let Some(mut txn) = begin(ctx).await? else { return Ok(false) };
+    let Some((found, _)) = warm_databases::lock_leaked_in_txn(&mut txn, None, SETTLED).await? else {
+        return Ok(false);
+    };
+    // Under the lock, and with all that was committed before it was had.
+    let Some((id, server)) = warm_databases::lock_leaked_in_txn(&mut txn, Some(found), SETTLED).await? else {
+        return Ok(false);
+    };
+    // Nobody claims it from now on, and the keeper sees that it goes.
+    warm_databases::set_state(&mut txn, id, WarmState::Retiring).await?;
+    queue(ctx, txn, id, server).await?;
+    Ok(true)
+}
+
+/// False when it is none of a tombstone, or another janitor goes on and on: `fsck` will see it again.
+async fn finish_drop(ctx: &Context, (id, server): CutOff) -> Result<bool> {
+    let Some(mut txn) = begin_in_turn(ctx).await? else { return Ok(false) };
+    if !tenant_states::lock_tombstone_in_txn(&mut txn, id, SETTLED).await? {
+        return Ok(false);
+    }
+    queue(ctx, txn, id, server).await?;
+    Ok(true)
+}
+
+async fn queue(ctx: &Context, mut txn: Txn, id: TenantId, server: ServerId) -> Result<()> {
+    let operation = remains::queue_in_txn(ctx, &mut txn, id, server).await?;
+    let details = serde_json::json!({ "operation_id": operation, "server_id": server });
+    record(ctx, &mut txn, ("janitor.clear", id), &details).await?;
+    crash_point!("janitor.clear.before_commit", id);
+    txn.commit().await?;
+    crash_point!("janitor.clear.after_commit", id);
+    Ok(())
+}
+
+async fn begin_in_turn(ctx: &Context) -> Result<Option<Txn>> {
+    for _ in 0..TURNS {
+        if let Some(txn) = begin(ctx).await? {
+            return Ok(Some(txn));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(None)
+}
+
+/// False when there is none that can be mended, or another janitor goes on and on.
+async fn mend_slug(ctx: &Context) -> Result<bool> {
+    let Some(mut txn) = begin_in_turn(ctx).await? else { return Ok(false) };
+    let Some(found) = slugs::lock_leaking_in_txn(&mut txn, None, SETTLED).await? else { return Ok(false) };
+    // Under the lock, and with all that was committed before it was had.
+    let Some(id) = slugs::lock_leaking_in_txn(&mut txn, Some(found), SETTLED).await? else { return Ok(false) };
+    let missing = || Error::defect("a tenant is gone whose row is held");
+    let tenant = tenants::get(&mut txn, id).await?.ok_or_else(missing)?;
+    let is_alive = tenant.state != TenantState::Deleted;
+    let (own, time) =
+        if is_alive { (Some(&tenant.slug), ctx.settings.slug_redirect) } else { (None, ctx.settings.slug_reservation) };
+    // First what it does not have: it can hold one at a time.
+    let released = slugs::release_leaked_in_txn(&mut txn, id, own, time).await?;
+    let taken = is_alive && slugs::try_take_in_txn(&mut txn, &tenant.slug, id).await?;
+    tenants::touch_in_txn(&mut txn, id).await?;
+    let details = serde_json::json!({ "released": released, "held": taken.then_some(&tenant.slug) });
+    record(ctx, &mut txn, ("janitor.mend_slug", id), &details).await?;
+    crash_point!("janitor.mend_slug.before_commit", id);
+    txn.commit().await?;
+    crash_point!("janitor.mend_slug.after_commit", id);
+    Ok(true)
+}

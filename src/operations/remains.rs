@@ -1,0 +1,77 @@
+//! `remains.clear`: takes away what is left on a server of a database that nobody will ever have.
+//!
+//! The janitor queues it, and nobody asks for it: for a warm database that is neither made nor taken away by anybody
+//! any more, and for what an interrupted DROP has left of a tenant that is a tombstone. It cannot be cancelled: what
+//! leaked may be half of a database, which must never become one that a tenant is given. Warm databases that are whole
+//! go by `warm.retire`.
+//!
+//! Nothing is dropped that does not belong to `freehold_owner`, and of a tombstone nothing but what nobody can enter any
+//! more and what carries the mark: a database that an operator has brought back from a backup stays.
+
+use sqlx::PgConnection;
+
+use super::{
+    Context,
+    attempt::Run,
+    kind::{Kind, kind},
+    warm::forget,
+};
+use crate::{
+    control::{
+        operations::{self, NewOperation},
+        tenants::{self, TenantState},
+    },
+    error::Result,
+    types::{OperationId, ServerId, TenantId},
+};
+
+pub(super) const KIND: Kind = kind!("remains.clear", Block, {
+    record => never,
+    drop_database => never,
+    drop_role => never,
+    forget => never,
+});
+
+/// Queues the clearing of what is left there under this id. The caller holds the row that says that nobody has it.
+///
+/// # Errors
+/// `operation_in_progress` (409).
+pub async fn queue_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    id: TenantId,
+    server: ServerId,
+) -> Result<OperationId> {
+    let new = NewOperation {
+        id: OperationId::generate(&ctx.clock, ctx.random),
+        kind: KIND.name,
+        tenant_id: id,
+        input: serde_json::json!({ "server_id": server }),
+        requested_by: &format!("system:{}", ctx.replica),
+        steps: &KIND.step_names(),
+        done: 1,
+    };
+    operations::insert_in_txn(txn, &new).await?;
+    Ok(new.id)
+}
+
+/// Whether what is there may go: it may have become another since the operation was queued.
+async fn may_go(run: &Run) -> Result<bool> {
+    let tenant = tenants::get(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
+    match tenant.map(|tenant| tenant.state) {
+        None => Ok(true),
+        Some(TenantState::Deleted) => {
+            let found = run.admin.database(&run.database().to_string()).await?;
+            Ok(found.is_none_or(|found| found.marked && found.is_interrupted_drop()))
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+async fn drop_database(run: &Run) -> Result<()> {
+    if may_go(run).await? { run.admin.drop_database(run.database()).await } else { Ok(()) }
+}
+
+async fn drop_role(run: &Run) -> Result<()> {
+    if may_go(run).await? { run.admin.drop_tenant_role(run.database()).await } else { Ok(()) }
+}

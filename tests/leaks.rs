@@ -1,0 +1,392 @@
+//! What leaked is mended by the janitor, and nothing else: every leak is made by hand, beside those that only look so.
+
+use std::time::Duration;
+
+use freehold::types::{Clock, Random, TenantId};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{
+        fleet::{self, Fleet},
+        replica::Replica,
+        sql::Database,
+        unique,
+    },
+    warm::{held_back, keep, left_of, warm_ids},
+};
+
+/// A sweep, a step that is repeated and a DROP or two, on a busy machine.
+const MENDED: Duration = Duration::from_mins(1);
+
+async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !look().await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(MENDED, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+fn fresh_id() -> String {
+    TenantId::generate(&Clock::default(), Random).to_string()
+}
+
+fn uuid(id: &str) -> String {
+    id.replace("ten_", "")
+}
+
+/// A replica whose janitor sweeps at once, and looks at the servers every second.
+async fn janitor(fleet: &Fleet) -> Replica {
+    let (name, interval) = (unique("janitor"), ("FREEHOLD_FSCK_INTERVAL_SECONDS", "1"));
+    fleet.another_replica(&[("FREEHOLD_REPLICA", &name), interval], Clock::default()).await
+}
+
+/// What `fsck` finds of a class.
+async fn found(fleet: &Fleet, class: &str) -> Vec<String> {
+    let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
+    let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["class"] == class);
+    findings.map(|finding| finding["object"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What the janitor has noted about something.
+async fn noted(fleet: &Fleet, action: &str, id: &str) -> Vec<Value> {
+    let sql = format!(
+        "SELECT jsonb_build_object('actor', actor, 'details', details)::text FROM audit_events
+          WHERE action = '{action}' AND target = '{id}'"
+    );
+    let lines = fleet.control().values::<String>(&sql).await;
+    lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn counted(fleet: &Fleet, chore: &str) -> f64 {
+    let (metrics, name) = (fleet.metrics().await, format!("freehold_janitor_chores_total{{chore=\"{chore}\"}} "));
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// A warm database's row that says it is being made since `created`, by nobody.
+async fn stray(fleet: &Fleet, id: &str, created: &str) {
+    let sql = format!(
+        "INSERT INTO warm_databases (id, server_id, template, schema_version, created_at)
+         SELECT '{}', id, 'none', 1, {created} FROM servers WHERE name = '{}'",
+        uuid(id),
+        fleet.server
+    );
+    fleet.control().run(&sql).await;
+}
+
+/// An operation on it, with what its columns `state` and `finished_at` say.
+async fn operation(fleet: &Fleet, id: &str, end: &str) {
+    let sql = format!(
+        "INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, finished_at)
+         VALUES ('{0}', 'warm.make', '{0}', '{{}}', 'test', {end})",
+        uuid(id)
+    );
+    fleet.control().run(&sql).await;
+}
+
+#[tokio::test]
+async fn a_warm_database_that_nobody_works_on_is_taken_away() {
+    let fleet = fleet::alone().await;
+    let tenant = fleet.tenant().await;
+    keep(&fleet, 2).await;
+    let keeper = held_back(&fleet).await;
+    let leaked: Vec<_> = warm_ids(&fleet).await.into_iter().collect();
+    // These only look so: too young, at work, at work a moment ago, a tenant's.
+    let [young, busy, ended] = [fresh_id(), fresh_id(), fresh_id()];
+    stray(&fleet, &young, "now()").await;
+    for id in [&busy, &ended, &tenant.id] {
+        stray(&fleet, id, "now() - interval '1 day'").await;
+    }
+    operation(&fleet, &busy, "'blocked', NULL").await;
+    operation(&fleet, &ended, "'failed', now()").await;
+    let spared = [&young, &busy, &ended, &tenant.id].map(|id| uuid(id)).join("','");
+    let (before, [making, retiring]) = (counted(&fleet, "leaked_databases").await, [&leaked[0], &leaked[1]]);
+    for (id, leak) in [
+        (making, "state = 'making', created_at = now() - interval '2 minutes', ready_at = NULL"),
+        (
+            retiring,
+            "state = 'retiring', created_at = now() - interval '1 day', ready_at = now() - interval '2 minutes'",
+        ),
+    ] {
+        let made = "UPDATE operations SET finished_at = now() - interval '2 minutes' WHERE finished_at IS NOT NULL";
+        let leak = format!("UPDATE warm_databases SET {leak} WHERE id = '{0}'; {made} AND tenant_id = '{0}'", uuid(id));
+        fleet.control().run(&leak).await;
+    }
+    let _janitor = janitor(&fleet).await;
+    for id in &leaked {
+        eventually("a leaked database to go", async || !warm_ids(&fleet).await.contains(id)).await;
+        assert_eq!(left_of(&fleet.on_server("postgres"), id).await, 0, "{id}");
+        let keys = format!("SELECT count(*) FROM data_keys WHERE owner_id = '{}'", uuid(id));
+        assert_eq!(fleet.control().value::<i64>(&keys).await, 0);
+        let lines = noted(&fleet, "janitor.clear", id).await;
+        assert!(lines.len() == 1 && lines[0]["actor"].as_str().unwrap().starts_with("system:"), "{lines:?}");
+        fleet.finished(lines[0]["details"]["operation_id"].as_str().unwrap()).await;
+    }
+    assert!(counted(&fleet, "leaked_databases").await >= before + 2.0);
+    let kept = format!("SELECT count(*) FROM warm_databases WHERE state = 'making' AND id IN ('{spared}')");
+    assert_eq!(fleet.control().value::<i64>(&kept).await, 4, "what is under way, or a tenant's, was taken for a leak");
+    assert_eq!(left_of(&fleet.on_server("postgres"), &tenant.id).await, 2);
+    tenant.admin.get("/v1/projects").await.expect(200);
+    let away =
+        format!("DELETE FROM warm_databases WHERE id IN ('{spared}'); DELETE FROM operations WHERE id IN ('{spared}')");
+    fleet.control().run(&away).await;
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_is_somebody_elses_stays_though_a_leak_has_its_name() {
+    let fleet = fleet::alone().await;
+    let (id, server) = (fresh_id(), fleet.on_server("postgres"));
+    let name = id.replace("ten_", "tenant_");
+    server.run(&format!("CREATE DATABASE {name}")).await;
+    stray(&fleet, &id, "now() - interval '1 day'").await;
+    let path = async || {
+        let sql =
+            format!("SELECT 'op_' || replace(id::text, '-', '') FROM operations WHERE tenant_id = '{}'", uuid(&id));
+        fleet
+            .control()
+            .values::<String>(&sql)
+            .await
+            .pop()
+            .map(|operation| format!("/platform/v1/operations/{operation}"))
+    };
+    let operator = fleet.operator();
+    eventually("the operation to say why not", async || match path().await {
+        Some(path) => operator.get(&path).await.text().contains("does not belong to Freehold"),
+        None => false,
+    })
+    .await;
+    assert_eq!(left_of(&server, &id).await, 1);
+    let path = path().await.unwrap();
+    // It could become half of a database that a tenant is given.
+    operator.post(&format!("{path}/cancel"), &json!({})).await.problem(409, "operation_not_cancellable");
+    server.run(&format!("DROP DATABASE {name}")).await;
+    fleet.finished(path.rsplit_once('/').unwrap().1).await;
+    fleet.assert_clean().await;
+}
+
+/// Says of tenants' rows that they were changed last an hour ago. Their trigger would say that it was now.
+async fn age(control: &Database, slugs: &[&str]) {
+    let slugs = slugs.join("','");
+    let sql = format!(
+        "SET session_replication_role = replica;
+         UPDATE tenants SET updated_at = now() - interval '1 hour' WHERE slug IN ('{slugs}')"
+    );
+    control.run(&sql).await;
+}
+
+/// A tenant that is a row only, in this state, with no slug that is held for it; its id.
+async fn row(fleet: &Fleet, slug: &str, state: &str) -> String {
+    let sql = format!(
+        "INSERT INTO tenants (id, slug, name, state, plan, server_id)
+         SELECT gen_random_uuid(), '{slug}', '', '{state}', 'default', id FROM servers WHERE name = '{}'
+         RETURNING 'ten_' || replace(id::text, '-', '')",
+        fleet.server
+    );
+    fleet.control().value(&sql).await
+}
+
+/// Makes tombstones of them, for which nothing is held: replicas would remember rows that are deleted.
+async fn bury(control: &Database, slugs: &[String]) {
+    let these = format!("tenants WHERE slug IN ('{}')", slugs.join("','"));
+    control.run(&format!("DELETE FROM slugs WHERE tenant_id IN (SELECT id FROM {these})")).await;
+    control.run(&format!("UPDATE {} ", these.replace(" WHERE ", " SET state = 'deleted' WHERE "))).await;
+}
+
+/// Holds a slug for somebody, for ever or until then.
+async fn hold(fleet: &Fleet, slug: &str, id: &str, expires_at: &str) {
+    let sql =
+        format!("INSERT INTO slugs (slug, tenant_id, expires_at) VALUES ('{slug}', '{}', {expires_at})", uuid(id));
+    fleet.control().run(&sql).await;
+}
+
+/// For whom the slug is held, and how many days yet.
+async fn held(fleet: &Fleet, slug: &str) -> Option<(String, Option<i32>)> {
+    let sql = format!(
+        "SELECT jsonb_build_array('ten_' || replace(tenant_id::text, '-', ''), round(extract(epoch FROM expires_at - now()) / 86400))::text
+         FROM slugs WHERE slug = '{slug}'"
+    );
+    let found = fleet.control().values::<String>(&sql).await.pop()?;
+    Some(serde_json::from_str(&found).unwrap())
+}
+
+/// What is held, for whom and how many days yet.
+async fn assert_held(fleet: &Fleet, expected: &[(&str, Option<(&str, Option<i32>)>, &str)]) {
+    for (slug, expected, why) in expected {
+        let expected = expected.map(|(id, days)| (id.to_owned(), days));
+        assert_eq!(held(fleet, slug).await, expected, "{slug}: {why}");
+    }
+}
+
+/// What the janitor has noted about those that it has mended.
+async fn assert_noted(fleet: &Fleet, expected: &[(&str, Value)]) {
+    for (id, details) in expected {
+        let lines = noted(fleet, "janitor.mend_slug", id).await;
+        assert_eq!((lines.len(), &lines[0]["details"]), (1, details), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn slugs_that_are_held_for_nobody_are_let_go() {
+    let fleet = fleet::alone().await;
+    let (control, other) = (fleet.control(), unique("other"));
+    let (renamed, bare) = (fleet.tenant().await, fleet.tenant().await);
+    let names = ["tomb", "holder", "expired"].map(unique);
+    let [tomb, holder, expired] = names.each_ref().map(String::as_str);
+    let (tombstone, holder_id) = (row(&fleet, tomb, "deleted").await, row(&fleet, holder, "archived").await);
+    control.run(&format!("UPDATE slugs SET slug = '{other}' WHERE slug = '{}'", renamed.slug)).await;
+    control.run(&format!("DELETE FROM slugs WHERE slug = '{}'", bare.slug)).await;
+    hold(&fleet, tomb, &tombstone, "NULL").await;
+    hold(&fleet, holder, &holder_id, "NULL").await;
+    hold(&fleet, expired, &holder_id, "now() - interval '2 days'").await;
+    let before = counted(&fleet, "leaked_slugs").await;
+    age(&control, &[&renamed.slug, &bare.slug, tomb, holder]).await;
+    let _janitor = janitor(&fleet).await;
+    eventually("slugs to be mended", async || found(&fleet, "leaked_reservation").await.is_empty()).await;
+    let held = [
+        (&*renamed.slug, Some((&*renamed.id, None)), "its own"),
+        (&*other, Some((&*renamed.id, Some(30))), "it leads to the tenant for a while"),
+        (&*bare.slug, Some((&*bare.id, None)), "its own"),
+        (tomb, Some((&*tombstone, Some(30))), "kept from others as after an erasure"),
+        (holder, Some((&*holder_id, None)), "its own"),
+        (expired, None, "nobody's"),
+    ];
+    assert_held(&fleet, &held).await;
+    let mended = [
+        (&*renamed.id, json!({ "released": [other], "held": renamed.slug })),
+        (&*bare.id, json!({ "released": [], "held": bare.slug })),
+        (&*tombstone, json!({ "released": [tomb], "held": null })),
+    ];
+    assert_noted(&fleet, &mended).await;
+    assert!(counted(&fleet, "leaked_slugs").await >= before + 3.0);
+    assert!(noted(&fleet, "janitor.mend_slug", &holder_id).await.is_empty());
+    for tenant in [&renamed, &bare] {
+        tenant.admin.get("/v1/projects").await.expect(200);
+    }
+    bury(&control, &names).await;
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_tenant_gets_its_slug_back_from_whoever_does_not_have_it() {
+    let fleet = fleet::alone().await;
+    let control = fleet.control();
+    let names = ["thief", "robbed", "fresh", "barred", "barring", "changing"].map(unique);
+    let [thief, robbed, fresh, barred, barring, changing] = names.each_ref().map(String::as_str);
+    let mut ids = Vec::new();
+    for slug in &names {
+        ids.push(row(&fleet, slug, "archived").await);
+    }
+    let [thief_id, robbed_id, fresh_id, barred_id, barring_id, changing_id] = ids.try_into().unwrap();
+    hold(&fleet, robbed, &thief_id, "NULL").await;
+    hold(&fleet, barring, &barring_id, "NULL").await;
+    hold(&fleet, barred, &barring_id, "now() + interval '1 hour'").await;
+    age(&control, &[thief, robbed, barred, barring, changing]).await;
+    control.run(&format!("UPDATE tenants SET name = 'fresh' WHERE slug = '{fresh}'")).await;
+    let change = control.connect().await.unwrap();
+    let lock = format!("BEGIN; SELECT FROM tenants WHERE slug = '{changing}' FOR UPDATE");
+    change.batch_execute(&lock).await.unwrap();
+    let first = janitor(&fleet).await;
+    eventually("slugs to be mended", async || {
+        let leaks = found(&fleet, "leaked_reservation").await;
+        leaks.len() == 3 && leaks.iter().all(|slug| [fresh, barred, changing].contains(&slug.as_str()))
+    })
+    .await;
+    drop(first);
+    let held = [
+        (thief, Some((&*thief_id, None)), "its own"),
+        (robbed, Some((&*robbed_id, None)), "its own"),
+        (fresh, None, "too young"),
+        (barred, Some((&*barring_id, Some(0))), "another's for an hour yet"),
+        (changing, None, "somebody is at it"),
+    ];
+    assert_held(&fleet, &held).await;
+    let mended = [
+        (&*thief_id, json!({ "released": [robbed], "held": thief })),
+        (&*robbed_id, json!({ "released": [], "held": robbed })),
+    ];
+    assert_noted(&fleet, &mended).await;
+    for id in [&fresh_id, &barred_id, &barring_id, &changing_id] {
+        assert!(noted(&fleet, "janitor.mend_slug", id).await.is_empty());
+    }
+    change.batch_execute("ROLLBACK").await.unwrap();
+    the_rest(&fleet, fresh, (barred, barred_id)).await;
+    bury(&control, &names).await;
+    fleet.assert_clean().await;
+}
+
+/// What was young grows old, what was another's becomes free, and the one that was being changed is left to itself.
+async fn the_rest(fleet: &Fleet, fresh: &str, (barred, barred_id): (&str, String)) {
+    let control = fleet.control();
+    control.run(&format!("UPDATE slugs SET expires_at = now() WHERE slug = '{barred}'")).await;
+    age(&control, &[fresh, barred]).await;
+    let _janitor = janitor(fleet).await;
+    eventually("the rest to be mended", async || found(fleet, "leaked_reservation").await.is_empty()).await;
+    assert_eq!(held(fleet, barred).await, Some((barred_id, None)));
+}
+
+/// A database of this owner, as a DROP that was interrupted or a restore may leave it, and a role.
+async fn left_behind(server: &Database, id: &str, owner: &str, then: &str) {
+    let name = id.replace("ten_", "tenant_");
+    server.run(&format!("CREATE ROLE {name}")).await;
+    server.run(&format!("CREATE DATABASE {name} OWNER {owner}")).await;
+    server.run(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC; {}", then.replace("{}", &name))).await;
+}
+
+#[tokio::test]
+async fn an_interrupted_drop_is_finished_where_a_tombstone_says_whose_it_was() {
+    let fleet = fleet::alone().await;
+    let (control, server) = (fleet.control(), fleet.on_server("postgres"));
+    let names = ["gone", "whole", "unmarked", "foreign", "young"].map(unique);
+    let mark = "COMMENT ON DATABASE {} IS 'managed by freehold';";
+    let cut = "UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{}';";
+    let mut ids = Vec::new();
+    for (slug, owner, then) in [
+        (&names[0], "freehold_owner", format!("{mark}{cut}")),
+        (&names[1], "freehold_owner", mark.to_owned()),
+        (&names[2], "freehold_owner", cut.to_owned()),
+        (&names[3], "postgres", format!("{mark}{cut}")),
+        (&names[4], "freehold_owner", format!("{mark}{cut}")),
+    ] {
+        let id = row(&fleet, slug, "deleted").await;
+        left_behind(&server, &id, owner, &then).await;
+        ids.push(id);
+    }
+    // One of a tenant that is alive, and one that nothing is known of.
+    let (alive, nobodys) = (fleet.tenant().await, fresh_id());
+    server.run(&cut.replace("{}", &alive.database_name())).await;
+    left_behind(&server, &nobodys, "freehold_owner", &format!("{mark}{cut}")).await;
+    let old: Vec<_> = names.iter().take(4).map(String::as_str).collect();
+    age(&control, &[&*alive.slug].into_iter().chain(old).collect::<Vec<_>>()).await;
+    // A replica of an earlier test may have been stopped during a round.
+    control.run("UPDATE checks SET claimed_until = '-infinity'").await;
+    let before = counted(&fleet, "interrupted_drops").await;
+    let _janitor = janitor(&fleet).await;
+    eventually("the drop to be finished", async || left_of(&server, &ids[0]).await == 0).await;
+    assert!(counted(&fleet, "interrupted_drops").await > before);
+    assert_eq!(noted(&fleet, "janitor.clear", &ids[0]).await.len(), 1);
+    // The last one is looked at after all others.
+    assert_eq!(left_of(&server, &ids[4]).await, 2, "too young");
+    age(&control, &[&names[4]]).await;
+    eventually("the young one to grow old", async || left_of(&server, &ids[4]).await == 0).await;
+    for id in [&ids[1], &ids[2], &ids[3], &alive.id, &nobodys] {
+        assert_eq!(left_of(&server, id).await, 2, "{id}");
+        assert!(noted(&fleet, "janitor.clear", id).await.is_empty(), "{id}");
+    }
+    let mut reported = found(&fleet, "invalid_database").await;
+    reported.sort_unstable();
+    let mut expected = [&ids[2], &ids[3], &alive.id, &nobodys].map(|id| id.replace("ten_", "tenant_"));
+    expected.sort_unstable();
+    assert_eq!(reported, expected);
+    let mend = format!("UPDATE pg_database SET datconnlimit = -1 WHERE datname = '{}'", alive.database_name());
+    server.run(&mend).await;
+    for id in [&ids[1], &ids[2], &ids[3], &nobodys] {
+        let name = id.replace("ten_", "tenant_");
+        server.run(&format!("DROP DATABASE {name}")).await;
+        server.run(&format!("DROP ROLE {name}")).await;
+    }
+    bury(&control, &names).await;
+    fleet.assert_clean().await;
+}
