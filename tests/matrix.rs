@@ -1,7 +1,7 @@
 //! Who may call what: every route of both listeners × every kind of caller, with the status that each gets.
 //!
 //! The routes are read from the listeners' own OpenAPI documents: one without a row here fails, and so does a row
-//! without a route. Requests carry ids that name nothing and empty bodies, so 404 and 422 mean "let in".
+//! without a route. Requests carry ids that name nothing and bodies that say nothing, so 404 and 422 mean "let in".
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,44 +106,54 @@ fn concrete(path: &str) -> String {
     path.replace("{id}", &format!("{kind}_01900000000070008000000000000000"))
 }
 
-/// `METHOD /path` of everything that the listener's document describes.
-async fn documented(anonymous: &Anonymous) -> BTreeSet<String> {
+/// What a listener's document says of a route.
+struct Documented {
+    /// Whether it takes a body.
+    takes_body: bool,
+    /// Whether anybody may call it.
+    is_open: bool,
+}
+
+/// Everything that the listener's document describes, by `METHOD /path`.
+async fn documented(anonymous: &Anonymous) -> BTreeMap<String, Documented> {
     let document = anonymous.get("/openapi.json").await.expect(200);
-    let paths = document["paths"].as_object().unwrap();
-    let of_path = |(path, item): (&String, &serde_json::Value)| -> Vec<String> {
-        let methods = item.as_object().unwrap().keys();
-        methods.filter(|key| is_method(key)).map(|method| format!("{} {path}", method.to_uppercase())).collect()
-    };
-    paths.iter().flat_map(of_path).collect()
+    let mut routes = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| is_method(key)) {
+            let takes_body = operation.get("requestBody").is_some();
+            let is_open = operation.get("security").is_some();
+            routes.insert(format!("{} {path}", method.to_uppercase()), Documented { takes_body, is_open });
+        }
+    }
+    routes
 }
 
 fn is_method(key: &str) -> bool {
     ["get", "put", "post", "patch", "delete", "head", "options", "trace"].contains(&key)
 }
 
-async fn status(caller: &Caller, route: &str) -> u16 {
+async fn status(caller: &Caller, route: &str, takes_body: bool) -> u16 {
     let (method, path) = route.split_once(' ').unwrap();
     // The check itself takes long; whoever may run it is told that the parameter is wrong.
     let path = if path == "/platform/v1/isolation" { format!("{path}?after=nobody") } else { concrete(path) };
     let method: Method = method.parse().unwrap();
     let request = caller.request(method.clone(), &path);
-    let is_empty = matches!(method, Method::GET | Method::DELETE);
     let body = if method == Method::POST { r#"{"nothing":1}"# } else { "{}" };
-    let request = if is_empty { request } else { request.header("content-type", "application/json").body(body) };
+    let request = if takes_body { request.header("content-type", "application/json").body(body) } else { request };
     Answer::to(request).await.status()
 }
 
 async fn walk<const N: usize>(rows: &[Row<N>], callers: &[(&str, Caller); N], anonymous: &Anonymous) {
     let listed: BTreeSet<_> = rows.iter().map(|(route, _)| (*route).to_owned()).collect();
     let documented = documented(anonymous).await;
-    let without_row: Vec<_> = documented.difference(&listed).collect();
+    let without_row: Vec<_> = documented.keys().filter(|route| !listed.contains(*route)).collect();
     assert!(without_row.is_empty(), "routes without a row: {without_row:?}");
-    let without_route: Vec<_> = listed.difference(&documented).collect();
+    let without_route: Vec<_> = listed.iter().filter(|route| !documented.contains_key(*route)).collect();
     assert!(without_route.is_empty(), "rows without a route: {without_route:?}");
     let mut wrong = BTreeMap::new();
     for (route, expected) in rows {
         for ((name, caller), expected) in callers.iter().zip(expected) {
-            let status = status(caller, route).await;
+            let status = status(caller, route, documented[*route].takes_body).await;
             if status != *expected {
                 wrong.insert(format!("{route} as {name}"), format!("{status}, not {expected}"));
             }
@@ -200,4 +210,39 @@ async fn every_route_of_the_admin_listener_lets_in_whom_it_should() {
         ("owner's key", anonymous.with(fleet.operator().bearer())),
     ];
     walk(ADMIN, &callers, &anonymous).await;
+}
+
+/// Sends every route that may change something a field that none of them knows. Those who may not call it are told that
+/// first.
+async fn assert_nothing_is_ignored(anonymous: &Anonymous, caller: &Caller) {
+    let mut wrong = BTreeMap::new();
+    let documented = documented(anonymous).await;
+    let mut changing: Vec<_> = documented.iter().filter(|(route, _)| !route.starts_with("GET ")).collect();
+    // Last, since one that ignored the field would sign the caller out.
+    changing.sort_by_key(|(route, _)| route.contains("/logout"));
+    assert!(changing.iter().any(|(_, route)| !route.takes_body), "there is nothing to be walked");
+    for (route, Documented { is_open, .. }) in changing {
+        let (method, path) = route.split_once(' ').unwrap();
+        let surprise = async |caller: &Caller| {
+            let request = caller.request(method.parse().unwrap(), &concrete(path));
+            Answer::to(request.header("content-type", "application/json").body(r#"{"surprise":1}"#)).await
+        };
+        let refused = surprise(anonymous).await.status();
+        if !is_open && refused != 401 {
+            wrong.insert(format!("{route} as anonymous"), refused.to_string());
+        }
+        let answer = surprise(caller).await;
+        if !(answer.status() == 422 && answer.names("surprise", "unknown_field")) {
+            wrong.insert(route.clone(), format!("{}: {}", answer.status(), answer.text()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn no_route_ignores_a_field_that_it_does_not_know() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    assert_nothing_is_ignored(&tenant.anonymous(), &tenant.admin).await;
+    assert_nothing_is_ignored(&fleet.replica.admin_anonymous(), &operator(fleet, "owner").await).await;
 }

@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     AppState,
-    extract::{From, Json, SignedIn, Tenant},
+    extract::{From, Json, NoBody, SignedIn, Tenant},
     problem::Problem,
 };
 use crate::{
@@ -94,7 +94,7 @@ async fn refresh(
 /// Ends this session.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "logout",
     responses((status = 204, description = "Signed out")))]
-async fn logout(caller: SignedIn, State(state): State<AppState>) -> Result<StatusCode, Problem> {
+async fn logout(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> Result<StatusCode, Problem> {
     state.identity.logout(&caller.tenant, &caller.principal, &caller.client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -103,7 +103,7 @@ async fn logout(caller: SignedIn, State(state): State<AppState>) -> Result<Statu
 #[utoipa::path(post, path = "/v1/auth/logout-all", tag = "auth", operation_id = "logout_all", responses(
     (status = 204, description = "Signed out everywhere"),
 ))]
-async fn logout_all(caller: SignedIn, State(state): State<AppState>) -> Result<StatusCode, Problem> {
+async fn logout_all(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> Result<StatusCode, Problem> {
     state.identity.logout_all(&caller.tenant, &caller.principal, &caller.client).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -37,21 +37,28 @@ use crate::error::{Error, FieldError, Result};
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Whether a problem may come of an operation.
-type Applies = fn(&Operation) -> bool;
+/// Whether a problem may come of an operation, which changes something or only reads.
+type Applies = fn(&Operation, Effect) -> bool;
+
+/// What an operation's method says of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Reads,
+    Changes,
+}
 
 /// The problems that any operation may answer with, where they apply.
 const PROBLEMS: &[(&str, &str, Applies)] = &[
-    ("400", "The request cannot be understood", |_| true),
-    ("401", "Nobody known is asking", needs_identity),
-    ("403", "The one who asks may not", needs_identity),
-    ("404", "There is no such thing, or none that the asker may know of", has_parameters),
-    ("413", "The body is too large", has_body),
-    ("415", "The body is not application/json", has_body),
+    ("400", "The request cannot be understood", |_, _| true),
+    ("401", "Nobody known is asking", |operation, _| needs_identity(operation)),
+    ("403", "The one who asks may not", |operation, _| needs_identity(operation)),
+    ("404", "There is no such thing, or none that the asker may know of", |operation, _| has_parameters(operation)),
+    ("413", "The body is too large", |_, effect| effect == Effect::Changes),
+    ("415", "The body is not application/json", |_, effect| effect == Effect::Changes),
     ("422", "A field or parameter is wrong, or unknown", takes_input),
-    ("429", "Too many requests", needs_identity),
-    ("500", "A defect, which has been reported", |_| true),
-    ("503", "Something that is needed is away; come back after Retry-After", |_| true),
+    ("429", "Too many requests", |operation, _| needs_identity(operation)),
+    ("500", "A defect, which has been reported", |_, _| true),
+    ("503", "Something that is needed is away; come back after Retry-After", |_, _| true),
 ];
 
 /// The routes with their document at `/openapi.json` and its page at `/docs`.
@@ -147,8 +154,8 @@ fn complete(listener: Listener, document: &mut OpenApi) {
     document.servers = Some(vec![Server::new("/")]);
     document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
     complete_components(document.components.get_or_insert_default());
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        let applicable: Vec<_> = PROBLEMS.iter().filter(|(_, _, applies)| applies(operation)).collect();
+    for (effect, operation) in document.paths.paths.values_mut().flat_map(operations) {
+        let applicable: Vec<_> = PROBLEMS.iter().filter(|(_, _, applies)| applies(operation, effect)).collect();
         for (status, ..) in applicable {
             let shared = RefOr::Ref(Ref::from_response_name(format!("Problem{status}")));
             operation.responses.responses.entry((*status).to_owned()).or_insert(shared);
@@ -171,8 +178,10 @@ fn problem(description: &str) -> utoipa::openapi::Response {
     ResponseBuilder::new().description(description).content(MEDIA_TYPE, Content::new(Some(schema))).build()
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Effect, &mut Operation)> {
+    let changing = [&mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
+    let reading = item.get.iter_mut().map(|operation| (Effect::Reads, operation));
+    reading.chain(changing.map(|operation| (Effect::Changes, operation)))
 }
 
 /// Anonymous operations say `security(())`.
@@ -184,10 +193,7 @@ fn has_parameters(operation: &Operation) -> bool {
     operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty())
 }
 
-fn has_body(operation: &Operation) -> bool {
-    operation.request_body.is_some()
-}
-
-fn takes_input(operation: &Operation) -> bool {
-    has_body(operation) || has_parameters(operation)
+/// Also an operation that takes no body refuses one.
+fn takes_input(operation: &Operation, effect: Effect) -> bool {
+    effect == Effect::Changes || has_parameters(operation)
 }

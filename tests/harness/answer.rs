@@ -78,6 +78,11 @@ impl Answer {
         errors.iter().map(|error| (text(error, "field"), text(error, "code"))).collect()
     }
 
+    /// Whether it is told that this field is wrong in this way.
+    pub(crate) fn names(&self, field: &str, code: &str) -> bool {
+        self.wrong_fields().contains(&(field.to_owned(), code.to_owned()))
+    }
+
     /// That exactly one field is wrong, in this way.
     pub(crate) fn wrong_field(&self, field: &str, code: &str) {
         assert_eq!(self.wrong_fields(), [(field.to_owned(), code.to_owned())], "{}: {}", self.what, self.body);

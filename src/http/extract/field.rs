@@ -19,6 +19,11 @@ pub(super) fn nul(field: impl Into<String>) -> FieldError {
     FieldError::new(field, "invalid_format", "must not hold the character NUL")
 }
 
+/// A field that the request does not have.
+pub(super) fn unknown(field: impl Into<String>) -> FieldError {
+    FieldError::new(field, "unknown_field", "is not a field of this request")
+}
+
 /// `serde_json` ends its sentences with ` at line 1 column 2`; a field's path is more use than that.
 fn without_position(sentence: &str) -> &str {
     sentence.rsplit_once(" at line ").map_or(sentence, |(head, _)| head)
@@ -33,7 +38,7 @@ fn describe_sentence(path: &str, sentence: &str) -> FieldError {
         return FieldError::new(child(path, name), "required", "is required");
     }
     if let Some(name) = named("unknown field ") {
-        return FieldError::new(child(path, name), "unknown_field", "is not a field of this request");
+        return unknown(child(path, name));
     }
     if let Some(name) = named("duplicate field ") {
         return FieldError::new(child(path, name), "duplicate_field", "must be given once");

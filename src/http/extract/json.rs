@@ -1,6 +1,6 @@
 //! JSON bodies: `Content-Type: application/json`, well-formed, without unknown or repeated fields.
 
-use std::error::Error as StdError;
+use std::{collections::BTreeMap, error::Error as StdError};
 
 use axum::{
     body::{Body, Bytes},
@@ -9,7 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, LengthLimitError};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 use tower_http::timeout::TimeoutError;
 
@@ -18,6 +21,9 @@ use crate::{
     error::{Error, FieldError},
     http::{middleware::payload_too_large, problem::Problem},
 };
+
+/// How many fields of a body that should have none are named: its answer is to be no larger than need be.
+const MOST_NAMED: usize = 100;
 
 /// The escape of NUL.
 const NUL: &[u8] = br"\u0000";
@@ -71,6 +77,23 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonIfAny
     }
 }
 
+/// The body of a route that takes none: nothing, or `{}`. A field that nobody would read is a mistake that must not go
+/// unnoticed. Every route that changes something takes this or a body.
+#[derive(Clone, Copy, Debug)]
+pub struct NoBody;
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let JsonIfAny(fields) = JsonIfAny::<BTreeMap<String, IgnoredAny>>::from_request(request, state).await?;
+        if fields.is_empty() {
+            return Ok(Self);
+        }
+        Err(Error::Validation(fields.into_keys().take(MOST_NAMED).map(field::unknown).collect()).into())
+    }
+}
+
 fn unsupported() -> Problem {
     let detail = "send the body as Content-Type: application/json";
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
@@ -91,7 +114,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn refuse_other_than_object(body: &[u8]) -> Result<(), Error> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     if matches!(first, Some(b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
-        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+        && serde_json::from_slice::<IgnoredAny>(body).is_ok()
     {
         return Err(FieldError::new(".", "invalid_type", "must be an object").into());
     }
@@ -119,7 +142,7 @@ fn has_cause<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     // Syntax first and as a whole: a body is either malformed or wrong, whichever comes first in it.
-    serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| malformed(&error))?;
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| malformed(&error))?;
     refuse_nul(body)?;
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body)).map_err(|error| {
         if error.inner().is_data() { field::describe(&error).into() } else { malformed(error.inner()) }
@@ -179,6 +202,39 @@ mod tests {
         assert_eq!(refused(r#"{"a":[{"b":"x\u0000"}]}"#), "a[0].b");
         assert_eq!(refused(r#"{"a":{"\u0000":1}}"#), "a");
         assert!(parse::<Value>(br#"{"a":"\\u0000"}"#).is_ok(), "a backslash and a word");
+    }
+
+    #[tokio::test]
+    async fn a_route_without_a_body_takes_nothing_or_an_empty_object() {
+        let sent = async |content_type: &str, body: &'static str| {
+            let request = Request::builder().header(header::CONTENT_TYPE, content_type).body(Body::from(body)).unwrap();
+            match NoBody::from_request(request, &()).await {
+                Ok(NoBody) => (200, String::new()),
+                Err(problem) => {
+                    let response = problem.into_response();
+                    let status = response.status().as_u16();
+                    let problem = response.into_body().collect().await.unwrap().to_bytes();
+                    let problem: Value = serde_json::from_slice(&problem).unwrap();
+                    let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+                    let wrong = errors.iter().map(|error| format!("{} {}", error["field"], error["code"]));
+                    (status, wrong.collect::<Vec<_>>().join(", ").replace('"', ""))
+                }
+            }
+        };
+        let json = "application/json";
+        for (content_type, body, status, wrong) in [
+            (json, "", 200, ""),
+            ("text/plain", "", 200, ""),
+            (json, " { } ", 200, ""),
+            (json, r#"{"b":{"c":1},"a":null,"a":2}"#, 422, "a unknown_field, b unknown_field"),
+            (json, "[]", 422, ". invalid_type"),
+            (json, "null", 422, ". invalid_type"),
+            (json, "{", 400, ""),
+            (json, " ", 400, ""),
+            ("text/plain", "{}", 415, ""),
+        ] {
+            assert_eq!(sent(content_type, body).await, (status, wrong.to_owned()), "{content_type}: {body}");
+        }
     }
 
     #[test]

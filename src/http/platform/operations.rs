@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     http::{
         AppState,
-        extract::{Json, List, Listing, Operator, Page, Path, PreferWait, right},
+        extract::{Json, List, Listing, NoBody, Operator, Page, Path, PreferWait, right},
         problem::Problem,
     },
     identity::Permission,
@@ -216,6 +216,7 @@ async fn retry(
     caller: Operator<right::OperationsWrite>,
     State(state): State<AppState>,
     Path(id): Path<OperationId>,
+    _: NoBody,
 ) -> Result<(StatusCode, Json<View>), Problem> {
     steer::retry(&state.operations, id, &caller.origin()).await?;
     Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
@@ -235,6 +236,7 @@ async fn cancel(
     caller: Operator<right::OperationsWrite>,
     State(state): State<AppState>,
     Path(id): Path<OperationId>,
+    _: NoBody,
 ) -> Result<(StatusCode, Json<View>), Problem> {
     if steer::is_deletion(&wait::look(&state.operations, id).await?.operation) {
         caller.principal.require(Permission::TenantsDelete)?;

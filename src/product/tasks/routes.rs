@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     http::{
         AppState,
-        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, Page, Path, right},
+        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, NoBody, Page, Path, right},
         problem::Problem,
     },
     product::{answer::Created, stored::Versioned},
@@ -140,6 +140,7 @@ async fn delete(
     State(tenancy): State<Tenancy>,
     Path(id): Path<TaskId>,
     expected: Option<IfMatch>,
+    _: NoBody,
 ) -> Result<StatusCode> {
     let mut conn = tenancy.connect(caller.tenant.id).await?;
     store::delete(&mut conn, id, expected.as_ref()).await?;

@@ -11,7 +11,7 @@ use crate::{
     error::{FieldError, Result},
     http::{
         AppState,
-        extract::{Change, Json, Operator, Path, right},
+        extract::{Change, Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
     operations::update_server::{self, Patch},
@@ -96,6 +96,7 @@ pub(super) async fn cordon(
     caller: Operator<right::ServersWrite>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
+    _: NoBody,
 ) -> Result<Json<View>, Problem> {
     let patch = Patch { cordoned: Some(true), ..Patch::default() };
     let server = update_server::update(&state.operations, id, patch, "server.cordon", &caller.origin()).await?;
@@ -112,6 +113,7 @@ pub(super) async fn uncordon(
     caller: Operator<right::ServersWrite>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
+    _: NoBody,
 ) -> Result<Json<View>, Problem> {
     let patch = Patch { cordoned: Some(false), ..Patch::default() };
     let server = update_server::update(&state.operations, id, patch, "server.uncordon", &caller.origin()).await?;

@@ -8,7 +8,7 @@ use super::View;
 use crate::{
     http::{
         AppState,
-        extract::{Json, Operator, Path, right},
+        extract::{Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
     operations::drain,
@@ -78,6 +78,7 @@ pub(super) async fn drain(
     caller: Operator<right::ServersWrite>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
+    _: NoBody,
 ) -> Result<Json<Drained>, Problem> {
     Ok(Json(drain::drain(&state.operations, id, &caller.origin()).await?.into()))
 }

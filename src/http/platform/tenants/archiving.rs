@@ -13,7 +13,7 @@ use super::{
 use crate::{
     http::{
         AppState,
-        extract::{Json, Listing, Operator, Path, PreferWait, right},
+        extract::{Json, Listing, NoBody, Operator, Path, PreferWait, right},
         problem::Problem,
     },
     operations::{
@@ -48,6 +48,7 @@ async fn archive(
     State(state): State<AppState>,
     PreferWait(at_most): PreferWait,
     Path(id): Path<TenantId>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let progress = archive::start(&state.operations, id, &caller.origin()).await?;
     Ok(progress::answer(&state, progress, at_most).await?)
@@ -74,6 +75,7 @@ async fn restore(
     State(state): State<AppState>,
     PreferWait(at_most): PreferWait,
     Path(id): Path<TenantId>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let progress = restore::start(&state.operations, id, &caller.origin()).await?;
     Ok(progress::answer(&state, progress, at_most).await?)

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     http::{
         AppState,
-        extract::{Json, Operator, Path, PreferWait, right},
+        extract::{Json, NoBody, Operator, Path, PreferWait, right},
         problem::Problem,
     },
     operations::{
@@ -118,6 +118,7 @@ pub(super) async fn undelete(
     State(state): State<AppState>,
     PreferWait(at_most): PreferWait,
     Path(id): Path<TenantId>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let progress = delete::undelete(&state.operations, id, &caller.origin()).await?;
     Ok(progress::answer(&state, progress, at_most).await?)

@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     http::{
         AppState,
-        extract::{Json, JsonIfAny, Operator, Path, PreferWait, right},
+        extract::{Json, JsonIfAny, NoBody, Operator, Path, PreferWait, right},
         problem::Problem,
     },
     operations::{
@@ -59,6 +59,7 @@ pub(super) async fn credentials(
     State(state): State<AppState>,
     PreferWait(at_most): PreferWait,
     Path(id): Path<TenantId>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let operation = rotate_credentials::start(&state.operations, id, &caller.origin()).await?;
     let status = match wait::finished(&state.operations, operation, at_most).await {

@@ -8,7 +8,7 @@ use super::{Versioned, View};
 use crate::{
     http::{
         AppState,
-        extract::{Json, Operator, Path, right},
+        extract::{Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
     operations::suspend,
@@ -55,6 +55,7 @@ pub(super) async fn resume(
     caller: Operator<right::TenantsWrite>,
     State(state): State<AppState>,
     Path(id): Path<TenantId>,
+    _: NoBody,
 ) -> Result<Versioned, Problem> {
     let tenant = suspend::resume(&state.operations, id, &caller.origin()).await?;
     Ok(Versioned::new(tenant, &state).await?)
