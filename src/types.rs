@@ -6,6 +6,7 @@
 
 mod clock;
 mod email;
+mod idempotency;
 mod ids;
 mod name;
 mod network;
@@ -14,6 +15,7 @@ mod slug;
 
 pub use clock::Clock;
 pub use email::Email;
+pub use idempotency::Idempotency;
 pub use ids::{
     ApiKeyId, ArchiveId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId,
     TaskId, TenantId, UserId,

@@ -9,37 +9,28 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::sealing::KeyRing;
-use crate::error::{Error, Result};
-
-/// Which request this is: keys of one principal or route say nothing about another's.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// Who asks: `usr_…` or `key_…`.
-    pub principal: &'a str,
-    /// The route's template.
-    pub route: &'a str,
-    /// The client's `Idempotency-Key`.
-    pub key: &'a str,
-    /// What was asked, byte for byte. Only a keyed digest of it is stored, for it may hold a password.
-    pub body: &'a [u8],
-}
+use crate::{
+    error::{Error, Result},
+    types::Idempotency,
+};
 
 /// Claims the key for the resource that this transaction is about to make.
 /// `Some` is the resource that an earlier request with this key has made.
 pub async fn claim_in_txn(
     txn: &mut PgConnection,
     ring: &KeyRing,
-    request: &Request<'_>,
+    request: &Idempotency,
     resource: Uuid,
 ) -> Result<Option<Uuid>> {
-    let digests = ring.digests(request.body);
+    // Keyed: what was asked may hold a password.
+    let digests = ring.digests(request.asked());
     let digest = digests.first().ok_or_else(|| Error::defect("the key ring is empty"))?;
     let inserted = sqlx::query!(
         "INSERT INTO idempotency_keys (principal, route, key, request_hash, resource_id)
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        request.principal,
-        request.route,
-        request.key,
+        request.principal(),
+        request.route(),
+        request.key(),
         digest.as_slice(),
         resource
     )
@@ -54,12 +45,12 @@ pub async fn claim_in_txn(
 }
 
 /// The transaction that claimed the key makes another resource than it meant to.
-pub async fn settle_in_txn(txn: &mut PgConnection, request: &Request<'_>, resource: Uuid) -> Result<()> {
+pub async fn settle_in_txn(txn: &mut PgConnection, request: &Idempotency, resource: Uuid) -> Result<()> {
     sqlx::query!(
         "UPDATE idempotency_keys SET resource_id = $4 WHERE principal = $1 AND route = $2 AND key = $3",
-        request.principal,
-        request.route,
-        request.key,
+        request.principal(),
+        request.route(),
+        request.key(),
         resource
     )
     .execute(txn)
@@ -85,18 +76,18 @@ fn in_progress() -> Error {
 ///
 /// # Errors
 /// `idempotency_key_reused` (422) when that request asked for something else.
-pub async fn find(connection: &mut PgConnection, ring: &KeyRing, request: &Request<'_>) -> Result<Option<Uuid>> {
+pub async fn find(connection: &mut PgConnection, ring: &KeyRing, request: &Idempotency) -> Result<Option<Uuid>> {
     let earlier = sqlx::query!(
         "SELECT request_hash, resource_id FROM idempotency_keys WHERE principal = $1 AND route = $2 AND key = $3",
-        request.principal,
-        request.route,
-        request.key
+        request.principal(),
+        request.route(),
+        request.key()
     )
     .fetch_optional(connection)
     .await?;
     match earlier {
         None => Ok(None),
-        Some(row) if ring.digests(request.body).iter().any(|digest| digest.as_slice() == row.request_hash) => {
+        Some(row) if ring.digests(request.asked()).iter().any(|digest| digest.as_slice() == row.request_hash) => {
             Ok(Some(row.resource_id))
         }
         Some(_) => {

@@ -34,7 +34,7 @@ use crate::{
     faults::crash_point,
     identity,
     servers::ServerVersion,
-    types::{AuditEventId, DisplayName, OperationId, ServerId, Slug, TenantId},
+    types::{AuditEventId, DisplayName, Idempotency, OperationId, ServerId, Slug, TenantId},
 };
 
 pub(super) const KIND: Kind = kind!("tenant.clone", Unwind, {
@@ -72,7 +72,7 @@ pub async fn start(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Started> {
     transfer::check_tools(ctx, request.source).await?;
     for _ in 0..placement::ATTEMPTS {
@@ -88,7 +88,7 @@ async fn record(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Option<Started>> {
     let id = TenantId::generate(&ctx.clock, ctx.random);
     let mut txn = ctx.db.begin().await?;

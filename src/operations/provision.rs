@@ -42,7 +42,7 @@ use crate::{
     faults::crash_point,
     identity,
     tenancy::Statements,
-    types::{AuditEventId, DisplayName, Email, OperationId, ServerId, Slug, TenantId},
+    types::{AuditEventId, DisplayName, Email, Idempotency, OperationId, ServerId, Slug, TenantId},
 };
 
 pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
@@ -118,7 +118,7 @@ pub async fn start(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Started> {
     check_password(request)?;
     for _ in 0..placement::ATTEMPTS {
@@ -134,7 +134,7 @@ async fn record(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Option<Started>> {
     let began = Instant::now();
     let mut txn = ctx.db.begin().await?;

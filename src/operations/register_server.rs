@@ -12,7 +12,7 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     servers::{AdminUrl, Finding, ServerAdmin, ServerVersion, Tls},
-    types::{AuditEventId, ServerId},
+    types::{AuditEventId, Idempotency, ServerId},
 };
 
 /// What an operator registers.
@@ -55,7 +55,7 @@ pub async fn register(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Registered> {
     if let Some(known) = find(ctx, idempotency).await? {
         return Ok(known);
@@ -73,7 +73,7 @@ async fn make(
     ctx: &Context,
     request: &Request,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<Registered> {
     servers::check_name(&request.name)?;
     let url = AdminUrl::parse(&request.admin_url).map_err(|invalid| FieldError::invalid("admin_url", invalid))?;
@@ -123,7 +123,7 @@ async fn prepare(ctx: &Context, url: &AdminUrl, connection_budget: i32) -> Resul
 }
 
 /// The server that an earlier request with this key has registered.
-async fn find(ctx: &Context, idempotency: Option<&idempotency::Request<'_>>) -> Result<Option<Registered>> {
+async fn find(ctx: &Context, idempotency: Option<&Idempotency>) -> Result<Option<Registered>> {
     let Some(idempotency) = idempotency else { return Ok(None) };
     let mut connection = ctx.db.acquire().await?;
     let server = match idempotency::find(&mut connection, &ctx.keys, idempotency).await? {
@@ -160,7 +160,7 @@ async fn record(
     (server, system_identifier): (&Server, i64),
     password: &SecretString,
     origin: &Origin,
-    idempotency: Option<&idempotency::Request<'_>>,
+    idempotency: Option<&Idempotency>,
 ) -> Result<()> {
     let id = server.id.uuid();
     let mut txn = ctx.db.begin().await?;

@@ -15,6 +15,7 @@ use super::{Statements, TenantConn, TenantTxn};
 use crate::{
     error::{Error, Result},
     servers::is_sqlstate,
+    types::Idempotency,
 };
 
 const CLAIM: &str = "INSERT INTO idempotency_keys (principal, route, key, request_hash, resource_id)
@@ -31,34 +32,16 @@ const PURGE: &str = "DELETE FROM idempotency_keys WHERE (principal, route, key) 
     SELECT principal, route, key FROM idempotency_keys WHERE created_at < now() - interval '1 day'
     ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)";
 
-/// A request that may be sent again: keys of one principal or route say nothing about another's.
-#[derive(Clone, Debug)]
-pub struct Attempt<'a> {
-    principal: String,
-    route: &'static str,
-    key: &'a str,
-    request_hash: Vec<u8>,
-}
-
-impl<'a> Attempt<'a> {
-    /// The attempt that `principal` (`usr_…`, `key_…`) names `key`, on the route with this template. `request` is
-    /// all that was asked, path parameters included. Only its digest is stored; it must hold no secret, since a
-    /// digest without a key can be guessed from.
-    pub fn new(principal: String, route: &'static str, key: &'a str, request: &impl Serialize) -> Result<Self> {
-        let canonical = serde_json::to_vec(request).map_err(Error::internal)?;
-        Ok(Self { principal, route, key, request_hash: digest(&SHA256, &canonical).as_ref().to_vec() })
-    }
-}
-
 /// Makes the resource with this id and commits, or gives the answer that an earlier request with the same key got.
-/// Without an attempt it is made every time.
+/// Without a key it is made every time. Only a digest of what was asked is stored; that must hold no secret, since a
+/// digest without a key of its own can be guessed from.
 ///
 /// # Errors
 /// Those of `make`; `idempotency_key_reused` (422); `idempotency_in_progress` (409) while another request with the
 /// key is at work.
 pub async fn once<T>(
     conn: &mut TenantConn,
-    attempt: Option<&Attempt<'_>>,
+    idempotency: Option<&Idempotency>,
     resource: Uuid,
     make: impl AsyncFnOnce(&TenantTxn<'_>) -> Result<T>,
 ) -> Result<T>
@@ -66,33 +49,35 @@ where
     T: Serialize + DeserializeOwned,
 {
     let txn = conn.begin().await?;
-    if let Some(attempt) = attempt
-        && let Some(earlier) = claim_in_txn(&txn, attempt, resource).await?
+    if let Some(request) = idempotency
+        && let Some(earlier) = claim_in_txn(&txn, request, resource).await?
     {
         return Ok(earlier);
     }
     let answer = make(&txn).await?;
-    if let Some(attempt) = attempt {
-        keep_in_txn(&txn, attempt, &answer).await?;
+    if let Some(request) = idempotency {
+        keep_in_txn(&txn, request, &answer).await?;
     }
     txn.commit().await?;
     Ok(answer)
 }
 
 /// Claims the key, or finds the answer that it stands for.
-async fn claim_in_txn<T>(txn: &TenantTxn<'_>, attempt: &Attempt<'_>, resource: Uuid) -> Result<Option<T>>
+async fn claim_in_txn<T>(txn: &TenantTxn<'_>, request: &Idempotency, resource: Uuid) -> Result<Option<T>>
 where
     T: DeserializeOwned,
 {
-    let Attempt { principal, route, key, request_hash } = attempt;
-    let claimed = txn.run(CLAIM, &[principal, route, key, request_hash, &resource]).await.map_err(waited_in_vain)?;
+    let (principal, route, key) = (request.principal(), request.route(), request.key());
+    let digest = digest(&SHA256, request.asked());
+    let hash = digest.as_ref();
+    let claimed = txn.run(CLAIM, &[&principal, &route, &key, &hash, &resource]).await.map_err(waited_in_vain)?;
     if claimed == 1 {
         txn.run(PURGE, &[]).await?;
         return Ok(None);
     }
     // A row that stood in the way and is gone has just been purged: the client's next try makes the resource.
-    let row = txn.row(FIND, &[principal, route, key]).await?.ok_or_else(in_progress)?;
-    answer_in(&row, request_hash).map(Some)
+    let row = txn.row(FIND, &[&principal, &route, &key]).await?.ok_or_else(in_progress)?;
+    answer_in(&row, hash).map(Some)
 }
 
 fn answer_in<T: DeserializeOwned>(row: &Row, request_hash: &[u8]) -> Result<T> {
@@ -103,9 +88,9 @@ fn answer_in<T: DeserializeOwned>(row: &Row, request_hash: &[u8]) -> Result<T> {
     serde_json::from_str(row.try_get("response")?).map_err(Error::internal)
 }
 
-async fn keep_in_txn<T: Serialize>(txn: &TenantTxn<'_>, attempt: &Attempt<'_>, answer: &T) -> Result<()> {
+async fn keep_in_txn<T: Serialize>(txn: &TenantTxn<'_>, request: &Idempotency, answer: &T) -> Result<()> {
     let answer = serde_json::to_string(answer).map_err(Error::internal)?;
-    match txn.run(KEEP, &[&attempt.principal, &attempt.route, &attempt.key, &answer]).await? {
+    match txn.run(KEEP, &[&request.principal(), &request.route(), &request.key(), &answer]).await? {
         1 => Ok(()),
         _ => Err(Error::defect("a claimed idempotency key is gone before its transaction ends")),
     }

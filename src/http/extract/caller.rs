@@ -11,13 +11,15 @@ use axum::{
     extract::FromRequestParts,
     http::{header::AUTHORIZATION, request::Parts},
 };
+use serde::Serialize;
 
-use super::{From, Tenant};
+use super::{From, IdempotencyKey, Tenant};
 use crate::{
     control::{audit::Origin, tenants},
     error::{Error, Result},
     http::{AppState, problem::Problem},
     identity::{Client, Permission, Principal},
+    types::Idempotency,
 };
 
 /// A right, as a type.
@@ -76,6 +78,21 @@ pub struct SignedIn {
 }
 
 impl SignedIn {
+    /// What makes a repetition of this request known, if its client wants that. `asked` is all that makes two requests
+    /// the same.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn idempotency(
+        &self,
+        key: Option<IdempotencyKey>,
+        route: &'static str,
+        asked: &impl Serialize,
+    ) -> Result<Option<Idempotency>> {
+        let known = |key| Idempotency::new(self.principal.id_text(), route, key, asked);
+        key.map(IdempotencyKey::into_text).map(known).transpose().map_err(Error::internal)
+    }
+
     /// For audit logs.
     #[must_use]
     pub fn origin(&self) -> Origin {

@@ -87,8 +87,8 @@ pub struct IdempotencyKey(String);
 impl IdempotencyKey {
     /// The key as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn into_text(self) -> String {
+        self.0
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
             let mut parts = parts("idempotency-key", value);
             <IdempotencyKey as OptionalFromRequestParts<()>>::from_request_parts(&mut parts, &()).await
         };
-        assert_eq!(key("order-1").await.unwrap().unwrap().as_str(), "order-1");
+        assert_eq!(key("order-1").await.unwrap().unwrap().into_text(), "order-1");
         for bad in ["", "two words", &"k".repeat(256)] {
             assert!(key(bad).await.is_err(), "{bad}");
         }

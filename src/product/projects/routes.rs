@@ -12,10 +12,7 @@ use crate::{
         problem::Problem,
     },
     product::{answer::Created, stored::Versioned},
-    tenancy::{
-        Tenancy,
-        idempotency::{self, Attempt},
-    },
+    tenancy::{Tenancy, idempotency::once},
     types::ProjectId,
 };
 
@@ -57,10 +54,9 @@ async fn create(
     Json(new): Json<NewProject>,
 ) -> Result<Created> {
     let id = ProjectId::generate(&state.operations.clock, state.operations.random);
-    let attempt = |key| Attempt::new(caller.principal.id_text(), COLLECTION, key, &new);
-    let attempt = key.as_ref().map(IdempotencyKey::as_str).map(attempt).transpose()?;
+    let idempotency = caller.idempotency(key, COLLECTION, &new)?;
     let mut conn = state.tenancy.connect(caller.tenant.id).await?;
-    idempotency::once(&mut conn, attempt.as_ref(), id.uuid(), async |txn| {
+    once(&mut conn, idempotency.as_ref(), id.uuid(), async |txn| {
         let project = store::insert_in_txn(txn, id, &new, caller.principal.user()).await?;
         Created::new(format!("{COLLECTION}/{id}"), &project)
     })

@@ -12,10 +12,7 @@ use crate::{
         problem::Problem,
     },
     product::{answer::Created, stored::Versioned},
-    tenancy::{
-        Tenancy,
-        idempotency::{self, Attempt},
-    },
+    tenancy::{Tenancy, idempotency::once},
     types::{ProjectId, TaskId},
 };
 
@@ -78,10 +75,9 @@ async fn create(
     Json(new): Json<NewTask>,
 ) -> Result<Created> {
     let id = TaskId::generate(&state.operations.clock, state.operations.random);
-    let attempt = |key| Attempt::new(caller.principal.id_text(), OF_PROJECT, key, &(project, &new));
-    let attempt = key.as_ref().map(IdempotencyKey::as_str).map(attempt).transpose()?;
+    let idempotency = caller.idempotency(key, OF_PROJECT, &(project, &new))?;
     let mut conn = state.tenancy.connect(caller.tenant.id).await?;
-    idempotency::once(&mut conn, attempt.as_ref(), id.uuid(), async |txn| {
+    once(&mut conn, idempotency.as_ref(), id.uuid(), async |txn| {
         let task = store::insert_in_txn(txn, (id, project), &new, caller.principal.user()).await?;
         Created::new(format!("/v1/tasks/{id}"), &task)
     })

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 
 use super::{View, check_label, check_region, within};
 use crate::{
-    control::idempotency,
     error::{Error, FieldError, Result},
     http::{
         AppState,
@@ -78,14 +77,7 @@ pub(super) async fn register(
     key: Option<IdempotencyKey>,
     Json(body): Json<NewServer>,
 ) -> Result<Response, Problem> {
-    let principal = caller.principal.id_text();
-    let fingerprint = fingerprint(&body)?;
-    let idempotency = key.as_ref().map(|key| idempotency::Request {
-        principal: &principal,
-        route: ROUTE,
-        key: key.as_str(),
-        body: fingerprint.expose_secret().as_bytes(),
-    });
+    let idempotency = caller.idempotency(key, ROUTE, &fingerprint(&body))?;
     let request = parse(body)?;
     let registered =
         register_server::register(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
@@ -95,10 +87,9 @@ pub(super) async fn register(
 }
 
 /// What makes two requests the same: every field, the credential included. Only a keyed digest of it is stored.
-fn fingerprint(body: &NewServer) -> Result<SecretString> {
+fn fingerprint(body: &NewServer) -> impl Serialize {
     let numbers = (body.connection_budget, body.warm_target, body.capacity);
-    let fields = (&body.name, body.admin_url.expose_secret(), &body.region, &body.labels, numbers);
-    serde_json::to_string(&fields).map(SecretString::from).map_err(Error::internal)
+    (&body.name, body.admin_url.expose_secret(), &body.region, &body.labels, numbers)
 }
 
 fn parse(body: NewServer) -> Result<Request> {

@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 
 use super::create::{Created, answer, noted, wait_for};
 use crate::{
-    control::idempotency,
     error::{Error, Result},
     http::{
         AppState,
@@ -58,14 +57,7 @@ pub(super) async fn clone(
     Json(body): Json<NewClone>,
 ) -> Result<Response, Problem> {
     let (key, PreferWait(at_most)) = wishes;
-    let principal = caller.principal.id_text();
-    let asked = serde_json::to_vec(&(source, &body.slug, &body.name)).map_err(Error::internal)?;
-    let idempotency = key.as_ref().map(|key| idempotency::Request {
-        principal: &principal,
-        route: ROUTE,
-        key: key.as_str(),
-        body: &asked,
-    });
+    let idempotency = caller.idempotency(key, ROUTE, &(source, &body.slug, &body.name))?;
     let request = parse(source, &body)?;
     let started = clone::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
     wait_for(&state, &started, at_most).await;

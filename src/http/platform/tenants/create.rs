@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::View;
 use crate::{
     control::{
-        idempotency, servers,
+        servers,
         tenants::{self, TenantState},
     },
     error::{Error, FieldError, Result},
@@ -119,14 +119,7 @@ pub(super) async fn create(
     PreferWait(at_most): PreferWait,
     Json(body): Json<NewTenant>,
 ) -> Result<Response, Problem> {
-    let principal = caller.principal.id_text();
-    let fingerprint = fingerprint(&body)?;
-    let idempotency = key.as_ref().map(|key| idempotency::Request {
-        principal: &principal,
-        route: ROUTE,
-        key: key.as_str(),
-        body: fingerprint.expose_secret().as_bytes(),
-    });
+    let idempotency = caller.idempotency(key, ROUTE, &fingerprint(&body))?;
     let request = parse(body)?;
     let started = provision::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
     wait_for(&state, &started, at_most).await;
@@ -177,11 +170,13 @@ pub(super) async fn answer(state: &AppState, started: Started) -> Result<Respons
 }
 
 /// What makes two requests the same: every field, the password included. Only a keyed digest of it is stored.
-fn fingerprint(body: &NewTenant) -> Result<SecretString> {
+fn fingerprint(body: &NewTenant) -> impl Serialize {
     let fields = (&body.slug, &body.name, &body.plan, &body.server, &body.region, &body.server_labels);
-    let secret = |admin: &NewAdmin| admin.password.as_ref().map(|password| password.expose_secret().to_owned());
-    let admin = body.admin.as_ref().map(|admin| (&admin.email, &admin.name, secret(admin)));
-    serde_json::to_string(&(fields, admin)).map(SecretString::from).map_err(Error::internal)
+    let admin = body.admin.as_ref().map(|admin| {
+        let password = admin.password.as_ref().map(ExposeSecret::expose_secret);
+        (&admin.email, &admin.name, password)
+    });
+    (fields, admin)
 }
 
 fn parse(body: NewTenant) -> Result<provision::Request> {
