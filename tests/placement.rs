@@ -176,3 +176,39 @@ async fn a_server_is_changed_within_bounds_and_the_platforms_takes_no_tenants() 
     operator.patch(&platform, &json!({ "capacity": 5 })).await.problem(409, "platform_server");
     operator.patch(&platform, &json!({ "labels": { "kind": "own" } })).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_server_is_changed_only_in_the_version_that_was_meant() {
+    let (fleet, path) = two_servers().await;
+    let operator = fleet.operator();
+    let etag = async || operator.get(&path).await.header("etag").to_owned();
+    let guarded = async |etag: &str, budget: i32| {
+        let request = operator.request(Method::PATCH, &path).header("if-match", etag);
+        Answer::to(request.json(&json!({ "connection_budget": budget }))).await
+    };
+    let budget = operator.get(&path).await.expect(200)["connection_budget"].as_i64().unwrap();
+    operator.patch(&path, &json!({ "connection_budget": 60 })).await.expect(200);
+    let first = etag().await;
+    let nothing = operator.patch(&path, &json!({ "connection_budget": 60 })).await;
+    assert_eq!((nothing.status(), nothing.header("etag")), (200, &*first), "a change to what is so already is none");
+    let changed = guarded(&first, 61).await;
+    let second = changed.header("etag").to_owned();
+    assert_eq!((&changed.expect(200)["connection_budget"], etag().await), (&json!(61), second.clone()));
+    assert_ne!(first, second);
+    guarded(&first, 62).await.problem(412, "precondition_failed");
+    assert_eq!(operator.get(&path).await.expect(200)["connection_budget"], 61);
+    // Of two that have seen the same version one changes it.
+    let (one, other) = tokio::join!(guarded(&second, 63), guarded(&second, 64));
+    let mut statuses = [one.status(), other.status()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412]);
+    // Tenants that come change nothing about the server; a cordon does.
+    let third = etag().await;
+    let made = operator.post(TENANTS, &wishing(&json!({ "server": SECOND }))).await.expect(202);
+    fleet.finished(made["operation_id"].as_str().unwrap()).await;
+    assert_eq!(etag().await, third);
+    let cordoned = operator.post(&format!("{path}/cordon"), &json!({})).await;
+    assert_eq!(cordoned.expect(200)["cordoned"], true);
+    assert_ne!(cordoned.header("etag"), third);
+    operator.patch(&path, &json!({ "connection_budget": budget })).await.expect(200);
+}

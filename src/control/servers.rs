@@ -44,6 +44,8 @@ pub struct Server {
     pub tenants: i32,
     /// PostgreSQL's version number: 150018 is 15.18.
     pub version_num: i32,
+    /// Rises with whatever operators change about it.
+    pub revision: i64,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
 }
@@ -65,6 +67,7 @@ struct Row {
     warm_target: Option<i32>,
     tenants: i32,
     version_num: i32,
+    revision: i64,
     created_at: DateTime<Utc>,
 }
 
@@ -74,7 +77,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
-                    cordoned, capacity, warm_target, tenants, version_num, created_at
+                    cordoned, capacity, warm_target, tenants, version_num, revision, created_at
              FROM servers " + $rest,
             $($argument),*
         )
@@ -101,6 +104,7 @@ impl From<Row> for Server {
             warm_target: row.warm_target,
             tenants: row.tenants,
             version_num: row.version_num,
+            revision: row.revision,
             created_at: row.created_at,
         }
     }
@@ -256,13 +260,14 @@ pub async fn lock_in_txn(txn: &mut PgConnection, id: ServerId) -> Result<Option<
     Ok(query.fetch_optional(txn).await?.map(Server::from))
 }
 
-/// Writes what an operator decides about a server: region, labels, budget, capacity, target and cordon.
-pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<()> {
-    sqlx::query!(
+/// Writes what an operator decides about a server: region, labels, budget, capacity, target and cordon. Its revision by
+/// then: a trigger raises it where something changes.
+pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<i64> {
+    let query = sqlx::query_scalar!(
         "UPDATE servers
          SET region = $2, labels = $3, connection_budget = $4, capacity = $5, warm_target = $6, cordoned = $7,
              updated_at = now()
-         WHERE id = $1",
+         WHERE id = $1 RETURNING revision",
         server.id.uuid(),
         server.region,
         server.labels,
@@ -270,10 +275,8 @@ pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<()
         server.capacity,
         server.warm_target,
         server.cordoned
-    )
-    .execute(txn)
-    .await?;
-    Ok(())
+    );
+    Ok(query.fetch_one(txn).await?)
 }
 
 /// A tenant that has a database on a server.

@@ -3,10 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Context, placement, publish,
-    update_server::{self, Patch},
-};
+use super::{Context, placement, publish, update_server};
 use crate::{
     control::{
         audit::Origin,
@@ -37,8 +34,7 @@ pub struct Drain {
 /// # Errors
 /// `not_found`; `platform_server` (409).
 pub async fn drain(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Drain> {
-    let patch = Patch { cordoned: Some(true), ..Patch::default() };
-    let server = update_server::update(ctx, id, patch, "server.drain", origin).await?;
+    let server = update_server::cordon(ctx, id, true, "server.drain", origin).await?;
     let (residents, candidates) = {
         let mut connection = ctx.db.acquire().await?;
         let newest = publish::newest(&ctx.memory, &mut connection).await?;

@@ -151,6 +151,7 @@ fn new_server(ctx: &Context, request: &Request, url: &AdminUrl, version: ServerV
         warm_target: request.warm_target,
         tenants: 0,
         version_num: version.0,
+        revision: 1,
         created_at: ctx.clock.now(),
     }
 }

@@ -32,18 +32,45 @@ pub struct Patch {
     pub cordoned: Option<bool>,
 }
 
-/// Changes the server. `action` names it in the audit log: `server.update`.
+/// Changes the server, if its revision is one that `expected` accepts.
 ///
 /// # Errors
-/// `not_found`; `platform_server` (409) when the change is about tenants, and the server takes none.
-pub async fn update(ctx: &Context, id: ServerId, patch: Patch, action: &str, origin: &Origin) -> Result<Server> {
+/// `not_found`; `precondition_failed` (412), from `expected`; `platform_server` (409) when the change is about tenants,
+/// and the server takes none.
+pub async fn update(
+    ctx: &Context,
+    id: ServerId,
+    patch: Patch,
+    expected: impl FnOnce(i64) -> Result<()>,
+    origin: &Origin,
+) -> Result<Server> {
+    change(ctx, id, (patch, "server.update"), expected, origin).await
+}
+
+/// Keeps new tenants from the server, or lets them come. `action` names it in the audit log: `server.cordon`.
+///
+/// # Errors
+/// `not_found`; `platform_server` (409).
+pub async fn cordon(ctx: &Context, id: ServerId, cordoned: bool, action: &str, origin: &Origin) -> Result<Server> {
+    let patch = Patch { cordoned: Some(cordoned), ..Patch::default() };
+    change(ctx, id, (patch, action), |_| Ok(()), origin).await
+}
+
+async fn change(
+    ctx: &Context,
+    id: ServerId,
+    (patch, action): (Patch, &str),
+    expected: impl FnOnce(i64) -> Result<()>,
+    origin: &Origin,
+) -> Result<Server> {
     let mut txn = ctx.db.begin().await?;
     let before = servers::lock_in_txn(&mut txn, id).await?.ok_or_else(|| Error::not_found("server"))?;
     if before.is_platform && patch.is_about_tenants() {
         return Err(Error::conflict("platform_server", "the platform server takes no tenants"));
     }
-    let after = patch.applied(before.clone());
-    servers::update_in_txn(&mut txn, &after).await?;
+    expected(before.revision)?;
+    let mut after = patch.applied(before.clone());
+    after.revision = servers::update_in_txn(&mut txn, &after).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
     audit::record_in_txn(&mut txn, event, origin, (action, &id.to_string()), &differences(&before, &after)).await?;
     txn.commit().await?;

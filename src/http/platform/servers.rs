@@ -19,7 +19,7 @@ use crate::{
     error::{Error, FieldError, Result},
     http::{
         AppState,
-        extract::{Json, Listing, Operator, Path, right},
+        extract::{ETag, Json, Listing, Operator, Path, right},
         problem::Problem,
     },
     servers::ServerVersion,
@@ -78,6 +78,13 @@ struct View {
     created_at: DateTime<Utc>,
 }
 
+/// A server with its version.
+type Versioned = (ETag, Json<View>);
+
+fn versioned(server: Server) -> Versioned {
+    (ETag(server.revision), Json(server.into()))
+}
+
 impl From<Server> for View {
     fn from(server: Server) -> Self {
         Self {
@@ -113,15 +120,15 @@ async fn list(_: Operator<right::ServersRead>, State(state): State<AppState>) ->
 /// One server.
 #[utoipa::path(get, path = "/platform/v1/servers/{id}", tag = "servers", operation_id = "get_server",
     params(("id" = ServerId, Path)), responses(
-    (status = 200, description = "The server", body = View),
+    (status = 200, description = "The server", body = View, headers(("ETag" = String))),
 ))]
 async fn show(
     _: Operator<right::ServersRead>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
-) -> Result<Json<View>, Problem> {
+) -> Result<Versioned, Problem> {
     let found = servers::get(&mut *state.operations.db.acquire().await?, id).await?;
-    Ok(Json(found.ok_or_else(|| Error::not_found("server"))?.into()))
+    Ok(versioned(found.ok_or_else(|| Error::not_found("server"))?))
 }
 
 /// The number, if it is in its range.

@@ -6,12 +6,12 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{View, check_label, check_region, within};
+use super::{Versioned, View, check_label, check_region, versioned, within};
 use crate::{
     error::{FieldError, Result},
     http::{
         AppState,
-        extract::{Change, Json, NoBody, Operator, Path, right},
+        extract::{Change, ETag, IfMatch, Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
     operations::update_server::{self, Patch},
@@ -45,19 +45,27 @@ pub(super) struct ServerPatch {
 
 /// Changes what is said about a server and how much it takes.
 #[utoipa::path(patch, path = "/platform/v1/servers/{id}", tag = "servers", operation_id = "update_server",
-    request_body = ServerPatch, params(("id" = ServerId, Path)), responses(
-    (status = 200, description = "The server as it is now", body = View),
-    (status = 409, description = "It is the platform server, which takes no tenants", body = Problem),
-))]
+    request_body = ServerPatch,
+    params(
+        ("id" = ServerId, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version to change"),
+    ),
+    responses(
+        (status = 200, description = "The server as it is now", body = View, headers(("ETag" = String))),
+        (status = 409, description = "It is the platform server, which takes no tenants", body = Problem),
+        (status = 412, description = "It is of another version", body = Problem),
+    ),
+)]
 pub(super) async fn update(
     caller: Operator<right::ServersWrite>,
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
+    expected: Option<IfMatch>,
     Json(body): Json<ServerPatch>,
-) -> Result<Json<View>, Problem> {
+) -> Result<Versioned, Problem> {
     let patch = parse(body)?;
-    let server = update_server::update(&state.operations, id, patch, "server.update", &caller.origin()).await?;
-    Ok(Json(server.into()))
+    let expected = |revision| expected.map_or(Ok(()), |expected| expected.check(ETag(revision)));
+    Ok(versioned(update_server::update(&state.operations, id, patch, expected, &caller.origin()).await?))
 }
 
 fn parse(body: ServerPatch) -> Result<Patch> {
@@ -89,7 +97,7 @@ fn parse(body: ServerPatch) -> Result<Patch> {
 /// Keeps new tenants from a server; those that are there stay and are served.
 #[utoipa::path(post, path = "/platform/v1/servers/{id}/cordon", tag = "servers", operation_id = "cordon_server",
     params(("id" = ServerId, Path)), responses(
-    (status = 200, description = "The server takes no new tenants", body = View),
+    (status = 200, description = "The server takes no new tenants", body = View, headers(("ETag" = String))),
     (status = 409, description = "It is the platform server", body = Problem),
 ))]
 pub(super) async fn cordon(
@@ -97,16 +105,15 @@ pub(super) async fn cordon(
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
     _: NoBody,
-) -> Result<Json<View>, Problem> {
-    let patch = Patch { cordoned: Some(true), ..Patch::default() };
-    let server = update_server::update(&state.operations, id, patch, "server.cordon", &caller.origin()).await?;
-    Ok(Json(server.into()))
+) -> Result<Versioned, Problem> {
+    let origin = caller.origin();
+    Ok(versioned(update_server::cordon(&state.operations, id, true, "server.cordon", &origin).await?))
 }
 
 /// Lets new tenants come to a server again.
 #[utoipa::path(post, path = "/platform/v1/servers/{id}/uncordon", tag = "servers", operation_id = "uncordon_server",
     params(("id" = ServerId, Path)), responses(
-    (status = 200, description = "The server takes new tenants", body = View),
+    (status = 200, description = "The server takes new tenants", body = View, headers(("ETag" = String))),
     (status = 409, description = "It is the platform server", body = Problem),
 ))]
 pub(super) async fn uncordon(
@@ -114,8 +121,7 @@ pub(super) async fn uncordon(
     State(state): State<AppState>,
     Path(id): Path<ServerId>,
     _: NoBody,
-) -> Result<Json<View>, Problem> {
-    let patch = Patch { cordoned: Some(false), ..Patch::default() };
-    let server = update_server::update(&state.operations, id, patch, "server.uncordon", &caller.origin()).await?;
-    Ok(Json(server.into()))
+) -> Result<Versioned, Problem> {
+    let origin = caller.origin();
+    Ok(versioned(update_server::cordon(&state.operations, id, false, "server.uncordon", &origin).await?))
 }
