@@ -13,6 +13,7 @@ use crate::{
     crash_points::engine,
     harness::{
         PASSWORD,
+        answer::Answer,
         fleet::{self, Fleet, OPERATOR_EMAIL},
         tenant::new_tenant,
         unique,
@@ -107,7 +108,9 @@ async fn claims_are_no_failures_and_a_retry_begins_to_count_anew() {
     failing.becomes(&fleet, "blocked").await;
     assert_eq!(failing.shows(&fleet, "failures").await, "5");
     failing.arm("create_role.before_effect", Mode::Error);
-    fleet.operator().post(&failing.path("/retry"), &json!({})).await.expect(202);
+    let retry = fleet.operator().request(Method::POST, &failing.path("/retry")).header("prefer", "wait=10");
+    let retried = Answer::to(retry).await;
+    assert_eq!((&retried.expect(202)["state"], retried.header("location")), (&json!("succeeded"), &*failing.path("")));
     failing.becomes(&fleet, "succeeded").await;
     assert_eq!(failing.shows(&fleet, "failures").await, "1");
     eventually("the pause to have begun", PATIENCE, async || {

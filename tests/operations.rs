@@ -66,7 +66,9 @@ async fn a_cancelled_provisioning_leaves_nothing_and_frees_its_slug() {
     let fleet = fleet::idle().await;
     let slug = unique("cancelled");
     let created = ask(&fleet, &slug).await;
-    let cancelled = fleet.operator().post(&path(&created, "/cancel"), &json!({})).await.expect(202);
+    let answer = fleet.operator().post(&path(&created, "/cancel"), &json!({})).await;
+    let cancelled = answer.expect(202);
+    assert_eq!(answer.header("location"), path(&created, ""));
     assert_eq!((&cancelled["state"], &cancelled["direction"]), (&json!("queued"), &json!("undo")));
     // Asked twice, it is the same wish.
     fleet.operator().post(&path(&created, "/cancel"), &json!({})).await.expect(202);

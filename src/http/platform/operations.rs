@@ -2,7 +2,13 @@
 
 mod events;
 
-use axum::{extract::State, http::StatusCode};
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -204,43 +210,60 @@ async fn show(
     Ok(Json(wait::finished(&state.operations, id, at_most).await?.into()))
 }
 
-/// Queues a blocked operation again, once what blocked it is mended.
+/// Queues a blocked operation again, once what blocked it is mended. `Prefer: wait=N` waits up to N seconds for its end.
 #[utoipa::path(post, path = "/platform/v1/operations/{id}/retry", tag = "operations", operation_id = "retry_operation",
-    params(("id" = OperationId, Path)),
+    params(
+        ("id" = OperationId, Path),
+        ("Prefer" = Option<String>, Header, description = "wait=N: wait up to N seconds, 10 at most"),
+    ),
     responses(
-        (status = 202, description = "It is queued", body = View),
+        (status = 202, description = "It is queued; see Location", body = View),
         (status = 409, description = "It is not blocked", body = Problem),
     ),
 )]
 async fn retry(
     caller: Operator<right::OperationsWrite>,
     State(state): State<AppState>,
+    PreferWait(at_most): PreferWait,
     Path(id): Path<OperationId>,
     _: NoBody,
-) -> Result<(StatusCode, Json<View>), Problem> {
+) -> Result<Response, Problem> {
     steer::retry(&state.operations, id, &caller.origin()).await?;
-    Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
+    followed(&state, id, at_most).await
 }
 
 /// Has an operation undone: what it did so far is taken back, and it ends as `cancelled`.
 ///
+/// `Prefer: wait=N` waits up to N seconds for that.
 /// The erasure of a tenant is cancelled by those who may delete tenants, `tenants:delete`.
 #[utoipa::path(post, path = "/platform/v1/operations/{id}/cancel", tag = "operations",
-    operation_id = "cancel_operation", params(("id" = OperationId, Path)),
+    operation_id = "cancel_operation",
+    params(
+        ("id" = OperationId, Path),
+        ("Prefer" = Option<String>, Header, description = "wait=N: wait up to N seconds, 10 at most"),
+    ),
     responses(
-        (status = 202, description = "It will be undone", body = View),
+        (status = 202, description = "It will be undone; see Location", body = View),
         (status = 409, description = "It has ended, or has begun what cannot be undone", body = Problem),
     ),
 )]
 async fn cancel(
     caller: Operator<right::OperationsWrite>,
     State(state): State<AppState>,
+    PreferWait(at_most): PreferWait,
     Path(id): Path<OperationId>,
     _: NoBody,
-) -> Result<(StatusCode, Json<View>), Problem> {
+) -> Result<Response, Problem> {
     if steer::is_deletion(&wait::look(&state.operations, id).await?.operation) {
         caller.principal.require(Permission::TenantsDelete)?;
     }
     steer::cancel(&state.operations, id, &caller.origin()).await?;
-    Ok((StatusCode::ACCEPTED, Json(wait::look(&state.operations, id).await?.into())))
+    followed(&state, id, at_most).await
+}
+
+/// 202 with the operation, once it has ended, is blocked, or `at_most` has passed.
+async fn followed(state: &AppState, id: OperationId, at_most: Duration) -> Result<Response, Problem> {
+    let operation = View::from(wait::finished(&state.operations, id, at_most).await?);
+    let location = [(header::LOCATION, format!("/platform/v1/operations/{id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(operation)).into_response())
 }
