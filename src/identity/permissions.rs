@@ -39,7 +39,7 @@ pub enum Permission {
     MigrationsWrite,
     /// See which key-encryption keys there are.
     KeysRead,
-    /// Wrap data keys anew.
+    /// Wrap data keys anew, and replace the platform tenant's own secrets.
     KeysWrite,
     /// Read the operators' audit log.
     AuditRead,

@@ -3,6 +3,7 @@
 mod credentials;
 mod keys;
 mod load;
+mod platform;
 pub(crate) mod server;
 mod signing_keys;
 
@@ -14,6 +15,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::harness::{
+    actors::Caller,
     answer::Answer,
     eventually,
     fleet::{self, Fleet},
@@ -99,8 +101,12 @@ async fn replica(fleet: &Fleet) -> Replica {
 
 /// Asks `action` of the tenant, and waits up to ten seconds for it.
 async fn ask(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> Answer {
-    let path = format!("/platform/v1/tenants/{}/{action}", tenant.id);
-    let request = fleet.operator().request(reqwest::Method::POST, &path);
+    ask_as(&fleet.operator(), &tenant.id, action).await
+}
+
+async fn ask_as(operator: &Caller, tenant: &str, action: &str) -> Answer {
+    let path = format!("/platform/v1/tenants/{tenant}/{action}");
+    let request = operator.request(reqwest::Method::POST, &path);
     Answer::to(request.header("prefer", "wait=10").json(&json!({}))).await
 }
 

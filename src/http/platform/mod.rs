@@ -11,7 +11,8 @@ mod tenants;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use super::AppState;
+use super::{AppState, extract::SignedIn};
+use crate::{error::Result, identity::Permission, types::TenantId};
 
 /// All routes under `/platform/v1`. Each asks for a right of the platform tenant.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -24,4 +25,13 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(migrations::routes())
         .merge(audit_events::routes())
         .merge(checks::routes())
+}
+
+/// Refuses those who may not touch the secrets of this tenant: with those of their own, the platform tenant, one signs
+/// in as any operator, so that they are for whoever holds the fleet's keys.
+///
+/// # Errors
+/// `forbidden`.
+fn check_secrets(caller: &SignedIn, tenant: TenantId) -> Result<()> {
+    if tenant == caller.tenant.id { caller.principal.require(Permission::KeysWrite) } else { Ok(()) }
 }

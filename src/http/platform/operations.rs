@@ -23,6 +23,7 @@ use crate::{
     http::{
         AppState,
         extract::{Json, List, Listing, NoBody, Operator, Page, Path, PreferWait, right},
+        platform::check_secrets,
         problem::Problem,
     },
     identity::Permission,
@@ -235,7 +236,8 @@ async fn retry(
 /// Has an operation undone: what it did so far is taken back, and it ends as `cancelled`.
 ///
 /// `Prefer: wait=N` waits up to N seconds for that.
-/// The erasure of a tenant is cancelled by those who may delete tenants, `tenants:delete`.
+/// The erasure of a tenant is cancelled by those who may delete tenants, `tenants:delete`, and what rotates a secret of
+/// the platform tenant by those who may do that, `keys:write`.
 #[utoipa::path(post, path = "/platform/v1/operations/{id}/cancel", tag = "operations",
     operation_id = "cancel_operation",
     params(
@@ -254,7 +256,9 @@ async fn cancel(
     Path(id): Path<OperationId>,
     _: NoBody,
 ) -> Result<Response, Problem> {
-    if steer::is_deletion(&wait::look(&state.operations, id).await?.operation) {
+    let operation = wait::look(&state.operations, id).await?.operation;
+    check_secrets(&caller, operation.tenant_id)?;
+    if steer::is_deletion(&operation) {
         caller.principal.require(Permission::TenantsDelete)?;
     }
     steer::cancel(&state.operations, id, &caller.origin()).await?;

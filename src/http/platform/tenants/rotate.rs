@@ -1,6 +1,7 @@
 //! `POST /platform/v1/tenants/{id}/rotate-…`: other secrets for a tenant, without a failed request.
 //!
-//! The platform tenant's can be rotated too: these routes take ids only, and its id is told by `GET /v1/auth/me`.
+//! The platform tenant's can be rotated too, by those who may `keys:write`: these routes take ids only, and its id is
+//! told by `GET /v1/auth/me`.
 
 use axum::{
     extract::State,
@@ -18,6 +19,7 @@ use crate::{
     http::{
         AppState,
         extract::{Json, JsonIfAny, NoBody, Operator, Path, PreferWait, right},
+        platform::check_secrets,
         problem::Problem,
     },
     operations::{
@@ -40,7 +42,8 @@ pub(super) struct Changing {
 
 /// Gives the tenant's database role another password.
 ///
-/// New connections take either until the present one is replaced; connections that are open stay so.
+/// New connections take either until the present one is replaced; connections that are open stay so. That of the
+/// platform tenant is replaced by those who may `keys:write`.
 #[utoipa::path(post, path = "/platform/v1/tenants/{id}/rotate-credentials", tag = "tenants",
     operation_id = "rotate_tenant_credentials",
     params(
@@ -61,6 +64,7 @@ pub(super) async fn credentials(
     Path(id): Path<TenantId>,
     _: NoBody,
 ) -> Result<Response, Problem> {
+    check_secrets(&caller, id)?;
     let operation = rotate_credentials::start(&state.operations, id, &caller.origin()).await?;
     let status = match wait::finished(&state.operations, operation, at_most).await {
         Ok(snapshot) if snapshot.operation.state == "succeeded" => StatusCode::OK,
@@ -98,7 +102,7 @@ pub(super) struct RotatedSigningKey {
 ///
 /// It is published at once and signs five seconds later; earlier keys verify until what they signed has expired. With
 /// `revoke_previous` they verify nothing any more: everybody at the tenant needs a new access token, which their
-/// refresh tokens buy.
+/// refresh tokens buy. Those of the platform tenant are rotated by those who may `keys:write`.
 #[utoipa::path(post, path = "/platform/v1/tenants/{id}/rotate-signing-keys", tag = "tenants",
     operation_id = "rotate_tenant_signing_keys", request_body = SigningKeyRotation, params(("id" = TenantId, Path)),
     responses(
@@ -113,6 +117,7 @@ pub(super) async fn signing_keys(
     Path(id): Path<TenantId>,
     JsonIfAny(body): JsonIfAny<SigningKeyRotation>,
 ) -> Result<Json<RotatedSigningKey>, Problem> {
+    check_secrets(&caller, id)?;
     let previous = if body.revoke_previous { Previous::Revoke } else { Previous::Expire };
     let rotated = rotate_signing_keys::rotate(&state.operations, id, previous, &caller.origin()).await?;
     Ok(Json(RotatedSigningKey { key_id: rotated.key, signs_from: rotated.signs_from }))
