@@ -1,17 +1,13 @@
 //! Table `tenants`, as those write it who change what a tenant is called or which state it is in.
 //!
-//! Whoever does holds the row ([`lock_in_txn`]) and has judged its state: the functions here write and judge
+//! Whoever does holds the row ([`super::tenants::lock_in_txn`]) and has judged its state: the functions here write and judge
 //! nothing. Every change of state raises the epoch, so that what replicas cached about sessions dies with it.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{
-    errors::constraint,
-    slugs,
-    tenants::{self, Tenant},
-};
+use super::{errors::constraint, slugs};
 use crate::{
     error::{FieldError, Result},
     types::{Slug, TenantId},
@@ -19,13 +15,6 @@ use crate::{
 
 /// The advisory lock under which deletions are counted: `deletion` in ASCII. Replicas of all releases must agree.
 const DELETIONS: i64 = 0x6465_6c65_7469_6f6e;
-
-/// The tenant with this id, locked against other changes until the transaction ends.
-pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
-    sqlx::query!("SELECT id FROM tenants WHERE id = $1 FOR UPDATE", id.uuid()).fetch_optional(&mut *txn).await?;
-    // A statement of its own, so that it sees what the lock was waited for.
-    tenants::get(txn, id).await
-}
 
 /// Refuses the tenant to everybody, or changes the reason why it is refused.
 pub async fn suspend_in_txn(txn: &mut PgConnection, id: TenantId, reason: &str) -> Result<()> {

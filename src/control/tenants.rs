@@ -381,9 +381,11 @@ pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
     Ok(())
 }
 
-/// The tenant with this id, which nobody else changes until the transaction ends.
+/// The tenant with this id, which nobody else changes until the transaction ends. As strong as a change of it: its key
+/// stays, so that rows which refer to it, its archives and slugs, can be written meanwhile.
 pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
     let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
+    // Read by a statement of its own, which sees what the lock was waited for.
     if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
 }
 

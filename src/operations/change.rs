@@ -4,14 +4,13 @@
 //! audit log is in the same transaction. Nothing here waits for a server.
 
 use serde::Serialize;
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{Context, kind::Kind};
 use crate::{
     control::{
         audit::{self, Origin},
         operations::{self, Direction, NewOperation, Operation},
-        tenant_states,
         tenants::{self, Tenant, TenantState},
     },
     error::{Error, Result},
@@ -43,7 +42,7 @@ impl<'a> Change<'a> {
     /// `not_found`, for the platform tenant too: it is nobody's to change.
     pub(super) async fn begin(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
         let mut txn = ctx.db.begin().await?;
-        let found = tenant_states::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
+        let found = tenants::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
         let tenant = found.ok_or_else(|| Error::not_found("tenant"))?;
         Ok(Self { ctx, txn, tenant, origin })
     }
@@ -65,18 +64,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// `operation_in_progress`.
     pub(super) async fn queue(&mut self, kind: &Kind, input: &impl Serialize) -> Result<OperationId> {
-        let id = OperationId::generate(&self.ctx.clock, self.ctx.random);
-        let new = NewOperation {
-            id,
-            kind: kind.name,
-            tenant_id: self.tenant.id,
-            input: serde_json::to_value(input).map_err(Error::internal)?,
-            requested_by: &self.origin.actor,
-            steps: &kind.step_names(),
-            done: 1,
-        };
-        operations::insert_in_txn(&mut self.txn, &new).await?;
-        Ok(id)
+        queue_in_txn(self.ctx, &mut self.txn, self.tenant.id, (kind, input), self.origin).await
     }
 
     /// Writes the line in the audit log.
@@ -100,6 +88,31 @@ impl<'a> Change<'a> {
         self.txn.rollback().await?;
         Ok(self.tenant)
     }
+}
+
+/// Queues an operation on a tenant, whose row the transaction holds; what the transaction does is its first step.
+///
+/// # Errors
+/// `operation_in_progress`.
+pub(super) async fn queue_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    tenant: TenantId,
+    (kind, input): (&Kind, &impl Serialize),
+    origin: &Origin,
+) -> Result<OperationId> {
+    let id = OperationId::generate(&ctx.clock, ctx.random);
+    let new = NewOperation {
+        id,
+        kind: kind.name,
+        tenant_id: tenant,
+        input: serde_json::to_value(input).map_err(Error::internal)?,
+        requested_by: &origin.actor,
+        steps: &kind.step_names(),
+        done: 1,
+    };
+    operations::insert_in_txn(txn, &new).await?;
+    Ok(id)
 }
 
 fn is_called_off(operation: &Operation) -> bool {

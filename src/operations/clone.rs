@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 use super::{
     Context,
     attempt::Run,
-    change::refuse,
+    change::{self, refuse},
     kind::{Kind, LONG, kind},
     making::{create_role, drop_role, make_keys_in_txn, restrict_database},
     placement,
@@ -25,9 +25,7 @@ use super::{
 use crate::{
     control::{
         audit::{self, Origin},
-        idempotency,
-        operations::{self, NewOperation},
-        servers,
+        operations, servers,
         tenants::{self, NewTenant, Tenant, TenantState},
     },
     error::{Error, Result},
@@ -92,10 +90,8 @@ async fn record(
 ) -> Result<Option<Started>> {
     let id = TenantId::generate(&ctx.clock, ctx.random);
     let mut txn = ctx.db.begin().await?;
-    if let Some(idempotency) = idempotency
-        && let Some(earlier) = idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, id.uuid()).await?
-    {
-        return provision::find(ctx, &mut txn, TenantId::from_uuid(earlier)).await.map(Some);
+    if let Some(earlier) = provision::claim_in_txn(ctx, &mut txn, idempotency, id).await? {
+        return Ok(Some(earlier));
     }
     let source = lock_source_in_txn(&mut txn, request.source).await?;
     let new = NewTenant {
@@ -151,17 +147,8 @@ async fn queue_in_txn(
     tenant: &Tenant,
     origin: &Origin,
 ) -> Result<OperationId> {
-    let id = OperationId::generate(&ctx.clock, ctx.random);
-    let new = NewOperation {
-        id,
-        kind: KIND.name,
-        tenant_id: tenant.id,
-        input: serde_json::to_value(Input { source: source.id }).map_err(Error::internal)?,
-        requested_by: &origin.actor,
-        steps: &KIND.step_names(),
-        done: 1,
-    };
-    operations::insert_in_txn(txn, &new).await?;
+    let input = Input { source: source.id };
+    let id = change::queue_in_txn(ctx, txn, tenant.id, (&KIND, &input), origin).await?;
     operations::read_from_in_txn(txn, id, source.id).await?;
     for (target, details) in [
         (tenant.id, json!({ "slug": tenant.slug, "plan": tenant.plan, "source_id": source.id, "operation_id": id })),

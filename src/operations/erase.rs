@@ -9,12 +9,14 @@
 //! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies
 //! of archives, is unreadable from then on, whoever has it.
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
     Context,
     attempt::Run,
     certificate::{Certificate, Database},
+    change,
     kind::{Kind, kind},
     shelf, stock,
 };
@@ -22,9 +24,7 @@ use crate::{
     control::{
         archives,
         audit::{self, Origin},
-        data_keys, deletion_certificates, idempotency,
-        operations::{self, NewOperation},
-        signing_keys, slugs, tenant_states,
+        data_keys, deletion_certificates, idempotency, operations, signing_keys, slugs, tenant_states,
         tenants::{self, TenantState},
     },
     error::{Error, Result},
@@ -52,24 +52,13 @@ pub(super) async fn queue_in_txn(
     tenant: TenantId,
     origin: &Origin,
 ) -> Result<OperationId> {
-    let id = OperationId::generate(&ctx.clock, ctx.random);
-    let new = NewOperation {
-        id,
-        kind: KIND.name,
-        tenant_id: tenant,
-        // There is nothing to say beyond which tenant it is.
-        input: serde_json::json!({}),
-        requested_by: &origin.actor,
-        steps: &KIND.step_names(),
-        done: 1,
-    };
-    operations::insert_in_txn(txn, &new).await?;
-    Ok(id)
+    // There is nothing to say beyond which tenant it is.
+    change::queue_in_txn(ctx, txn, tenant, (&KIND, &json!({})), origin).await
 }
 
 async fn call_off(run: &Run) -> Result<()> {
     let (id, mut txn) = (run.tenant_id(), run.begin().await?);
-    let tenant = tenant_states::lock_in_txn(&mut txn, id).await?;
+    let tenant = tenants::lock_in_txn(&mut txn, id).await?;
     match tenant.filter(|tenant| tenant.state == TenantState::Deleting) {
         Some(tenant) if tenant.erase_after.is_none() => tenant_states::undelete_in_txn(&mut txn, id).await?,
         Some(_) => tenant_states::postpone_erasure_in_txn(&mut txn, id, run.ctx.settings.deletion_grace).await?,
@@ -152,7 +141,7 @@ async fn purge_cache(run: &Run) -> Result<()> {
 async fn bury(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
     let mut txn = run.begin().await?;
-    let tenant = tenant_states::lock_in_txn(&mut txn, id).await?;
+    let tenant = tenants::lock_in_txn(&mut txn, id).await?;
     if tenant.is_none_or(|tenant| tenant.state == TenantState::Deleted) {
         return Ok(txn.rollback().await?);
     }
@@ -178,6 +167,6 @@ async fn record_end_in_txn(run: &Run, txn: &mut PgConnection) -> Result<()> {
     let ctx = &run.ctx;
     let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    let details = serde_json::json!({ "operation_id": run.operation.id });
+    let details = json!({ "operation_id": run.operation.id });
     audit::record_in_txn(txn, event, &origin, ("tenant.erased", &run.tenant_id().to_string()), &details).await
 }

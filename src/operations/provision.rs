@@ -139,10 +139,8 @@ async fn record(
     let began = Instant::now();
     let mut txn = ctx.db.begin().await?;
     let fresh = TenantId::generate(&ctx.clock, ctx.random);
-    if let Some(idempotency) = idempotency
-        && let Some(earlier) = idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, fresh.uuid()).await?
-    {
-        return find(ctx, &mut txn, TenantId::from_uuid(earlier)).await.map(Some);
+    if let Some(earlier) = claim_in_txn(ctx, &mut txn, idempotency, fresh).await? {
+        return Ok(Some(earlier));
     }
     let newest = publish::newest(&ctx.memory, &mut txn).await?;
     let (server, warm) = place_in_txn(&mut txn, &request.placement, &newest.template).await?;
@@ -256,8 +254,23 @@ async fn queue_in_txn(
     Ok(id)
 }
 
+/// Claims the request's key for the tenant that this transaction is about to make, or finds what an earlier request with
+/// the same key has started.
+pub(super) async fn claim_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    idempotency: Option<&Idempotency>,
+    id: TenantId,
+) -> Result<Option<Started>> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    match idempotency::claim_in_txn(txn, &ctx.keys, idempotency, id.uuid()).await? {
+        Some(earlier) => find(ctx, txn, TenantId::from_uuid(earlier)).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// What an earlier request has started, with the same invitation that it was told.
-pub(super) async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
+async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
     let missing = || Error::defect("an idempotency key refers to a tenant that is not there");
     let tenant = tenants::get(connection, id).await?.ok_or_else(missing)?;
     let operation = operations::provisioning_of(connection, id).await?.ok_or_else(missing)?;

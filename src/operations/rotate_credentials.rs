@@ -5,18 +5,18 @@
 //! one. Until that it can be undone. Sessions that the role has go on: a rotation ends nobody's.
 
 use secrecy::SecretString;
+use serde_json::json;
 
 use super::{
     Context,
     attempt::Run,
-    change::refuse,
+    change::{queue_in_txn, refuse},
     kind::{Kind, kind},
 };
 use crate::{
     control::{
         audit::{self, Origin},
         data_keys,
-        operations::{self, NewOperation},
         secrets::{self, Purpose},
         tenants::{self, Tenant, TenantState},
     },
@@ -40,26 +40,16 @@ const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
 /// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) while the tenant has no database that serves, and
 /// `operation_in_progress` (409).
 pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
-    let id = OperationId::generate(&ctx.clock, ctx.random);
     let mut txn = ctx.db.begin().await?;
     let found = tenants::lock_in_txn(&mut txn, tenant).await?;
     check_state(&found.ok_or_else(|| Error::not_found("tenant"))?)?;
-    let new = NewOperation {
-        id,
-        kind: KIND.name,
-        tenant_id: tenant,
-        input: serde_json::json!({}),
-        requested_by: &origin.actor,
-        steps: &KIND.step_names(),
-        done: 1,
-    };
-    operations::insert_in_txn(&mut txn, &new).await?;
+    let id = queue_in_txn(ctx, &mut txn, tenant, (&KIND, &json!({})), origin).await?;
     let key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
     secrets::put(&mut txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
     tenants::touch_in_txn(&mut txn, tenant).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
     let action = ("tenant.rotate_credentials", &*tenant.to_string());
-    audit::record_in_txn(&mut txn, event, origin, action, &serde_json::json!({ "operation_id": id })).await?;
+    audit::record_in_txn(&mut txn, event, origin, action, &json!({ "operation_id": id })).await?;
     crash_point!("tenant.rotate_credentials.before_commit", tenant);
     txn.commit().await?;
     crash_point!("tenant.rotate_credentials.after_commit", tenant);
