@@ -24,7 +24,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Tls, dump::Target, errors::unavailable};
+use super::{Tls, dump::Target, errors::unavailable, programs::bare_environment};
 use crate::{
     error::{Error, Result},
     types::Random,
@@ -105,9 +105,7 @@ impl Child {
 
 fn command(path: &Path) -> Command {
     let mut command = Command::new(path);
-    command.env_clear().env("LC_ALL", "C");
-    // PostgreSQL may stand in a folder of its own, with its libraries beside it.
-    command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|folders| ("LD_LIBRARY_PATH", folders)));
+    bare_environment(&mut command);
     // A Ctrl-C in the terminal is for this process, which decides what becomes of its children.
     command.process_group(0).kill_on_drop(true);
     command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

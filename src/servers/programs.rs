@@ -35,6 +35,7 @@ impl Programs {
             return None;
         }
         let mut version = Command::new(folder.join(names.first()?));
+        bare_environment(&mut version);
         version.arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(ANSWER, version.output()).await.ok()?.ok()?;
         let major = major_version(&String::from_utf8_lossy(&output.stdout))?;
@@ -58,6 +59,13 @@ impl Programs {
     pub const fn major(&self) -> i32 {
         self.major
     }
+}
+
+/// Takes this process' environment from a program that it starts: there are secrets in it.
+pub(super) fn bare_environment(command: &mut Command) {
+    command.env_clear().env("LC_ALL", "C");
+    // PostgreSQL may stand in a folder of its own, with its libraries beside it.
+    command.envs(env::var_os("LD_LIBRARY_PATH").map(|folders| ("LD_LIBRARY_PATH", folders)));
 }
 
 /// The folders in `PATH`, in its order.
@@ -88,7 +96,23 @@ fn major_version(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_asked_for_its_version_gets_nothing_of_this_environment() {
+        let folder = env::temp_dir().join(format!("freehold-programs-{}", crate::types::Random.token()));
+        fs::create_dir(&folder).unwrap();
+        let told = "#!/bin/sh\nenv > \"${0%/*}/environment\"\necho 'pg_dump (PostgreSQL) 15.18'\n";
+        fs::write(folder.join("pg_dump"), told).unwrap();
+        fs::set_permissions(folder.join("pg_dump"), fs::Permissions::from_mode(0o700)).unwrap();
+        let found = Programs::inspect(&folder, &["pg_dump"]).await.map(|programs| programs.major());
+        let environment = fs::read_to_string(folder.join("environment")).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found, Some(15));
+        assert!(env::var_os("HOME").is_some() && !environment.contains("HOME="), "{environment}");
+    }
 
     #[test]
     fn the_major_version_is_read_from_every_vendors_text() {
