@@ -148,6 +148,8 @@ async fn a_drain_tells_who_would_leave_and_where_they_would_fit() {
 
 #[tokio::test]
 async fn a_server_is_changed_within_bounds_and_the_platforms_takes_no_tenants() {
+    // Beside those that it has.
+    let many = |count: usize| (0..count).map(|n| (format!("label-{n}"), json!("x"))).collect::<serde_json::Map<_, _>>();
     let (fleet, path) = two_servers().await;
     let operator = fleet.operator();
     let change = json!({ "region": null, "labels": { "tier": "silver", "gone": null }, "connection_budget": 31,
@@ -163,6 +165,8 @@ async fn a_server_is_changed_within_bounds_and_the_platforms_takes_no_tenants() 
         (json!({ "warm_target": 1001 }), "warm_target", "invalid_range"),
         (json!({ "connection_budget": null }), "connection_budget", "invalid_type"),
         (json!({ "region": "" }), "region", "invalid_length"),
+        (json!({ "labels": { "": "x" } }), "labels", "invalid_length"),
+        (json!({ "labels": many(50) }), "labels", "too_many"),
         (json!({ "name": "other" }), "name", "unknown_field"),
     ] {
         operator.patch(&path, &body).await.wrong_field(field, code);

@@ -29,6 +29,7 @@ pub mod isolation;
 pub mod janitor;
 pub mod key_encryption;
 mod kind;
+pub mod labels;
 mod making;
 mod memory;
 mod placement;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Context,
     change::{Change, refuse},
+    labels,
 };
 use crate::{
     control::{
@@ -18,15 +19,10 @@ use crate::{
         tenant_states,
         tenants::{Tenant, TenantState},
     },
-    error::{FieldError, Result},
+    error::Result,
     faults::crash_point,
     types::{DisplayName, Slug, TenantId},
 };
-
-/// How many labels a tenant may have, and how long they may be, in bytes.
-const LABELS: usize = 50;
-const LABEL_NAME: usize = 63;
-const LABEL_VALUE: usize = 255;
 
 /// What shall change; what is absent stays.
 #[derive(Debug, Default)]
@@ -89,7 +85,7 @@ impl Wanted {
             slug: patch.slug.unwrap_or_else(|| tenant.slug.clone()),
             name: patch.name.map_or_else(|| tenant.name.clone(), |name| name.as_str().to_owned()),
             plan: patch.plan.unwrap_or_else(|| tenant.plan.clone()),
-            labels: merged(&tenant.labels, patch.labels)?,
+            labels: labels::merged(&tenant.labels, patch.labels)?,
         })
     }
 
@@ -109,47 +105,5 @@ impl Wanted {
             details["labels"] = json!("changed");
         }
         details
-    }
-}
-
-fn merged(labels: &Value, changes: BTreeMap<String, Option<String>>) -> Result<Value> {
-    let mut merged = labels.as_object().cloned().unwrap_or_default();
-    for (name, value) in changes {
-        let fits =
-            (1..=LABEL_NAME).contains(&name.len()) && value.as_ref().is_none_or(|text| text.len() <= LABEL_VALUE);
-        if !fits {
-            let rule = format!("must have names of 1 to {LABEL_NAME} characters and values of at most {LABEL_VALUE}");
-            return Err(FieldError::new("labels", "too_many", rule).into());
-        }
-        match value {
-            Some(value) => drop(merged.insert(name, value.into())),
-            None => drop(merged.remove(&name)),
-        }
-    }
-    if merged.len() > LABELS {
-        return Err(FieldError::new("labels", "too_many", format!("must be {LABELS} at most")).into());
-    }
-    Ok(merged.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_merged_and_bounded() {
-        let changes = |pairs: &[(&str, Option<&str>)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect()
-        };
-        let labels = json!({ "tier": "gold", "region": "eu" });
-        let merge = |pairs: &[_]| merged(&labels, changes(pairs));
-        assert_eq!(merge(&[]).unwrap(), labels);
-        let expected = json!({ "tier": "gold", "owner": "ada" });
-        assert_eq!(merge(&[("region", None), ("owner", Some("ada")), ("nothing", None)]).unwrap(), expected);
-        let long = "x".repeat(256);
-        assert!(merge(&[("", Some("x"))]).is_err() && merge(&[("x", Some(&*long))]).is_err());
-        let names: Vec<_> = (0..49).map(|number| number.to_string()).collect();
-        let many: Vec<_> = names.iter().map(|name| (name.as_str(), Some("x"))).collect();
-        assert!(merge(&many[..48]).is_ok() && merge(&many).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Context;
+use super::{Context, labels};
 use crate::{
     control::{
         audit::{self, Origin},
@@ -35,7 +35,7 @@ pub struct Patch {
 /// Changes the server, if its revision is one that `expected` accepts.
 ///
 /// # Errors
-/// `not_found`; `precondition_failed` (412), from `expected`; `platform_server` (409) when the change is about tenants,
+/// `not_found`; `validation_failed` on `labels`; `precondition_failed` (412), from `expected`; `platform_server` (409) when the change is about tenants,
 /// and the server takes none.
 pub async fn update(
     ctx: &Context,
@@ -69,7 +69,7 @@ async fn change(
         return Err(Error::conflict("platform_server", "the platform server takes no tenants"));
     }
     expected(before.revision)?;
-    let mut after = patch.applied(before.clone());
+    let mut after = patch.applied(before.clone())?;
     after.revision = servers::update_in_txn(&mut txn, &after).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
     audit::record_in_txn(&mut txn, event, origin, (action, &id.to_string()), &differences(&before, &after)).await?;
@@ -82,21 +82,14 @@ impl Patch {
         self.capacity.is_some() || self.warm_target.is_some() || self.cordoned.is_some()
     }
 
-    fn applied(self, mut server: Server) -> Server {
-        let mut labels = server.labels.as_object().cloned().unwrap_or_default();
-        for (name, value) in self.labels {
-            match value {
-                Some(value) => drop(labels.insert(name, Value::String(value))),
-                None => drop(labels.remove(&name)),
-            }
-        }
-        server.labels = Value::Object(labels);
+    fn applied(self, mut server: Server) -> Result<Server> {
+        server.labels = labels::merged(&server.labels, self.labels)?;
         server.region = self.region.unwrap_or(server.region);
         server.connection_budget = self.connection_budget.unwrap_or(server.connection_budget);
         server.capacity = self.capacity.unwrap_or(server.capacity);
         server.warm_target = self.warm_target.unwrap_or(server.warm_target);
         server.cordoned = self.cordoned.unwrap_or(server.cordoned);
-        server
+        Ok(server)
     }
 }
 

@@ -43,13 +43,22 @@ fn describe_sentence(path: &str, sentence: &str) -> FieldError {
     if let Some(name) = named("duplicate field ") {
         return FieldError::new(child(path, name), "duplicate_field", "must be given once");
     }
-    let expected = sentence.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let expected = sentence.rsplit_once(", expected ").map(|(_, expected)| in_words(expected));
     let (code, message) = match expected {
         Some(expected) if sentence.starts_with("invalid type") => ("invalid_type", format!("must be {expected}")),
         Some(expected) => ("invalid_value", format!("must be {expected}")),
         None => ("invalid_value", "has a value that is not accepted here".to_owned()),
     };
     FieldError::new(path, code, message)
+}
+
+/// What serde expected, where it names a type of Rust's.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "i16" | "i32" | "i64" => "a whole number within bounds",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number within bounds, and not negative",
+        other => other,
+    }
 }
 
 /// The name between the first pair of backticks.
@@ -131,5 +140,7 @@ mod tests {
         assert_eq!(message, "must be a string");
         let (.., message) = refusal(r#"{"slug":"acme","admin":{"email":"a@b.cd"},"state":"secret"}"#);
         assert_eq!(message, "must be `active` or `gone`");
+        let (.., message) = refusal(r#"{"slug":"acme","admin":{"email":"a@b.cd"},"labels":[300]}"#);
+        assert_eq!(message, "must be a whole number within bounds, and not negative");
     }
 }

@@ -146,10 +146,3 @@ fn check_region(region: Option<&str>) -> Result<()> {
     }
     Ok(())
 }
-
-fn check_label(name: &str, value: &str) -> Result<()> {
-    if name.len() > 63 || value.len() > 255 {
-        return Err(FieldError::new("labels", "invalid_length", "must be of 63 and 255 characters at most").into());
-    }
-    Ok(())
-}

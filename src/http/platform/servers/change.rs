@@ -6,9 +6,9 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Versioned, View, check_label, check_region, versioned, within};
+use super::{Versioned, View, check_region, versioned, within};
 use crate::{
-    error::{FieldError, Result},
+    error::Result,
     http::{
         AppState,
         extract::{Change, ETag, IfMatch, Json, NoBody, Operator, Path, right},
@@ -71,12 +71,6 @@ pub(super) async fn update(
 fn parse(body: ServerPatch) -> Result<Patch> {
     let region = body.region.sent();
     check_region(region.as_ref().and_then(Option::as_deref))?;
-    if body.labels.len() > 50 {
-        return Err(FieldError::new("labels", "too_many", "must be 50 at most").into());
-    }
-    for (name, value) in &body.labels {
-        check_label(name, value.as_deref().unwrap_or_default())?;
-    }
     let optional = |field, number: Option<Option<i32>>, most| {
         number.map(|number| number.map(|number| within(field, number, 0..=most)).transpose()).transpose()
     };

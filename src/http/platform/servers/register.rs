@@ -11,15 +11,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{View, check_label, check_region, within};
+use super::{View, check_region, within};
 use crate::{
-    error::{Error, FieldError, Result},
+    error::Result,
     http::{
         AppState,
         extract::{IdempotencyKey, Json, Operator, right},
         problem::Problem,
     },
-    operations::register_server::{self, Request},
+    operations::{
+        labels,
+        register_server::{self, Request},
+    },
     servers::Finding,
 };
 
@@ -95,17 +98,12 @@ fn fingerprint(body: &NewServer) -> impl Serialize {
 fn parse(body: NewServer) -> Result<Request> {
     let connection_budget = body.connection_budget.unwrap_or(DEFAULT_BUDGET);
     check_region(body.region.as_deref())?;
-    if body.labels.len() > 50 {
-        return Err(FieldError::new("labels", "too_many", "must be 50 at most").into());
-    }
-    for (name, value) in &body.labels {
-        check_label(name, value)?;
-    }
+    let labels = body.labels.into_iter().map(|(name, value)| (name, Some(value))).collect();
     Ok(Request {
         name: body.name,
         admin_url: body.admin_url,
         region: body.region,
-        labels: serde_json::to_value(body.labels).map_err(Error::internal)?,
+        labels: labels::merged(&serde_json::Value::Null, labels)?,
         connection_budget: within("connection_budget", connection_budget, 1..=10_000)?,
         capacity: body.capacity.map(|capacity| within("capacity", capacity, 0..=i32::MAX)).transpose()?,
         warm_target: body.warm_target.map(|target| within("warm_target", target, 0..=1_000)).transpose()?,
