@@ -52,11 +52,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// `operation_in_progress` when another one is.
     pub(super) async fn under_way(&mut self, kind: &Kind) -> Result<Option<OperationId>> {
-        match operations::lock_live_in_txn(&mut self.txn, self.tenant.id).await? {
-            None => Ok(None),
-            Some(live) if live.kind == kind.name && !is_called_off(&live) => Ok(Some(live.id)),
-            Some(_) => Err(operations::in_progress()),
-        }
+        under_way_in_txn(&mut self.txn, self.tenant.id, kind).await
     }
 
     /// Queues an operation on the tenant; this change is its first step.
@@ -87,6 +83,22 @@ impl<'a> Change<'a> {
     pub(super) async fn leave(self) -> Result<Tenant> {
         self.txn.rollback().await?;
         Ok(self.tenant)
+    }
+}
+
+/// The operation of this kind that is under way on a tenant, whose row the transaction holds, and is not being undone.
+///
+/// # Errors
+/// `operation_in_progress` when another one is.
+pub(super) async fn under_way_in_txn(
+    txn: &mut PgConnection,
+    tenant: TenantId,
+    kind: &Kind,
+) -> Result<Option<OperationId>> {
+    match operations::lock_live_in_txn(txn, tenant).await? {
+        None => Ok(None),
+        Some(live) if live.kind == kind.name && !is_called_off(&live) => Ok(Some(live.id)),
+        Some(_) => Err(operations::in_progress()),
     }
 }
 

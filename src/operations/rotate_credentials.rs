@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Context,
     attempt::Run,
-    change::{queue_in_txn, refuse},
+    change::{queue_in_txn, refuse, under_way_in_txn},
     kind::{Kind, kind},
 };
 use crate::{
@@ -34,15 +34,18 @@ pub(super) const KIND: Kind = kind!("tenant.rotate_credentials", Unwind, {
 const PRESENT: Purpose = Purpose::TenantDatabasePassword;
 const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
 
-/// Queues the rotation.
+/// Queues the rotation, or finds the one that is under way.
 ///
 /// # Errors
 /// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) while the tenant has no database that serves, and
-/// `operation_in_progress` (409).
+/// `operation_in_progress` (409) while another operation is at work on it.
 pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
     let mut txn = ctx.db.begin().await?;
     let found = tenants::lock_in_txn(&mut txn, tenant).await?;
     check_state(&found.ok_or_else(|| Error::not_found("tenant"))?)?;
+    if let Some(live) = under_way_in_txn(&mut txn, tenant, &KIND).await? {
+        return Ok(live);
+    }
     let id = queue_in_txn(ctx, &mut txn, tenant, (&KIND, &json!({})), origin).await?;
     let key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
     secrets::put(&mut txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
