@@ -42,6 +42,13 @@ fn on_the_server(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault("orphan_role", &server, "CREATE ROLE freehold_dump_x LOGIN", "DROP ROLE freehold_dump_x"),
         fault("orphan_role", &server, "CREATE ROLE freehold_builder_x LOGIN", "DROP ROLE freehold_builder_x"),
         fault("ghost_tenant", &server, &format!("ALTER ROLE {name} NOLOGIN"), &format!("ALTER ROLE {name} LOGIN")),
+        // Nobody is let in who would look: nothing is said of the tenant.
+        fault(
+            "unreachable_server",
+            &server,
+            &format!("ALTER ROLE {name} CONNECTION LIMIT 0"),
+            &format!("ALTER ROLE {name} CONNECTION LIMIT 100"),
+        ),
         fault(
             "ghost_tenant",
             &server,

@@ -23,13 +23,14 @@ impl From<sqlx::Error> for Error {
 }
 
 /// Connection trouble, and the SQLSTATE classes 08 (connection), 53 (resources) and 57 (operator intervention,
-/// statement timeout included), 55P03 (lock timeout) and 40P01 (the victim of a deadlock, whose next try gets
-/// through): PostgreSQL manual, appendix A.
+/// statement timeout included), 55P03 (lock timeout), 40P01 (the victim of a deadlock, whose next try gets through) and
+/// 25P03 (a transaction whose holder was stopped for too long): PostgreSQL manual, appendix A.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
         sqlx::Error::Database(cause) => cause.code().is_some_and(|code| {
-            ["55P03", "40P01"].contains(&&*code) || ["08", "53", "57"].iter().any(|class| code.starts_with(class))
+            ["55P03", "40P01", "25P03"].contains(&&*code)
+                || ["08", "53", "57"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
     }

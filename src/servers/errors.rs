@@ -52,6 +52,8 @@ fn is_transient(state: &SqlState) -> bool {
         || [
             &SqlState::LOCK_NOT_AVAILABLE,
             &SqlState::OBJECT_IN_USE,
+            // Whoever held the transaction was stopped meanwhile.
+            &SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
             &SqlState::T_R_SERIALIZATION_FAILURE,
             &SqlState::T_R_DEADLOCK_DETECTED,
         ]
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_what_heals_by_itself_is_transient() {
-        for code in ["08006", "53100", "53300", "57P01", "57P03", "55P03", "55006", "40001", "40P01"] {
+        for code in ["08006", "25P03", "53100", "53300", "57P01", "57P03", "55P03", "55006", "40001", "40P01"] {
             assert!(is_transient(&SqlState::from_code(code)), "{code}");
         }
         for code in ["23505", "28P01", "3D000", "42501", "42P01", "55000", "XX000"] {

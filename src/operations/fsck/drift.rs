@@ -3,7 +3,10 @@
 //! Each tenant is looked at by its own role, for one query. A fleet too large for the time of a request is looked at
 //! in part, at random, so that repeated checks see all of it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use crate::{
         templates,
         tenants::{Tenant, TenantState},
     },
-    error::Result,
+    error::{Result, Severity},
     migrations::Schema,
     operations::{Context, context::address, publish, tenant_login},
     servers::ServerVersion,
@@ -26,6 +29,9 @@ use crate::{
 const CONCURRENCY: usize = 6;
 /// How long looking may take, all tenants together.
 const BUDGET: Duration = Duration::from_secs(6);
+
+/// The class of what is found where the server keeps everybody from looking.
+const UNREACHABLE: &str = "unreachable_server";
 
 /// A tenant to be looked at.
 struct Subject {
@@ -43,7 +49,11 @@ pub(super) async fn findings(ctx: &Context, servers: &[&Server], tenants: &[Tena
     let deadline = Instant::now() + BUDGET;
     let looks = subjects.into_iter().map(|subject| look(ctx.clone(), subject));
     let looks = stream::iter(looks).take_while(|_| std::future::ready(Instant::now() < deadline));
-    Ok(looks.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await)
+    let mut findings: Vec<_> = looks.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
+    let mut told = HashSet::new();
+    // A server that lets nobody look is one finding, however many tenants it has.
+    findings.retain(|finding| finding.class != UNREACHABLE || told.insert(finding.server.clone()));
+    Ok(findings)
 }
 
 /// Those whose template's schema is known: the ones of templates built by older releases are not.
@@ -69,6 +79,11 @@ async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
         Ok(_) => {
             let detail = format!("the schema is not that of version {}", subject.version);
             Some(finding("schema_drift", server, tenant.to_string(), &detail))
+        }
+        // The server is short of sessions, say, or went away meanwhile: nothing is known of the tenant.
+        Err(error) if error.severity() == Severity::Dependency => {
+            tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant's schema cannot be read at the moment");
+            Some(finding(UNREACHABLE, server, server.clone(), "not every tenant's schema can be read at the moment"))
         }
         Err(error) => {
             tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant's schema cannot be read");
