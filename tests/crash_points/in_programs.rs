@@ -181,16 +181,19 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
     tally.judge("programs that stopped themselves");
 }
 
-/// One program a point, all at once; every one takes an operation and stops with it. Others have to take that over.
+/// One program a point; every one takes an operation and stops with it. Others have to take that over.
 async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
     let prefix = unique("zombie");
-    let programs: Vec<_> = (0..points.len()).map(|n| (format!("{prefix}-{n}"), &points[n])).collect();
-    let programs: Vec<_> =
-        programs.into_iter().map(|(name, point)| (worker(fleet, &name, point.name, "stop"), name, point)).collect();
-    for (program, _, point) in &programs {
+    let mut programs = Vec::new();
+    // One after another, in the order of the points: whatever operation a program gets, be it one that an earlier program
+    // has lost or has failed over on a busy machine, has the program's point still before it.
+    for (n, point) in points.iter().enumerate() {
+        let name = format!("{prefix}-{n}");
+        let program = worker(fleet, &name, point.name, "stop");
         let what = format!("a program stops at {}", point.name);
         eventually(&what, REACHED, async || program.is_stopped().then_some(())).await;
         tally.hit((point.name, Mode::Stop));
+        programs.push((program, name, point));
     }
     let control = fleet.control();
     let held = format!("SELECT count(*) FROM operations WHERE state = 'running' AND lease_owner LIKE '{prefix}-%'");
