@@ -231,7 +231,9 @@ impl App {
         let (ctx, pool_size) = (self.state.operations.clone(), self.config.tenancy.pool_size);
         background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, stop));
         let ctx = self.state.operations.clone();
-        background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
+        if ctx.settings.janitor {
+            background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
+        }
         let (ctx, OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, .. }) =
             (self.state.operations.clone(), self.config.operations);
         background.keep("checks", move |stop| checks::run(ctx.clone(), checks::Intervals { fsck, isolation }, stop));

@@ -79,7 +79,7 @@ pub enum Error {
     #[error("the resource has changed since it was read")]
     PreconditionFailed,
     /// Too often (429).
-    #[error("too many requests")]
+    #[error("{}", too_many(code))]
     TooMany {
         /// Stable code: `too_many_attempts`, `deletion_limit` or `rate_limited`.
         code: &'static str,
@@ -102,6 +102,14 @@ pub enum Error {
     /// A defect or a broken assumption (500). The cause is logged where it is handled.
     #[error("an internal error")]
     Internal(#[source] anyhow::Error),
+}
+
+fn too_many(code: &str) -> &'static str {
+    match code {
+        "too_many_attempts" => "too many attempts failed; wait before the next one",
+        "deletion_limit" => "as many tenants as may be were deleted within the last hour",
+        _ => "too many requests",
+    }
 }
 
 /// What is wrong with one field of a request.
@@ -221,6 +229,12 @@ impl Error {
             Self::Unavailable { .. } => Severity::Dependency,
             _ => Severity::Client,
         }
+    }
+
+    /// What operators are told of an operation's or a step's failure: the code, for programs, and the public text.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!("{}: {self}", self.code())
     }
 
     /// Whether the same call may succeed later without anybody changing it: what an operation retries.

@@ -75,6 +75,13 @@ impl Asked {
         fleet.control().value(&sql).await
     }
 
+    /// The states of its steps, in order: `record`, `build_template`, `create_role`, `create_database` and so on.
+    async fn states(&self, fleet: &Fleet) -> Vec<String> {
+        let operation = fleet.operator().get(&self.path("")).await.expect(200);
+        let state = |step: &Value| step["state"].as_str().unwrap().to_owned();
+        operation["steps"].as_array().unwrap().iter().map(state).collect()
+    }
+
     fn uuid(&self) -> String {
         self.tenant.uuid().to_string()
     }
@@ -92,6 +99,52 @@ async fn a_wish_to_cancel_during_the_last_attempt_is_heard() {
     fleet.operator().post(&asked.path("/cancel"), &json!({})).await.expect(202);
     faults::release(asked.tenant);
     asked.becomes(&fleet, "cancelled").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn between_two_steps_a_wish_to_cancel_is_heard_and_a_lost_claim_records_nothing() {
+    let fleet = fleet::idle().await;
+    let [cancelled, lost] = [Asked::of(&fleet).await, Asked::of(&fleet).await];
+    for asked in [&cancelled, &lost] {
+        asked.arm("create_role.after_effect", Mode::Hold);
+    }
+    let engine = engine(&fleet).await;
+    for asked in [&cancelled, &lost] {
+        asked.reaches("create_role.after_effect").await;
+    }
+    fleet.operator().post(&cancelled.path("/cancel"), &json!({})).await.expect(202);
+    lost.set(&fleet, "generation = generation + 1").await;
+    for asked in [&cancelled, &lost] {
+        faults::release(asked.tenant);
+    }
+    let undone = cancelled.becomes(&fleet, "cancelled").await;
+    let next = &undone["steps"][3];
+    assert_eq!((&next["state"], &next["attempts"]), (&json!("pending"), &json!(0)), "{undone}");
+    // Another replica goes on once the lease has run out, and not before: until then it is as it was.
+    assert_eq!(lost.states(&fleet).await[2..4], ["running", "pending"], "recorded under a claim that was lost");
+    lost.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn an_operation_that_ten_replicas_died_of_waits_for_an_operator() {
+    let fleet = fleet::idle().await;
+    let [deadly, survived] = [Asked::of(&fleet).await, Asked::of(&fleet).await];
+    let lost = "state = 'running', lease_owner = 'lost', lease_expires_at = now()";
+    deadly.set(&fleet, &format!("{lost}, abandoned = 9")).await;
+    survived.set(&fleet, &format!("{lost}, abandoned = 8")).await;
+    survived.arm("create_database.before_effect", Mode::Hold);
+    let engine = engine(&fleet).await;
+    let blocked = deadly.becomes(&fleet, "blocked").await;
+    assert!(blocked["steps"].as_array().unwrap().iter().skip(1).all(|step| step["attempts"] == 0), "{blocked}");
+    // A step that ends speaks for the operation.
+    survived.reaches("create_database.before_effect").await;
+    assert_eq!(survived.shows(&fleet, "abandoned").await, "0");
+    faults::release(survived.tenant);
+    survived.becomes(&fleet, "succeeded").await;
+    fleet.operator().post(&deadly.path("/retry"), &json!({})).await.expect(202);
+    deadly.becomes(&fleet, "succeeded").await;
     engine.stop().await;
 }
 
@@ -166,6 +219,7 @@ async fn a_replica_that_stops_claims_nothing_more() {
     };
     tokio::join!(stopping.stop(), release);
     assert_eq!(first.shows(&fleet, "state").await, "queued", "handed back");
+    assert_eq!(first.states(&fleet).await[2..4], ["succeeded", "pending"], "handed back before the next step");
     assert_eq!(second.shows(&fleet, "(state, generation)").await, "(queued,0)");
     let engine = engine(&fleet).await;
     first.becomes(&fleet, "succeeded").await;

@@ -136,6 +136,53 @@ async fn a_warm_database_that_nobody_works_on_is_taken_away() {
 }
 
 #[tokio::test]
+async fn a_database_that_people_use_is_no_warm_one_whatever_the_control_database_says() {
+    let fleet = fleet::alone().await;
+    keep(&fleet, 1).await;
+    let keeper = held_back(&fleet).await;
+    let id = warm_ids(&fleet).await.into_iter().next().unwrap();
+    let (server, name) = (fleet.on_server("postgres"), id.replace("ten_", "tenant_"));
+    let own = fleet.on_server(&name);
+    // As after a control database from a backup: by now a customer has it.
+    let person =
+        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'ada@example.com', 'Ada', 'owner')";
+    own.run(person).await;
+    let old = "now() - interval '1 day'";
+    let leak = format!(
+        "UPDATE warm_databases SET state = 'making', created_at = {old}, ready_at = NULL WHERE id = '{0}';
+         UPDATE operations SET finished_at = {old} WHERE finished_at IS NOT NULL AND tenant_id = '{0}'",
+        uuid(&id)
+    );
+    fleet.control().run(&leak).await;
+    let operation = {
+        let _janitor = janitor(&fleet).await;
+        let sql = format!(
+            "SELECT 'op_' || replace(id::text, '-', '') FROM operations
+              WHERE kind = 'remains.clear' AND tenant_id = '{}' AND error LIKE 'database_used: %'",
+            uuid(&id)
+        );
+        let control = fleet.control();
+        eventually("it to say why not", async || !control.values::<String>(&sql).await.is_empty()).await;
+        control.value::<String>(&sql).await
+    };
+    assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
+    own.run("DELETE FROM users").await;
+    let path = format!("/platform/v1/operations/{operation}/retry");
+    eventually("it to be tried again", async || {
+        let state = fleet.operator().get(path.trim_end_matches("/retry")).await.expect(200)["state"].clone();
+        if state == "blocked" {
+            fleet.operator().post(&path, &json!({})).await.expect(202);
+        }
+        state == "succeeded"
+    })
+    .await;
+    assert_eq!(left_of(&server, &id).await, 0);
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
 async fn what_is_somebody_elses_stays_though_a_leak_has_its_name() {
     let fleet = fleet::alone().await;
     let (id, server) = (fresh_id(), fleet.on_server("postgres"));
@@ -212,8 +259,10 @@ async fn held(fleet: &Fleet, slug: &str) -> Option<(String, Option<i32>)> {
     Some(serde_json::from_str(&found).unwrap())
 }
 
-/// What is held, for whom and how many days yet.
-async fn assert_held(fleet: &Fleet, expected: &[(&str, Option<(&str, Option<i32>)>, &str)]) {
+/// A slug, for whom it is held and how many days yet, and why.
+type Expected<'a> = (&'a str, Option<(&'a str, Option<i32>)>, &'a str);
+
+async fn assert_held(fleet: &Fleet, expected: &[Expected<'_>]) {
     for (slug, expected, why) in expected {
         let expected = expected.map(|(id, days)| (id.to_owned(), days));
         assert_eq!(held(fleet, slug).await, expected, "{slug}: {why}");

@@ -62,6 +62,7 @@ pub(super) fn http_settings(config: &Config) -> Result<http::Settings> {
 /// How long, and how often.
 pub(super) fn operations_settings(config: &Config) -> operations::Settings {
     operations::Settings {
+        janitor: config.operations.janitor,
         deletion_grace: config.operations.deletion_grace,
         slug_redirect: config.operations.slug_redirect,
         slug_reservation: config.operations.slug_reservation,

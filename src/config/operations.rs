@@ -15,6 +15,9 @@ pub struct OperationsConfig {
     /// How many operations run at once in this replica. PostgreSQL copies databases one after another, so a
     /// few suffice; 0 makes a replica that serves requests and leaves operations to others.
     pub concurrency: u32,
+    /// Whether this replica does what is due by itself: erasures, mends of what leaked, forgetting. Off while people
+    /// look at what a restored control database lacks.
+    pub janitor: bool,
     /// How long a deleted tenant can be had back.
     pub deletion_grace: Duration,
     /// How long a renamed tenant's former slug leads to the new one.
@@ -49,6 +52,7 @@ impl OperationsConfig {
         }
         Self {
             concurrency: reader.number("operation_concurrency", 4, 0..=64),
+            janitor: reader.boolean("janitor", true),
             deletion_grace,
             slug_redirect,
             slug_reservation,

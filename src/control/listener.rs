@@ -27,10 +27,10 @@ pub enum Signal {
     Tenant(TenantId),
     /// An operation is queued.
     OperationQueued,
-    /// A step of this operation began or ended.
+    /// This operation, or a step of it, was begun, or a step has ended.
     OperationStepped(OperationId),
-    /// This operation began, ended or is blocked.
-    OperationChanged(OperationId),
+    /// This operation has ended or is blocked.
+    OperationSettled(OperationId),
     /// Signals may have been missed: anything may have changed.
     Lost,
 }
@@ -112,7 +112,8 @@ fn parse(channel: &str, payload: &str) -> Option<Signal> {
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
         ("freehold_operations", Some((what, id))) => {
             let id = OperationId::from_uuid(id.parse().ok()?);
-            Some(if what == "progress" { Signal::OperationStepped(id) } else { Signal::OperationChanged(id) })
+            let is_under_way = matches!(what, "progress" | "running");
+            Some(if is_under_way { Signal::OperationStepped(id) } else { Signal::OperationSettled(id) })
         }
         _ => None,
     }

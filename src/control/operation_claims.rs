@@ -76,13 +76,14 @@ pub async fn claim(
         Row,
         "UPDATE operations
          SET state = 'running', attempts = attempts + 1, generation = generation + 1, lease_owner = $1,
-             lease_expires_at = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
+             lease_expires_at = now() + make_interval(secs => $2), started_at = coalesce(started_at, now()),
+             abandoned = abandoned + CASE WHEN state = 'running' THEN 1 ELSE 0 END
          WHERE id = (SELECT id FROM operations
                      WHERE ((state = 'queued' AND run_after <= now())
                             OR (state = 'running' AND lease_expires_at < now()))
                        AND kind = ANY($3)
                      ORDER BY run_after LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+         RETURNING id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, abandoned, error,
                    cancel_requested_at, created_at, started_at, finished_at",
         replica,
         lease.as_secs_f64(),
@@ -164,7 +165,7 @@ pub async fn finish(connection: &mut PgConnection, claim: Claim) -> Result<Permi
 /// transaction ends, which decides how it goes on. `None` when the claim is no longer held.
 pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stays: bool) -> Result<Option<Failing>> {
     let row = sqlx::query!(
-        r#"UPDATE operations SET error = $3, failures = failures + CASE WHEN $4 THEN 1 ELSE 0 END
+        r#"UPDATE operations SET error = $3, failures = failures + CASE WHEN $4 THEN 1 ELSE 0 END, abandoned = 0
          WHERE id = $1 AND generation = $2 AND state = 'running'
          RETURNING direction, attempts, failures, cancel_requested_at IS NOT NULL AS "is_cancelled!""#,
         claim.id.uuid(),
@@ -195,10 +196,22 @@ pub async fn block(connection: &mut PgConnection, claim: Claim) -> Result<bool> 
     Ok(done.rows_affected() == 1)
 }
 
-/// From here on the holder undoes the operation, with new counts of attempts and failures.
+/// A step has ended: those who were gone before that did not die of it.
+pub async fn clear_abandoned(connection: &mut PgConnection, claim: Claim) -> Result<()> {
+    sqlx::query!(
+        "UPDATE operations SET abandoned = 0 WHERE id = $1 AND generation = $2 AND state = 'running'",
+        claim.id.uuid(),
+        claim.generation
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// From here on the holder undoes the operation, and all is counted anew.
 pub async fn turn(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0
+        "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0, abandoned = 0
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
         claim.generation
@@ -217,7 +230,8 @@ pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause) 
     let done = sqlx::query!(
         "UPDATE operations
          SET state = 'queued', run_after = now() + make_interval(secs => $3),
-             attempts = CASE WHEN $4 THEN attempts ELSE attempts - 1 END, lease_owner = NULL, lease_expires_at = NULL
+             attempts = CASE WHEN $4 THEN attempts ELSE attempts - 1 END, abandoned = 0, lease_owner = NULL,
+             lease_expires_at = NULL
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
         claim.generation,

@@ -101,6 +101,43 @@ pub async fn begin(
     Ok(Permission::new(row.held, row.begun))
 }
 
+/// Records that a step, or its undoing, succeeded, and that the one at `next` has begun: one transaction where two
+/// would say nothing more. Unless it is granted only the end is recorded, or with a lost claim nothing.
+pub async fn advance(
+    connection: &mut PgConnection,
+    claim: Claim,
+    (ended, next): (i32, i32),
+    direction: Direction,
+) -> Result<Permission> {
+    let row = sqlx::query!(
+        r#"WITH held AS (
+             SELECT id, cancel_requested_at FROM operations
+             WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE
+         ), ended AS (
+             UPDATE operation_steps
+             SET state = CASE WHEN $5 THEN 'succeeded' ELSE 'undone' END, error = NULL, finished_at = now()
+             FROM held
+             WHERE operation_id = held.id AND position = $3
+         ), begun AS (
+             UPDATE operation_steps
+             SET state = CASE WHEN $5 THEN 'running' ELSE 'undoing' END, attempts = attempts + 1, started_at = now(),
+                 error = NULL
+             FROM held
+             WHERE operation_id = held.id AND position = $4 AND (NOT $5 OR held.cancel_requested_at IS NULL)
+             RETURNING position
+         )
+         SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM begun) AS "begun!""#,
+        claim.id.uuid(),
+        claim.generation,
+        ended,
+        next,
+        direction == Direction::Forward
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Permission::new(row.held, row.begun))
+}
+
 /// Records how a step, or its undoing, ended: `error` is `None` when it succeeded. False when the claim is no
 /// longer held.
 pub async fn end(

@@ -33,6 +33,8 @@ pub struct Operation {
     pub attempts: i32,
     /// Rises with every claim.
     pub generation: i64,
+    /// How often in a row the lease ran out before a step had ended or failed.
+    pub abandoned: i32,
     /// What went wrong last, for operators.
     pub error: Option<String>,
     /// When somebody asked for its undoing.
@@ -98,6 +100,7 @@ pub(super) struct Row {
     pub(super) requested_by: String,
     pub(super) attempts: i32,
     pub(super) generation: i64,
+    pub(super) abandoned: i32,
     pub(super) error: Option<String>,
     pub(super) cancel_requested_at: Option<DateTime<Utc>>,
     pub(super) created_at: DateTime<Utc>,
@@ -117,6 +120,7 @@ impl From<Row> for Operation {
             requested_by: row.requested_by,
             attempts: row.attempts,
             generation: row.generation,
+            abandoned: row.abandoned,
             error: row.error,
             cancel_requested_at: row.cancel_requested_at,
             created_at: row.created_at,
@@ -176,7 +180,7 @@ pub fn in_progress() -> Error {
 pub async fn get(connection: &mut PgConnection, id: OperationId) -> Result<Option<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, abandoned, error,
                 cancel_requested_at, created_at, started_at, finished_at
          FROM operations WHERE id = $1",
         id.uuid()
@@ -188,7 +192,7 @@ pub async fn get(connection: &mut PgConnection, id: OperationId) -> Result<Optio
 pub async fn lock_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<Option<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, abandoned, error,
                 cancel_requested_at, created_at, started_at, finished_at
          FROM operations WHERE id = $1 FOR UPDATE",
         id.uuid()
@@ -199,7 +203,7 @@ pub async fn lock_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<Opti
 /// Queues a blocked operation again, with new counts of attempts and failures. False when it is not blocked.
 pub async fn retry_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET state = 'queued', attempts = 0, failures = 0, run_after = now()
+        "UPDATE operations SET state = 'queued', attempts = 0, failures = 0, abandoned = 0, run_after = now()
          WHERE id = $1 AND state = 'blocked'",
         id.uuid()
     )
@@ -217,6 +221,7 @@ pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by
              direction = CASE WHEN state = 'running' THEN direction ELSE 'undo' END,
              attempts = CASE WHEN state = 'running' THEN attempts ELSE 0 END,
              failures = CASE WHEN state = 'running' THEN failures ELSE 0 END,
+             abandoned = CASE WHEN state = 'running' THEN abandoned ELSE 0 END,
              run_after = CASE WHEN state = 'running' THEN run_after ELSE now() END,
              state = CASE WHEN state = 'blocked' THEN 'queued' ELSE state END
          WHERE id = $1 AND cancel_requested_at IS NULL",
@@ -233,7 +238,7 @@ pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by
 pub async fn lock_live_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<Option<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, abandoned, error,
                 cancel_requested_at, created_at, started_at, finished_at
          FROM operations WHERE tenant_id = $1 AND state IN ('queued', 'running', 'blocked') FOR UPDATE",
         tenant.uuid()
@@ -284,7 +289,7 @@ pub async fn page(
 ) -> Result<Vec<Operation>> {
     let query = sqlx::query_as!(
         Row,
-        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, error,
+        "SELECT id, kind, tenant_id, state, direction, input, requested_by, attempts, generation, abandoned, error,
                 cancel_requested_at, created_at, started_at, finished_at
          FROM operations
          WHERE ($1::text IS NULL OR state = $1)

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgConnection, PgPool, Postgres, Row, Transaction,
+    Connection, PgPool, Postgres, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
@@ -69,7 +69,6 @@ impl ControlDb {
                     Ok(true)
                 })
             })
-            .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
             .connect_lazy_with(options(settings));
         Self { pool }
     }
@@ -83,12 +82,12 @@ impl ControlDb {
     /// reads: a burst of them is served in turn, not refused.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         for _ in 1..CHANGE_PATIENCE {
-            match self.pool.begin().await {
+            match self.pool.acquire().await {
                 Err(sqlx::Error::PoolTimedOut) => {}
-                begun => return Ok(begun?),
+                acquired => return begin(acquired?).await,
             }
         }
-        Ok(self.pool.begin().await?)
+        begin(self.pool.acquire().await?).await
     }
 
     /// Whether the control database answers, within a second.
@@ -140,13 +139,12 @@ fn options(settings: &Settings) -> PgConnectOptions {
     }
 }
 
-/// sqlx up to 0.9.0 returns a connection inside an open transaction when `begin()` is cancelled. Outside one,
-/// a statement's own time is its transaction's; inside, the transaction is older. Such a connection is closed,
-/// which rolls back; so is one that fails to answer. The simple protocol is needed: in the extended one, parsing
-/// begins the transaction and executing takes a later time.
-async fn is_outside_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let asked = sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()");
-    asked.fetch_one(connection).await?.try_get(0)
+/// Begins a transaction in a task of its own: whoever asks may give up at any moment, and sqlx up to 0.9.0 would then
+/// return a connection to the pool inside an open transaction (transact-rs/sqlx #4393). The task brings the beginning to
+/// its end, and what nobody waits for any more is rolled back.
+async fn begin(connection: PoolConnection<Postgres>) -> Result<Transaction<'static, Postgres>> {
+    let begun = tokio::spawn(Transaction::begin(connection, None)).await;
+    Ok(begun.map_err(Error::internal)??)
 }
 
 /// Says what the metrics of this module mean.

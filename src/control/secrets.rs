@@ -69,11 +69,15 @@ pub async fn get(
     owner: Uuid,
     purpose: Purpose,
 ) -> Result<Option<SecretString>> {
-    let query =
-        sqlx::query_scalar!("SELECT sealed FROM secrets WHERE owner_id = $1 AND purpose = $2", owner, purpose.as_str());
-    let Some(sealed) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
-    let key = data_keys::get(connection, ring, owner).await?;
-    open(&key, purpose, &sealed).map(Some)
+    let query = sqlx::query!(
+        "SELECT k.kek_id, k.wrapped, s.sealed FROM secrets s JOIN data_keys k USING (owner_id)
+         WHERE s.owner_id = $1 AND s.purpose = $2",
+        owner,
+        purpose.as_str()
+    );
+    let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
+    let key = ring.unwrap(owner, &WrappedKey { kek_id: row.kek_id, wrapped: row.wrapped })?;
+    open(&key, purpose, &row.sealed).map(Some)
 }
 
 /// A text that was sealed for `purpose`.

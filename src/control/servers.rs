@@ -168,6 +168,12 @@ pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<S
     Ok(query.fetch_optional(connection).await?.map(Server::from))
 }
 
+/// The server that this tenant lives on, or will.
+pub async fn home_of(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Server>> {
+    let query = rows!("WHERE id = (SELECT server_id FROM tenants WHERE id = $1)", tenant.uuid());
+    Ok(query.fetch_optional(connection).await?.map(Server::from))
+}
+
 /// The servers that are this one under another registration, with the same role: what its password is, theirs is too.
 /// This one is among them; everybody gets them in the same order, so that nobody who locks them waits in a circle.
 pub async fn sharing_role(connection: &mut PgConnection, id: ServerId) -> Result<Vec<ServerId>> {

@@ -103,6 +103,7 @@ fn operations() -> operations::Context {
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
     let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));
     let settings = operations::Settings {
+        janitor: true,
         deletion_grace: Duration::from_hours(1),
         slug_redirect: Duration::from_hours(1),
         slug_reservation: Duration::from_hours(1),

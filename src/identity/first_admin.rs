@@ -28,6 +28,8 @@ pub enum FirstAdmin {
 
 const FIND_OWNER: &str = "SELECT id FROM users WHERE email = $1 AND role = $2";
 
+const OTHERS: &str = "SELECT EXISTS (SELECT FROM users WHERE email <> $1)";
+
 const FIND: &str = "SELECT u.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE u.email = $1";
 
 const ADD: &str = "INSERT INTO users (id, email, name, role, email_verified_at)
@@ -44,7 +46,7 @@ impl Identity {
     /// matter. The password is taken as it is: whoever accepted it has judged it.
     ///
     /// # Errors
-    /// `hashing_busy` after half a minute without a turn.
+    /// `hashing_busy` after half a minute without a turn; `database_used` (409) when there are other people already.
     pub async fn ensure_first_admin(
         &self,
         tenant: TenantId,
@@ -115,6 +117,12 @@ impl Inner {
         (email, name): (&Email, &DisplayName),
         is_verified: bool,
     ) -> Result<UserId> {
+        // A control database from a backup may take a customer's database for a new one.
+        let others = txn.row(OTHERS, &[&email.as_str()]).await?;
+        if others.is_some_and(|row| row.get(0)) {
+            let detail = "the database that a new tenant was to get holds people already: find out whose it is";
+            return Err(Error::conflict("database_used", detail));
+        }
         let id = UserId::generate(&self.clock, self.random);
         txn.run(ADD, &[&id.uuid(), &email.as_str(), &name.as_str(), &OWNER, &is_verified]).await?;
         let row = txn.row("SELECT id FROM users WHERE email = $1", &[&email.as_str()]).await?;

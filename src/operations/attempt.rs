@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -106,20 +106,25 @@ impl Run {
 
     /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
-        let server = home(ctx, operation).await?;
-        let (access, admin) = hold(ctx, operation, &server, operation.tenant_id).await?;
+        let (server, access) = {
+            let mut connection = ctx.db.acquire().await?;
+            let server = home(&mut connection, operation).await?;
+            let access = ctx.access(&mut connection, &server).await?;
+            (server, access)
+        };
+        let (access, admin) = hold(ctx, operation, (&server, access), operation.tenant_id).await?;
         Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
     }
 
     /// The same for another tenant that the operation works with: on its own server, under its own lock.
     pub(super) async fn hold(&self, tenant: TenantId) -> Result<(Access, ServerAdmin)> {
-        let server = {
+        let (server, access) = {
             let mut connection = self.ctx.db.acquire().await?;
-            let missing = || Error::defect("a tenant or its server is not in the control database");
-            let tenant = tenants::get(&mut connection, tenant).await?.ok_or_else(missing)?;
-            servers::get(&mut connection, tenant.server_id).await?.ok_or_else(missing)?
+            let server = servers::home_of(&mut connection, tenant).await?.ok_or_else(homeless)?;
+            let access = self.ctx.access(&mut connection, &server).await?;
+            (server, access)
         };
-        hold(&self.ctx, &self.operation, &server, tenant).await
+        hold(&self.ctx, &self.operation, (&server, access), tenant).await
     }
 
     /// The operation has ended: its session is left to the next one.
@@ -132,10 +137,10 @@ impl Run {
 async fn hold(
     ctx: &Context,
     operation: &Operation,
-    server: &Server,
+    (server, access): (&Server, Access),
     tenant: TenantId,
 ) -> Result<(Access, ServerAdmin)> {
-    let (access, admin) = administer(ctx, server, operation).await?;
+    let (access, admin) = administer(ctx, operation, (server, access)).await?;
     // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
     // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
     let ended =
@@ -151,9 +156,12 @@ async fn hold(
 
 /// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
 /// that settles which one is the present.
-async fn administer(ctx: &Context, server: &Server, operation: &Operation) -> Result<(Access, ServerAdmin)> {
+async fn administer(
+    ctx: &Context,
+    operation: &Operation,
+    (server, access): (&Server, Access),
+) -> Result<(Access, ServerAdmin)> {
     let purpose = format!("{}:{}", operation.id, operation.generation);
-    let access = ctx.access(server).await?;
     if !access.is_unsettled()
         && let Some(left) = ctx.memory.sessions().take(server.id, &ctx.session_name(&purpose)).await
     {
@@ -169,15 +177,17 @@ struct Place {
 }
 
 /// Where the tenant lives, or will: before there is a tenant, and after, the operation's input says it.
-async fn home(ctx: &Context, operation: &Operation) -> Result<Server> {
-    let mut connection = ctx.db.acquire().await?;
-    let missing = || Error::defect("the operation's tenant or server is not in the control database");
+async fn home(connection: &mut PgConnection, operation: &Operation) -> Result<Server> {
     let place: Place = serde_json::from_value(operation.input.clone()).map_err(Error::internal)?;
     let server = match place.server_id {
-        Some(server) => server,
-        None => tenants::get(&mut connection, operation.tenant_id).await?.ok_or_else(missing)?.server_id,
+        Some(server) => servers::get(connection, server).await?,
+        None => servers::home_of(connection, operation.tenant_id).await?,
     };
-    servers::get(&mut connection, server).await?.ok_or_else(missing)
+    server.ok_or_else(homeless)
+}
+
+fn homeless() -> Error {
+    Error::defect("the operation's tenant or its server is not in the control database")
 }
 
 /// Does what is left of the operation's steps, or undoes what was done of them, and records its end.
@@ -224,6 +234,17 @@ struct Attempt<'a> {
     stop: &'a CancellationToken,
 }
 
+/// What is recorded of a step once it was done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    /// Its end.
+    Ended,
+    /// Its end, and that the next one has begun.
+    NextBegun,
+    /// Its end and nothing more, since the operation is to be undone; or nothing, since the claim is lost.
+    Refused(Permission),
+}
+
 impl Attempt<'_> {
     /// From here on the operation is undone.
     async fn turn(&self) -> Result<Direction, Interrupted> {
@@ -242,40 +263,80 @@ impl Attempt<'_> {
                 steps.reverse();
             }
         }
-        for step in &steps {
+        let mut is_begun = false;
+        for (place, step) in steps.iter().enumerate() {
+            // One that is recorded as begun and not done is handed over like any other: it can be repeated.
             if self.stop.is_cancelled() {
                 return Err(Interrupted::Stopping);
             }
-            match self.step(step, direction).await? {
-                Permission::Granted => {}
-                refused => return Ok(refused),
+            if !is_begun {
+                match self.begin(step, direction).await? {
+                    Permission::Granted => {}
+                    refused => return Ok(refused),
+                }
+            }
+            let next = steps.get(place + 1).filter(|next| self.may_follow_at_once(next, direction));
+            match self.step(step, next, direction).await? {
+                Recorded::Ended => is_begun = false,
+                Recorded::NextBegun => is_begun = true,
+                Recorded::Refused(refused) => return Ok(refused),
             }
         }
         Ok(Permission::Granted)
     }
 
-    async fn step(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
-        let db = &self.run.ctx.db;
+    /// Whether a step may be recorded as begun together with the end of the one before it: not the one after which there
+    /// is no way back, so that a wish to cancel is heard until the moment before it, and not what a newer release is to do.
+    fn may_follow_at_once(&self, step: &Step, direction: Direction) -> bool {
+        let is_final = |step: &Definition| direction == Direction::Forward && matches!(step.undo, Undo::Never);
+        self.kind.step(&step.name).is_ok_and(|step| !is_final(step))
+    }
+
+    async fn begin(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
+        self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
+        let mut connection = self.run.ctx.db.acquire().await?;
+        Ok(operation_steps::begin(&mut connection, self.claim, step.position, direction).await?)
+    }
+
+    /// Does a step that is recorded as begun, and records its end and, if there is one, the beginning of the `next`.
+    async fn step(&self, step: &Step, next: Option<&Step>, direction: Direction) -> Result<Recorded, Interrupted> {
         let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
-        match operation_steps::begin(&mut *db.acquire().await?, self.claim, step.position, direction).await? {
-            Permission::Granted => {}
-            refused => return Ok(refused),
-        }
         tracing::debug!(step = step.name, ?direction, "a step begins");
         let outcome = self.effect(definition, direction).await;
-        let error = outcome.as_ref().err().map(ToString::to_string);
-        let ended = {
-            let mut connection = db.acquire().await?;
-            operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?
+        // Asked now: this replica may have been told to stop meanwhile.
+        let recorded = match (&outcome, next.filter(|_| !self.stop.is_cancelled())) {
+            (Ok(()), Some(next)) => self.advance((step, next), direction).await?,
+            (Ok(()), None) => self.end(step, direction, None).await?,
+            (Err(error), _) => self.end(step, direction, Some(error)).await?,
         };
-        if !ended {
-            return Err(Interrupted::LeaseLost);
+        if recorded == Recorded::Refused(Permission::ClaimLost) {
+            return Ok(recorded);
         }
         outcome?;
+        if self.run.operation.abandoned > 0 {
+            operation_claims::clear_abandoned(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
+        }
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
         }
-        Ok(Permission::Granted)
+        Ok(recorded)
+    }
+
+    async fn advance(&self, (step, next): (&Step, &Step), direction: Direction) -> Result<Recorded> {
+        let places = (step.position, next.position);
+        let mut connection = self.run.ctx.db.acquire().await?;
+        Ok(match operation_steps::advance(&mut connection, self.claim, places, direction).await? {
+            Permission::Granted => Recorded::NextBegun,
+            refused => Recorded::Refused(refused),
+        })
+    }
+
+    async fn end(&self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Recorded> {
+        let error = error.map(Error::summary);
+        let mut connection = self.run.ctx.db.acquire().await?;
+        let is_recorded =
+            operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?;
+        Ok(if is_recorded { Recorded::Ended } else { Recorded::Refused(Permission::ClaimLost) })
     }
 
     async fn effect(&self, definition: &Definition, direction: Direction) -> Result<()> {

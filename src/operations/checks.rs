@@ -3,8 +3,7 @@
 //! Every replica looks whether a check is due, and one at a time goes on with it; what the last round found is in the
 //! control database, and every replica tells it. A round of `fsck` counts when nothing was under way that would explain
 //! what it saw; until then it is tried again. A round over the isolation of all tenants goes a page at a time.
-//! What is found is told, and not mended from here; the janitor is
-//! told too, which never looks at a server itself.
+//! What is found is told, and not mended from here; the janitor is told too, which never looks at a server itself.
 
 use std::time::Duration;
 
@@ -77,7 +76,9 @@ async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
 
 async fn fsck_round(ctx: &Context) -> Result<Come> {
     let report = fsck::check(ctx).await?;
-    janitor::finish_drops(ctx, &report.cut_off).await;
+    if ctx.settings.janitor {
+        janitor::finish_drops(ctx, &report.cut_off).await;
+    }
     if report.state == Verdict::Busy {
         return Ok(Come::Nowhere);
     }

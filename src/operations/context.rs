@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::PgConnection;
+
 use super::memory::Memory;
 use crate::{
     archives::Store,
@@ -57,9 +59,11 @@ pub struct Context {
     pub plaintext: bool,
 }
 
-/// The times and bounds of a tenant's life.
+/// What is done without being asked for, and the times and bounds of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// Whether this replica does what is due by itself.
+    pub janitor: bool,
     /// How long a deleted tenant can be had back.
     pub deletion_grace: Duration,
     /// How long a renamed tenant's former slug leads to the new one.
@@ -113,10 +117,9 @@ impl Context {
     }
 
     /// How `server` is reached, with its administrative password opened.
-    pub(super) async fn access(&self, server: &Server) -> Result<Access> {
-        let mut connection = self.db.acquire().await?;
+    pub(super) async fn access(&self, connection: &mut PgConnection, server: &Server) -> Result<Access> {
         let owner = server.id.uuid();
-        let (password, next) = secrets::require_pair(&mut connection, &self.keys, owner, (NEXT, PRESENT)).await?;
+        let (password, next) = secrets::require_pair(connection, &self.keys, owner, (NEXT, PRESENT)).await?;
         let credentials = |password| Credentials { role: server.admin_role.clone(), password };
         Ok(Access {
             address: address(server)?,
@@ -132,7 +135,7 @@ impl Context {
     pub(super) async fn administer(&self, server: &Server, purpose: &str) -> Result<(Access, ServerAdmin)> {
         let name = self.session_name(purpose);
         for _ in 0..READINGS {
-            let access = self.access(server).await?;
+            let access = self.access(&mut *self.db.acquire().await?, server).await?;
             let Access { address, maintenance_db, credentials, next, .. } = &access;
             let candidates: Vec<_> = [credentials].into_iter().chain(next).collect();
             let opened = ServerAdmin::connect_as_any(&self.connector, address, maintenance_db, &candidates, &name);

@@ -8,7 +8,8 @@
 //! What fails for a passing reason is tried again with growing pauses: for ever, or [`PATIENCE`] times where a way back
 //! is open, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
 //! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
-//! one operation, and a killed replica none of the [`FAILURES`].
+//! one operation, and a killed replica none of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times in a
+//! row at one step ends its way forward as well: the replicas may have died of it.
 //!
 //! While releases are mixed, a replica leaves alone what only a newer one knows: kinds, and steps of known kinds.
 
@@ -53,6 +54,8 @@ const CLAIM: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How many failures that no waiting mends end an operation's way forward.
 const FAILURES: i32 = 5;
+/// How often in a row the lease may be lost over one step before nobody else tries it.
+const DEATHS: i32 = 10;
 /// After this time a replica looks again for an operation whose next step it did not know.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 /// After how many attempts, two to three minutes, an operation that can be undone no longer waits for what is away.
@@ -158,6 +161,11 @@ async fn attempt(
     claim: Claim,
     stop: &CancellationToken,
 ) -> Result<(), Interrupted> {
+    if is_deadly(operation.abandoned) {
+        let detail =
+            "its lease was lost at the same step time after time: replicas may die of it, and their logs say why";
+        return Err(Error::conflict("operation_abandoned", detail).into());
+    }
     let steps = AssertUnwindSafe(attempt::run(ctx, operation, claim, stop)).catch_unwind();
     tokio::select! {
         outcome = steps => outcome.unwrap_or_else(|_| Err(Error::defect("a step panicked").into())),
@@ -232,7 +240,7 @@ enum Next {
 async fn fail(ctx: &Context, operation: &Operation, claim: Claim, error: &Error) -> Result<(bool, &'static str)> {
     let stays = error.severity() != Severity::Dependency;
     let mut txn = ctx.db.begin().await?;
-    let noted = operation_claims::fail_in_txn(&mut txn, claim, &error.to_string(), stays).await?;
+    let noted = operation_claims::fail_in_txn(&mut txn, claim, &error.summary(), stays).await?;
     let Some(failing) = noted else { return Ok((false, "lease_lost")) };
     let next = next(&mut txn, operation, &failing).await?;
     report(error, next != Next::Retry);
@@ -256,13 +264,18 @@ async fn next(txn: &mut PgConnection, operation: &Operation, failing: &Failing) 
     if is_forward && failing.is_cancelled {
         return Ok(Next::Turn);
     }
-    let (is_hopeless, is_long) = (failing.failures >= FAILURES, failing.attempts >= PATIENCE);
+    let is_hopeless = failing.failures >= FAILURES || is_deadly(operation.abandoned);
+    let is_long = failing.attempts >= PATIENCE;
     let unwinds = is_forward && (is_hopeless || is_long) && unwinds(txn, operation).await?;
     Ok(match (unwinds, is_hopeless) {
         (true, _) => Next::Turn,
         (false, true) => Next::Block,
         (false, false) => Next::Retry,
     })
+}
+
+const fn is_deadly(abandoned: i32) -> bool {
+    abandoned >= DEATHS
 }
 
 /// Whether the operation is undone when it cannot go on: by its kind, and by what it has done so far.

@@ -54,8 +54,14 @@ pub(super) struct Bound {
 /// is bound to.
 async fn source(run: &Run) -> Result<Arc<Newest>> {
     let ctx = &run.ctx;
-    let mut source = publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?;
-    if let Bound { schema_version: Some(version) } = run.input()?
+    let Bound { schema_version: bound } = run.input()?;
+    // Sets only ever grow: one that goes as far holds what the operation is bound to.
+    let held = ctx.memory.newest().filter(|held| bound.is_some_and(|version| version <= held.set.version()));
+    let mut source = match held {
+        Some(held) => held,
+        None => publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?,
+    };
+    if let Some(version) = bound
         && version != source.set.version()
     {
         source = Arc::new(Newest::new(source.set.up_to(version)));

@@ -5,8 +5,9 @@
 //! leaked may be half of a database, which must never become one that a tenant is given. Warm databases that are whole
 //! go by `warm.retire`.
 //!
-//! Nothing is dropped that does not belong to `freehold_owner`, and of a tombstone nothing but what nobody can enter any
-//! more and what carries the mark: a database that an operator has brought back from a backup stays.
+//! Nothing is dropped that does not belong to `freehold_owner`; of a tombstone nothing but what nobody can enter any more
+//! and what carries the mark, since an operator may have brought back the rest from a backup; and of what has no tombstone
+//! nothing that anybody ever used: a control database from a backup may take a customer's database for a warm one.
 
 use sqlx::PgConnection;
 
@@ -14,14 +15,17 @@ use super::{
     Context,
     attempt::Run,
     kind::{Kind, kind},
-    warm::forget,
+    tenant_login,
 };
 use crate::{
     control::{
+        data_keys,
         operations::{self, NewOperation},
         tenants::{self, TenantState},
+        warm_databases,
     },
-    error::Result,
+    error::{Error, Result},
+    servers::OWNER_ROLE,
     types::{OperationId, ServerId, TenantId},
 };
 
@@ -59,7 +63,7 @@ pub async fn queue_in_txn(
 async fn may_go(run: &Run) -> Result<bool> {
     let tenant = tenants::get(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
     match tenant.map(|tenant| tenant.state) {
-        None => Ok(true),
+        None => is_unused(run).await,
         Some(TenantState::Deleted) => {
             let found = run.admin.database(&run.database().to_string()).await?;
             Ok(found.is_none_or(|found| found.marked && found.is_interrupted_drop()))
@@ -68,10 +72,45 @@ async fn may_go(run: &Run) -> Result<bool> {
     }
 }
 
+/// Whether nobody can have used the database: it cannot be entered, or holds no people.
+///
+/// # Errors
+/// `database_used` (409): an operator has to find out whose it is.
+async fn is_unused(run: &Run) -> Result<bool> {
+    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(true) };
+    // Somebody else's is refused where it would be dropped.
+    if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
+        return Ok(true);
+    }
+    let role = run.admin.tenant_role(run.database()).await?;
+    if role.is_none_or(|role| !role.can_login) {
+        return Ok(true);
+    }
+    let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "remains").await?;
+    let used = session.query_one("SELECT EXISTS (SELECT FROM users)", &[]).await;
+    session.close().await;
+    if used?.try_get(0)? {
+        let detail = "the warm database that leaked holds people: find out whose it is before anything is dropped";
+        return Err(Error::conflict("database_used", detail));
+    }
+    Ok(true)
+}
+
 async fn drop_database(run: &Run) -> Result<()> {
     if may_go(run).await? { run.admin.drop_database(run.database()).await } else { Ok(()) }
 }
 
 async fn drop_role(run: &Run) -> Result<()> {
     if may_go(run).await? { run.admin.drop_tenant_role(run.database()).await } else { Ok(()) }
+}
+
+/// The row goes; and the keys, unless they are a tenant's by now.
+async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.begin().await?;
+    warm_databases::forget_in_txn(&mut txn, run.tenant_id()).await?;
+    let tenant = tenants::get(&mut txn, run.tenant_id()).await?;
+    if tenant.is_none_or(|tenant| tenant.state == TenantState::Deleted) {
+        data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    }
+    Ok(txn.commit().await?)
 }

@@ -74,7 +74,7 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
 /// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; the server is away.
 pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
-    let access = ctx.access(&server).await?;
+    let access = ctx.access(&mut *ctx.db.acquire().await?, &server).await?;
     let given = Credentials { role: server.admin_role.clone(), password };
     let admin = try_out(ctx, &access, &given).await.map_err(refused)?;
     lock(&admin).await?;

@@ -60,7 +60,7 @@ impl Follower {
                 return Ok(now);
             }
             let changes = |signal| match signal {
-                Signal::OperationStepped(id) | Signal::OperationChanged(id) => id == self.id,
+                Signal::OperationStepped(id) | Signal::OperationSettled(id) => id == self.id,
                 _ => false,
             };
             stir(&mut self.signals, changes).await;
@@ -97,7 +97,7 @@ pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Resu
     }
 }
 
-/// Looks when the operation has changed, and not at each of its steps.
+/// Looks again when the operation is settled, not at each of its steps.
 async fn settled(ctx: &Context, id: OperationId) -> Result<Snapshot> {
     let mut signals = ctx.signals.subscribe();
     loop {
@@ -106,6 +106,6 @@ async fn settled(ctx: &Context, id: OperationId) -> Result<Snapshot> {
             ctx.tenancy.refresh(snapshot.operation.tenant_id).await;
             return Ok(snapshot);
         }
-        stir(&mut signals, |signal| matches!(signal, Signal::OperationChanged(changed) if changed == id)).await;
+        stir(&mut signals, |signal| matches!(signal, Signal::OperationSettled(settled) if settled == id)).await;
     }
 }

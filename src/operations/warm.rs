@@ -139,7 +139,7 @@ async fn set_state(run: &Run, state: WarmState) -> Result<()> {
 }
 
 /// Nothing is left on the server: the row and the keys go.
-pub(super) async fn forget(run: &Run) -> Result<()> {
+async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     warm_databases::forget_in_txn(&mut txn, run.tenant_id()).await?;
     data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{Connection, Connector, Credentials, ServerAddress, is_sqlstate, quote_literal, verifier};
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl ServerAdmin {
     /// Gives back every lock and takes another name: what follows is done for somebody else.
     pub async fn pass_on(&mut self, application_name: &str) -> Result<()> {
         let sql = "SELECT pg_advisory_unlock_all(), set_config('application_name', $1, false)";
-        self.connection.execute(sql, &[&application_name]).await?;
+        self.connection.query_typed(sql, &[(&application_name, Type::TEXT)]).await?;
         application_name.clone_into(&mut self.application_name);
         Ok(())
     }

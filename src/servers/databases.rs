@@ -26,10 +26,10 @@ impl ServerAdmin {
     /// Takes the database from PUBLIC, gives CONNECT to its tenant alone, and marks it as Freehold's.
     pub async fn restrict_database(&self, name: DbName) -> Result<()> {
         let name = name.to_string();
-        self.close_to_public(&name).await?;
         let quoted = quote_ident(&name)?;
-        self.batch_execute(&format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}")).await?;
-        self.mark_database(&name).await
+        let grant = format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}");
+        // Sent together, they are one transaction.
+        Ok(self.batch_execute(&format!("{}; {grant}; {}", close_ddl(&name)?, mark_ddl(&name)?)).await?)
     }
 
     /// Lets sessions in: the last step of making a database.
@@ -50,7 +50,7 @@ impl ServerAdmin {
         let utf8: bool = self.query_one(sql, &[]).await?.try_get(0)?;
         let locale = if utf8 { "" } else { " LOCALE 'C' LOCALE_PROVIDER libc" };
         self.ensure_closed_database(name, &format!("TEMPLATE template0 ENCODING 'UTF8'{locale}")).await?;
-        self.close_to_public(name).await?;
+        self.batch_execute(&close_ddl(name)?).await?;
         self.alter_database(name, "ALLOW_CONNECTIONS true").await
     }
 
@@ -62,8 +62,7 @@ impl ServerAdmin {
 
     /// Marks the database as Freehold's.
     pub async fn mark_database(&self, name: &str) -> Result<()> {
-        let ddl = format!("COMMENT ON DATABASE {} IS {}", quote_ident(name)?, quote_literal(MARK)?);
-        Ok(self.batch_execute(&ddl).await?)
+        Ok(self.batch_execute(&mark_ddl(name)?).await?)
     }
 
     /// Drops a template that is no longer wanted. Sessions in it are an error, not cut.
@@ -115,10 +114,6 @@ impl ServerAdmin {
         Err(super::errors::unavailable(anyhow::anyhow!("{name} appears and disappears: somebody else works on it")))
     }
 
-    async fn close_to_public(&self, name: &str) -> Result<()> {
-        Ok(self.batch_execute(&format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quote_ident(name)?)).await?)
-    }
-
     pub(super) async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
         Ok(self.batch_execute(&format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?)).await?)
     }
@@ -133,6 +128,14 @@ impl ServerAdmin {
     pub(super) async fn drop_closed(&self, name: &str) -> Result<Result<(), tokio_postgres::Error>> {
         Ok(self.batch_execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)?)).await)
     }
+}
+
+fn close_ddl(name: &str) -> Result<String> {
+    Ok(format!("REVOKE ALL ON DATABASE {} FROM PUBLIC", quote_ident(name)?))
+}
+
+fn mark_ddl(name: &str) -> Result<String> {
+    Ok(format!("COMMENT ON DATABASE {} IS {}", quote_ident(name)?, quote_literal(MARK)?))
 }
 
 /// Whether the database that is there is Freehold's, and so can be the one that was meant.

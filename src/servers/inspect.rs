@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Row, error::SqlState};
+use tokio_postgres::{Row, error::SqlState, types::Type};
 
 use super::{BUILDER_PREFIX, Errand, MARK, ServerAdmin, is_sqlstate};
 use crate::{
@@ -96,7 +96,18 @@ impl ServerAdmin {
 
     /// One database, if it is there.
     pub async fn database(&self, name: &str) -> Result<Option<DatabaseInfo>> {
-        self.query_opt(DATABASES, &[&MARK, &Some(name)]).await?.as_ref().map(DatabaseInfo::from_row).transpose()
+        self.query_typed_opt(DATABASES, &[(&MARK, Type::TEXT), (&name, Type::TEXT)])
+            .await?
+            .as_ref()
+            .map(DatabaseInfo::from_row)
+            .transpose()
+    }
+
+    /// The tenant's role, if it is there.
+    pub async fn tenant_role(&self, name: DbName) -> Result<Option<RoleInfo>> {
+        let sql = "SELECT rolname::text AS name, rolcanlogin FROM pg_roles WHERE rolname = $1";
+        let found = self.query_opt(sql, &[&name.to_string()]).await?;
+        found.as_ref().map(RoleInfo::from_row).transpose()
     }
 
     /// What the tenant's database takes on disk, in bytes. PostgreSQL tells it to those who may connect to the

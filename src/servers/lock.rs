@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::ServerAdmin;
 use crate::{error::Result, types::TenantId};
@@ -61,9 +62,10 @@ impl ServerAdmin {
 
     /// Takes a lock until [`unlock`](Self::unlock) or the end of this session, or answers `false` after `wait`.
     pub async fn lock(&self, key: &LockKey, wait: Duration) -> Result<bool> {
-        let deadline = Instant::now() + wait;
+        let (deadline, number) = (Instant::now() + wait, key.number());
+        let number: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
         loop {
-            if self.query_one("SELECT pg_try_advisory_lock($1)", &[&key.number()]).await?.try_get(0)? {
+            if self.query_typed_one("SELECT pg_try_advisory_lock($1)", &number).await?.try_get(0)? {
                 return Ok(true);
             }
             if Instant::now() + key.pause() > deadline {
@@ -85,7 +87,7 @@ impl ServerAdmin {
 
     /// Gives a lock back.
     pub async fn unlock(&self, key: &LockKey) -> Result<()> {
-        self.execute("SELECT pg_advisory_unlock($1)", &[&key.number()]).await?;
+        self.query_typed("SELECT pg_advisory_unlock($1)", &[(&key.number(), Type::INT8)]).await?;
         Ok(())
     }
 }

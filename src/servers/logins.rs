@@ -93,10 +93,10 @@ impl ServerAdmin {
     async fn ensure_login(&self, name: &str, (group, inherits, options): (&str, &str, &str)) -> Result<Credentials> {
         let password = SecretString::from(Random.token());
         let secret = quote_literal(&verifier(&password))?;
-        self.ensure_role(name, &format!("LOGIN {inherits} CONNECTION LIMIT 2 PASSWORD {secret}")).await?;
         let options = if self.version().has_membership_options() { format!(" WITH {options}") } else { String::new() };
         let grant = format!("GRANT {} TO {}{options}", quote_ident(group)?, quote_ident(name)?);
-        self.batch_execute(&format!("{}; {grant}", comment_ddl(name)?)).await?;
+        let attributes = format!("LOGIN {inherits} CONNECTION LIMIT 2 PASSWORD {secret}");
+        self.ensure_role(name, &attributes, &format!("{}; {grant}", comment_ddl(name)?)).await?;
         Ok(Credentials { role: name.to_owned(), password })
     }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{LockKey, MARK, ServerAdmin, is_sqlstate, quote_ident, quote_literal, verifier};
 use crate::{
@@ -57,9 +57,7 @@ impl ServerAdmin {
         let name = name.to_string();
         let secret = quote_literal(&verifier(password))?;
         let attributes = format!("LOGIN INHERIT CONNECTION LIMIT {CONNECTION_LIMIT} PASSWORD {secret}");
-        self.ensure_role(&name, &attributes).await?;
-        self.batch_execute(&tenant_role_ddl(&name, self.version().has_membership_options())?).await?;
-        Ok(())
+        self.ensure_role(&name, &attributes, &tenant_role_ddl(&name, self.version().has_membership_options())?).await
     }
 
     /// Keeps the tenant's role from logging in; a role that is not there cannot. Sessions that it has go on: see
@@ -89,8 +87,7 @@ impl ServerAdmin {
 
     async fn ensure_shared_roles(&self) -> Result<()> {
         for name in [OWNER_ROLE, TENANT_ROLE] {
-            self.ensure_role(name, "NOLOGIN INHERIT").await?;
-            self.batch_execute(&comment_ddl(name)?).await?;
+            self.ensure_role(name, "NOLOGIN INHERIT", &comment_ddl(name)?).await?;
         }
         let owner = quote_ident(OWNER_ROLE)?;
         let options = if self.version().has_membership_options() { " WITH INHERIT TRUE, SET TRUE" } else { "" };
@@ -98,26 +95,27 @@ impl ServerAdmin {
         Ok(())
     }
 
-    /// Makes the role, or gives the one that is there the same attributes.
-    pub(super) async fn ensure_role(&self, name: &str, attributes: &str) -> Result<()> {
+    /// Makes the role, or gives the one that is there the same attributes, and does `then` in the same transaction: what
+    /// can be repeated of it.
+    pub(super) async fn ensure_role(&self, name: &str, attributes: &str, then: &str) -> Result<()> {
         let role = quote_ident(name)?;
         if !self.adoptable(name).await? {
             let create = format!(
-                "CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {attributes}"
+                "CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {attributes}; {then}"
             );
             match self.batch_execute(&create).await {
                 Err(error) if is_taken(&error) => {}
                 made => return Ok(made?),
             }
         }
-        self.batch_execute(&format!("ALTER ROLE {role} NOCREATEDB NOCREATEROLE {attributes}")).await?;
+        self.batch_execute(&format!("ALTER ROLE {role} NOCREATEDB NOCREATEROLE {attributes}; {then}")).await?;
         Ok(())
     }
 
     /// Whether the role is there, and harmless.
     async fn adoptable(&self, name: &str) -> Result<bool> {
         let sql = "SELECT rolsuper OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = $1";
-        match self.query_opt(sql, &[&name]).await? {
+        match self.query_typed_opt(sql, &[(&name, Type::TEXT)]).await? {
             None => Ok(false),
             Some(row) if row.try_get::<_, bool>(0)? => Err(Error::conflict(
                 "role_unsafe",

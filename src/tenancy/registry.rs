@@ -234,7 +234,7 @@ impl Registry {
         match signal {
             Signal::Tenant(id) => self.refresh(id).await.map(drop),
             Signal::Lost => self.fill().await,
-            Signal::OperationQueued | Signal::OperationStepped(_) | Signal::OperationChanged(_) => Ok(()),
+            Signal::OperationQueued | Signal::OperationStepped(_) | Signal::OperationSettled(_) => Ok(()),
         }
     }
 

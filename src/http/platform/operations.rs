@@ -229,6 +229,7 @@ async fn retry(
     Path(id): Path<OperationId>,
     _: NoBody,
 ) -> Result<Response, Problem> {
+    check_secrets(&caller, wait::look(&state.operations, id).await?.operation.tenant_id)?;
     steer::retry(&state.operations, id, &caller.origin()).await?;
     followed(&state, id, at_most).await
 }

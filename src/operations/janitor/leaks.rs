@@ -22,7 +22,7 @@ use crate::{
 
 /// How long something must have been a leak. Longer than any transaction in the control database.
 const SETTLED: Duration = Duration::from_mins(1);
-/// How often, and after which pause, another janitor's transaction is waited for by what is looked for once a minute.
+/// How often, and after which pause, another janitor's transaction is waited for by what is looked for now and then only.
 const TURNS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
