@@ -1,6 +1,12 @@
 //! Programs that kill themselves at every point, and programs that stop themselves there and wake up too late.
 
-use std::{collections::BTreeMap, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    time::Duration,
+};
 
 use freehold::faults::{self, Mode};
 use rustix::process::Signal;
@@ -88,20 +94,19 @@ async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
         }
     }
     let engine = engine(fleet).await;
-    let control = fleet.control();
-    let count = async |wanted: &str| -> i64 {
-        let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
-        control.value(&format!("SELECT count(*) FROM operations WHERE {wanted} AND id IN ({})", ids.join(","))).await
-    };
-    let all = i64::try_from(operations.len()).unwrap();
-    let names: Vec<_> = operations.iter().map(|asked| asked.operation.clone()).collect();
-    eventually("all have failed once", REACHED, async || {
-        hold(fleet, &names).await;
-        (count("error IS NOT NULL").await == all).then_some(())
+    eventually("all have failed there", REACHED, async || {
+        // Elsewhere they may fail too, on a busy machine, and must go on.
+        let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant.to_string())).collect();
+        let are_there = operations.iter().filter(|asked| fired.contains(&(brake, asked.tenant.clone())));
+        let names: Vec<_> = are_there.map(|asked| asked.operation.clone()).collect();
+        (!names.is_empty() && hold(fleet, &names).await.len() == operations.len()).then_some(())
     })
     .await;
     engine.stop().await;
-    eventually("nobody works on them", REACHED, async || (count("state = 'queued'").await == all).then_some(())).await;
+    let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
+    let busy = format!("SELECT count(*) FROM operations WHERE state <> 'queued' AND id IN ({})", ids.join(","));
+    let control = fleet.control();
+    eventually("nobody works on them", REACHED, async || (control.value::<i64>(&busy).await == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

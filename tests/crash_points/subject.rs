@@ -196,7 +196,7 @@ pub(crate) async fn engine(fleet: &Fleet) -> Replica {
 
 pub(super) async fn create(fleet: &Fleet) -> Asked {
     let slug = unique("crash");
-    let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&slug)).await.expect(202);
+    let made = patiently(fleet, Method::POST, "/platform/v1/tenants", &new_tenant(&slug)).await.expect(202);
     asked(&made, format!("admin@{slug}.example.com"))
 }
 
