@@ -93,9 +93,11 @@ fn body(slug: &str) -> Value {
 
 /// Fails the test unless `freehold fsck` (through the API) finds everything in order.
 pub(crate) async fn assert_clean(operator: &Api) {
-    let report = eventually("nothing is under way", Duration::from_secs(30), async || {
+    // Hundreds of tenants that somebody has just signed in to may take all sessions of a server for a minute.
+    let report = eventually("nothing is under way, and all can be looked at", Duration::from_mins(2), async || {
         let answer = operator.get("/platform/v1/fsck").await.ok()?;
-        (answer.status == 200 && answer.body["state"] != "busy").then_some(answer.body)
+        let is_reached = answer.body["counts"]["unreachable_server"] == 0;
+        (answer.status == 200 && answer.body["state"] != "busy" && is_reached).then_some(answer.body)
     })
     .await;
     assert_eq!(report["state"], "clean", "{report}");
