@@ -93,6 +93,10 @@ async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
             faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
         }
     }
+    let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
+    let (ids, control) = (ids.join(","), fleet.control());
+    // Half a minute's pause follows, not a second's: time to put the next attempt off.
+    control.run(&format!("UPDATE operations SET attempts = 5 WHERE id IN ({ids})")).await;
     let engine = engine(fleet).await;
     eventually("all have failed there", REACHED, async || {
         // Elsewhere they may fail too, on a busy machine, and must go on.
@@ -103,9 +107,7 @@ async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
     })
     .await;
     engine.stop().await;
-    let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
-    let busy = format!("SELECT count(*) FROM operations WHERE state <> 'queued' AND id IN ({})", ids.join(","));
-    let control = fleet.control();
+    let busy = format!("SELECT count(*) FROM operations WHERE state <> 'queued' AND id IN ({ids})");
     eventually("nobody works on them", REACHED, async || (control.value::<i64>(&busy).await == 0).then_some(())).await;
 }
 
