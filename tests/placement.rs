@@ -181,6 +181,11 @@ async fn a_server_is_changed_within_bounds_and_the_platforms_takes_no_tenants() 
     operator.patch(&platform, &json!({ "labels": { "kind": "own" } })).await.expect(200);
 }
 
+/// How many changes of servers the audit log tells of.
+async fn audited(fleet: &Fleet) -> i64 {
+    fleet.control().value("SELECT count(*) FROM audit_events WHERE action LIKE 'server.%'").await
+}
+
 #[tokio::test]
 async fn a_server_is_changed_only_in_the_version_that_was_meant() {
     let (fleet, path) = two_servers().await;
@@ -192,8 +197,9 @@ async fn a_server_is_changed_only_in_the_version_that_was_meant() {
     };
     let budget = operator.get(&path).await.expect(200)["connection_budget"].as_i64().unwrap();
     operator.patch(&path, &json!({ "connection_budget": 60 })).await.expect(200);
-    let first = etag().await;
+    let (first, noted) = (etag().await, audited(&fleet).await);
     let nothing = operator.patch(&path, &json!({ "connection_budget": 60 })).await;
+    assert_eq!(audited(&fleet).await, noted, "what changes nothing is noted");
     assert_eq!((nothing.status(), nothing.header("etag")), (200, &*first), "a change to what is so already is none");
     let changed = guarded(&first, 61).await;
     let second = changed.header("etag").to_owned();

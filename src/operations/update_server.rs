@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Context, labels};
 use crate::{
@@ -35,8 +35,8 @@ pub struct Patch {
 /// Changes the server, if its revision is one that `expected` accepts.
 ///
 /// # Errors
-/// `not_found`; `validation_failed` on `labels`; `precondition_failed` (412), from `expected`; `platform_server` (409) when the change is about tenants,
-/// and the server takes none.
+/// `not_found`; `validation_failed` on `labels`; `precondition_failed` (412), from `expected`; `platform_server` (409)
+/// when the change is about tenants, and the server takes none.
 pub async fn update(
     ctx: &Context,
     id: ServerId,
@@ -70,9 +70,14 @@ async fn change(
     }
     expected(before.revision)?;
     let mut after = patch.applied(before.clone())?;
+    let differences = differences(&before, &after);
+    if differences.is_empty() {
+        txn.rollback().await?;
+        return Ok(before);
+    }
     after.revision = servers::update_in_txn(&mut txn, &after).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    audit::record_in_txn(&mut txn, event, origin, (action, &id.to_string()), &differences(&before, &after)).await?;
+    audit::record_in_txn(&mut txn, event, origin, (action, &id.to_string()), &differences.into()).await?;
     txn.commit().await?;
     Ok(after)
 }
@@ -93,17 +98,18 @@ impl Patch {
     }
 }
 
-/// For the audit log.
-fn differences(before: &Server, after: &Server) -> Value {
+/// What the change makes another, by field: for the audit log.
+fn differences(before: &Server, after: &Server) -> Map<String, Value> {
     let fields = |server: &Server| {
-        json!({
-            "region": server.region, "labels": server.labels, "connection_budget": server.connection_budget,
-            "capacity": server.capacity, "warm_target": server.warm_target, "cordoned": server.cordoned,
-        })
+        [
+            ("region", json!(server.region)),
+            ("labels", json!(server.labels)),
+            ("connection_budget", json!(server.connection_budget)),
+            ("capacity", json!(server.capacity)),
+            ("warm_target", json!(server.warm_target)),
+            ("cordoned", json!(server.cordoned)),
+        ]
     };
-    let (before, mut after) = (fields(before), fields(after));
-    if let Some(fields) = after.as_object_mut() {
-        fields.retain(|name, value| before.get(name) != Some(value));
-    }
-    after
+    let pairs = fields(before).into_iter().zip(fields(after));
+    pairs.filter(|(before, after)| before != after).map(|(_, (name, value))| (name.to_owned(), value)).collect()
 }

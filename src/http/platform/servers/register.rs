@@ -16,7 +16,7 @@ use crate::{
     error::Result,
     http::{
         AppState,
-        extract::{IdempotencyKey, Json, Operator, right},
+        extract::{ETag, IdempotencyKey, Json, Operator, right},
         problem::Problem,
     },
     operations::{
@@ -71,7 +71,7 @@ pub(super) struct Registered {
     request_body = NewServer,
     params(("Idempotency-Key" = Option<String>, Header, description = "The client's own name for this attempt")),
     responses(
-    (status = 201, description = "The server takes tenants", body = Registered),
+    (status = 201, description = "The server takes tenants", body = Registered, headers(("ETag" = String))),
     (status = 409, description = "The name is taken, or the server is registered already", body = Problem),
 ))]
 pub(super) async fn register(
@@ -84,9 +84,10 @@ pub(super) async fn register(
     let request = parse(body)?;
     let registered =
         register_server::register(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
-    let location = format!("/platform/v1/servers/{}", registered.server.id);
+    let location = [(header::LOCATION, format!("/platform/v1/servers/{}", registered.server.id))];
+    let etag = ETag(registered.server.revision);
     let body = Registered { server: registered.server.into(), warnings: registered.warnings };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(body)).into_response())
+    Ok((StatusCode::CREATED, location, etag, Json(body)).into_response())
 }
 
 /// What makes two requests the same: every field, the credential included. Only a keyed digest of it is stored.
