@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, Utc};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
@@ -39,12 +39,14 @@ pub(crate) struct Order {
 }
 
 /// A tenant that was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Made {
     /// Until the answer, with all that was asked again.
     pub(crate) took: Duration,
     /// Whether it serves already.
     pub(crate) is_serving: bool,
+    /// What makes it, or its first administrator.
+    operation: String,
 }
 
 impl<'a> Bench<'a> {
@@ -67,8 +69,12 @@ impl<'a> Bench<'a> {
             let request = self.subject.request(Method::POST, "/platform/v1/tenants")?.header("idempotency-key", &slug);
             let answer = request.header("prefer", format!("wait={}", order.wait)).json(&body).send().await?;
             match answer.status() {
-                StatusCode::CREATED => return Ok(Made { took: began.elapsed(), is_serving: true }),
-                StatusCode::ACCEPTED => return Ok(Made { took: began.elapsed(), is_serving: false }),
+                status @ (StatusCode::CREATED | StatusCode::ACCEPTED) => {
+                    let tenant: Value = answer.json().await?;
+                    let operation = tenant["operation_id"].as_str().context("no operation")?.to_owned();
+                    let is_serving = status == StatusCode::CREATED;
+                    return Ok(Made { took: began.elapsed(), is_serving, operation });
+                }
                 StatusCode::SERVICE_UNAVAILABLE => {
                     self.asked_again.fetch_add(1, Relaxed);
                     sleep(retry_after(&answer)).await;
@@ -79,6 +85,15 @@ impl<'a> Bench<'a> {
         bail!("told to come again for {} s", PATIENCE.as_secs())
     }
 
+    /// Waits until nothing is left to be done for the tenant.
+    pub(crate) async fn finish(&self, made: &Made) -> anyhow::Result<()> {
+        let path = format!("/platform/v1/operations/{}", made.operation);
+        let answer = self.subject.request(Method::GET, &path)?.header("prefer", "wait=10").send().await?;
+        let operation: Value = answer.error_for_status()?.json().await?;
+        ensure!(operation["state"] == "succeeded", "a tenant was not made within 10 s: {operation}");
+        Ok(())
+    }
+
     /// Asks for a tenant without a first administrator, and says after what time it serves.
     pub(crate) async fn create_and_wait(&self) -> anyhow::Result<Duration> {
         let made = self.create(&Order { admin: false, wait: 10 }).await?;
@@ -86,21 +101,16 @@ impl<'a> Bench<'a> {
         Ok(made.took)
     }
 
-    /// Copies the template in a loop, as PostgreSQL alone does it: how long each took, and all of them. The databases
-    /// are dropped afterwards.
+    /// Copies the template in a loop, as PostgreSQL alone does it: how long each took, and all of them. The copies stay:
+    /// for some seconds after files were deleted it takes longer to make new ones, and Freehold's turn comes next.
     pub(crate) async fn bare_copies(&self, count: usize) -> anyhow::Result<(Vec<Duration>, Duration)> {
-        let names: Vec<_> = (0..count).map(|_| self.name("bare")).collect();
         let (mut took, began) = (Vec::new(), Instant::now());
-        for name in &names {
-            let began = Instant::now();
+        for _ in 0..count {
+            let (name, began) = (self.name("bare"), Instant::now());
             self.server.batch_execute(&format!("CREATE DATABASE \"{name}\" TEMPLATE \"{}\"", self.template)).await?;
             took.push(began.elapsed());
         }
-        let elapsed = began.elapsed();
-        for name in &names {
-            self.server.batch_execute(&format!("DROP DATABASE \"{name}\"")).await?;
-        }
-        Ok((took, elapsed))
+        Ok((took, began.elapsed()))
     }
 
     /// Has so many databases kept ready, and waits until they are and nothing else is done.

@@ -116,6 +116,9 @@ fn launch(folder: &Path) -> anyhow::Result<Child> {
         ("FREEHOLD_LOG", "warn"),
         ("FREEHOLD_WARM_MIN", "0"),
         ("FREEHOLD_WARM_MAX", "0"),
+        // They log in as every tenant and would come into some turns and not into others.
+        ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
+        ("FREEHOLD_FSCK_INTERVAL_SECONDS", "0"),
     ];
     // What says where programs are found, and nothing else: not the caller's settings.
     let places = ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
