@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{
+        PASSWORD,
         fleet::{self, Fleet},
         replica::Replica,
         sql::Database,
+        tenant::new_tenant,
         unique,
     },
     warm::{held_back, keep, left_of, warm_ids},
@@ -93,12 +95,13 @@ async fn a_warm_database_that_nobody_works_on_is_taken_away() {
     let leaked: Vec<_> = warm_ids(&fleet).await.into_iter().collect();
     // These only look so: too young, at work, at work a moment ago, a tenant's.
     let [young, busy, ended] = [fresh_id(), fresh_id(), fresh_id()];
+    // Before the rows that they are about: the fleet's own janitor may sweep at any moment.
+    operation(&fleet, &busy, "'blocked', NULL").await;
+    operation(&fleet, &ended, "'failed', now()").await;
     stray(&fleet, &young, "now()").await;
     for id in [&busy, &ended, &tenant.id] {
         stray(&fleet, id, "now() - interval '1 day'").await;
     }
-    operation(&fleet, &busy, "'blocked', NULL").await;
-    operation(&fleet, &ended, "'failed', now()").await;
     let spared = [&young, &busy, &ended, &tenant.id].map(|id| uuid(id)).join("','");
     let (before, [making, retiring]) = (counted(&fleet, "leaked_databases").await, [&leaked[0], &leaked[1]]);
     for (id, leak) in [
@@ -167,18 +170,100 @@ async fn a_database_that_people_use_is_no_warm_one_whatever_the_control_database
     };
     assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
     own.run("DELETE FROM users").await;
-    let path = format!("/platform/v1/operations/{operation}/retry");
+    retried(&fleet, &format!("/platform/v1/operations/{operation}")).await;
+    assert_eq!(left_of(&server, &id).await, 0);
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn no_tenant_gets_a_database_that_people_use() {
+    let fleet = fleet::alone().await;
+    keep(&fleet, 1).await;
+    let keeper = held_back(&fleet).await;
+    let id = warm_ids(&fleet).await.into_iter().next().unwrap();
+    let own = fleet.on_server(&id.replace("ten_", "tenant_"));
+    let person =
+        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'grace@example.com', 'Grace', 'owner')";
+    own.run(person).await;
+    let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&unique("used"))).await.expect(201);
+    assert_eq!(made["id"], *id);
+    let operation = format!("/platform/v1/operations/{}", made["operation_id"].as_str().unwrap());
+    eventually("it to say why not", async || {
+        let steps = fleet.operator().get(&operation).await.expect(200)["steps"].clone();
+        let refused = |step: &Value| step["error"].as_str().is_some_and(|error| error.starts_with("database_used: "));
+        steps.as_array().unwrap().iter().any(refused)
+    })
+    .await;
+    assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1, "somebody was added to a used database");
+    assert_eq!(own.value::<i64>("SELECT count(*) FROM invitations").await, 0);
+    own.run("DELETE FROM users").await;
+    retried(&fleet, &operation).await;
+    assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1);
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
+/// Retries the operation whenever it is blocked, until it has succeeded.
+async fn retried(fleet: &Fleet, operation: &str) {
     eventually("it to be tried again", async || {
-        let state = fleet.operator().get(path.trim_end_matches("/retry")).await.expect(200)["state"].clone();
+        let state = fleet.operator().get(operation).await.expect(200)["state"].clone();
         if state == "blocked" {
-            fleet.operator().post(&path, &json!({})).await.expect(202);
+            fleet.operator().post(&format!("{operation}/retry"), &json!({})).await.expect(202);
         }
         state == "succeeded"
     })
     .await;
-    assert_eq!(left_of(&server, &id).await, 0);
-    drop(keeper);
-    keep(&fleet, 0).await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_janitor_is_off_leaves_everything_as_it_is() {
+    let fleet = fleet::undisturbed().await;
+    let id = fresh_id();
+    stray(&fleet, &id, "now() - interval '1 day'").await;
+    // Longer than it takes a janitor to sweep for the first time, and again.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(warm_ids(&fleet).await.contains(&id), "it was swept");
+    assert!(noted(&fleet, "janitor.clear", &id).await.is_empty());
+    let _janitor = fleet.another_replica(&[("FREEHOLD_JANITOR", "true")], Clock::default()).await;
+    eventually("another replica to sweep", async || !warm_ids(&fleet).await.contains(&id)).await;
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_is_a_tenants_by_then_is_not_cleared() {
+    let fleet = fleet::alone().await;
+    let tenant = fleet.tenant().await;
+    stray(&fleet, &tenant.id, "now()").await;
+    // As if the tenant had come back from a backup while the operation was waiting.
+    let queued = format!(
+        "WITH operation AS (
+             INSERT INTO operations (id, kind, tenant_id, input, requested_by)
+             SELECT gen_random_uuid(), 'remains.clear', '{}',
+                    jsonb_build_object('server_id', 'srv_' || replace(id::text, '-', '')), 'test'
+             FROM servers WHERE name = '{}' RETURNING id
+         ), steps AS (
+             INSERT INTO operation_steps (operation_id, position, name, state, attempts)
+             SELECT operation.id, ordinality - 1, name, CASE ordinality WHEN 1 THEN 'succeeded' ELSE 'pending' END,
+                    CASE ordinality WHEN 1 THEN 1 ELSE 0 END
+             FROM operation, unnest(ARRAY['record', 'drop_database', 'drop_role', 'forget'])
+                             WITH ORDINALITY AS steps (name, ordinality)
+         )
+         SELECT 'op_' || replace(id::text, '-', '') FROM operation",
+        uuid(&tenant.id),
+        fleet.server
+    );
+    let operation = fleet.control().value::<String>(&queued).await;
+    fleet.finished(&operation).await;
+    assert!(!warm_ids(&fleet).await.contains(&tenant.id));
+    assert_eq!(left_of(&fleet.on_server("postgres"), &tenant.id).await, 2);
+    let keys = format!("SELECT count(*) FROM data_keys WHERE owner_id = '{}'", uuid(&tenant.id));
+    assert_eq!(fleet.control().value::<i64>(&keys).await, 1, "a tenant's keys were destroyed");
+    // A replica that remembers nothing opens them.
+    let fresh = fleet.another_replica(&[("FREEHOLD_OPERATION_CONCURRENCY", "0")], Clock::default()).await;
+    fresh.anonymous(&tenant.slug).login(&tenant.admin_email, PASSWORD).await.expect(200);
     fleet.assert_clean().await;
 }
 

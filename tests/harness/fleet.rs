@@ -67,6 +67,13 @@ pub(crate) async fn several() -> MutexGuard<'static, Fleet> {
     SEVERAL.get_or_init(async || tokio::sync::Mutex::new(start("several", &[]).await)).await.lock().await
 }
 
+/// As [`alone`], where nothing is done that nobody asks for: the replica's janitor is off.
+pub(crate) async fn undisturbed() -> MutexGuard<'static, Fleet> {
+    static UNDISTURBED: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
+    let start = async || tokio::sync::Mutex::new(start("undisturbed", &[("FREEHOLD_JANITOR", "false")]).await);
+    UNDISTURBED.get_or_init(start).await.lock().await
+}
+
 /// No engine, and no keeper of warm databases in the engines that tests bring.
 const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];

@@ -23,5 +23,8 @@ async fn the_platforms_secrets_are_replaced_by_those_who_hold_the_keys() {
     let cancel = format!("{}/cancel", rotated.header("location"));
     member.post(&cancel, &json!({})).await.problem(403, "forbidden");
     admin.post(&cancel, &json!({})).await.problem(409, "operation_finished");
+    let retry = format!("{}/retry", rotated.header("location"));
+    member.post(&retry, &json!({})).await.problem(403, "forbidden");
+    admin.post(&retry, &json!({})).await.problem(409, "operation_not_blocked");
     member.get("/v1/auth/me").await.expect(200);
 }
