@@ -107,15 +107,14 @@ pub async fn release_leftovers(connection: &mut PgConnection, replica: &str) -> 
 /// Keeps the claim until the transaction ends: nobody else gets the operation before.
 pub async fn keep_in_txn(txn: &mut PgConnection, claim: Claim) -> Result<bool> {
     // The tenant's row first, in the order of those who change a tenant and look then for what is at work on it: they
-    // and this would else wait for each other.
-    sqlx::query!(
-        "SELECT t.id FROM tenants t JOIN operations o ON o.tenant_id = t.id WHERE o.id = $1 FOR NO KEY UPDATE OF t",
-        claim.id.uuid()
-    )
-    .fetch_optional(&mut *txn)
-    .await?;
+    // and this would else wait for each other. A condition is met before the row that it admits is locked.
     let kept = sqlx::query_scalar!(
-        "SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE",
+        "WITH tenant AS MATERIALIZED (
+             SELECT t.id FROM tenants t JOIN operations o ON o.tenant_id = t.id WHERE o.id = $1 FOR NO KEY UPDATE OF t
+         )
+         SELECT id FROM operations
+         WHERE id = $1 AND generation = $2 AND state = 'running' AND (SELECT count(*) FROM tenant) >= 0
+         FOR SHARE",
         claim.id.uuid(),
         claim.generation
     );
@@ -136,25 +135,34 @@ pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration)
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends an operation whose steps are all done, or all undone: `succeeded`; `cancelled` when its undoing was asked
-/// for, else `failed`.
-pub async fn finish(connection: &mut PgConnection, claim: Claim) -> Result<Permission> {
+/// Records that a step, or its undoing, has succeeded, if one is `ended`, and ends the operation, whose steps are all
+/// done then, or all undone: `succeeded`; `cancelled` when its undoing was asked for, else `failed`. Unless it is
+/// granted only the end of the step is recorded, or with a lost claim nothing.
+pub async fn finish(connection: &mut PgConnection, claim: Claim, ended: Option<i32>) -> Result<Permission> {
     let row = sqlx::query!(
         r#"WITH held AS (
-             SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR UPDATE
+             SELECT id, direction FROM operations
+             WHERE id = $1 AND generation = $2 AND state = 'running' FOR UPDATE
+         ), ended AS (
+             UPDATE operation_steps
+             SET state = CASE WHEN held.direction = 'forward' THEN 'succeeded' ELSE 'undone' END, error = NULL,
+                 finished_at = now()
+             FROM held
+             WHERE operation_id = held.id AND position = $3
          ), finished AS (
              UPDATE operations
-             SET state = CASE WHEN direction = 'forward' THEN 'succeeded'
+             SET state = CASE WHEN operations.direction = 'forward' THEN 'succeeded'
                               WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'failed' END,
-                 error = CASE WHEN direction = 'forward' THEN NULL ELSE error END,
+                 error = CASE WHEN operations.direction = 'forward' THEN NULL ELSE error END,
                  finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
              FROM held
-             WHERE operations.id = held.id AND (direction = 'undo' OR cancel_requested_at IS NULL)
+             WHERE operations.id = held.id AND (operations.direction = 'undo' OR cancel_requested_at IS NULL)
              RETURNING operations.id
          )
          SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM finished) AS "finished!""#,
         claim.id.uuid(),
-        claim.generation
+        claim.generation,
+        ended
     )
     .fetch_one(connection)
     .await?;

@@ -11,10 +11,7 @@ use super::{
     operation_claims::{Claim, Permission},
     operations::Direction,
 };
-use crate::{
-    error::{Error, Result},
-    types::OperationId,
-};
+use crate::{error::Result, types::OperationId};
 
 /// One step of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,23 +40,6 @@ impl Step {
     }
 }
 
-pub(super) async fn insert_in_txn(txn: &mut PgConnection, id: OperationId, names: &[&str], done: usize) -> Result<()> {
-    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    sqlx::query!(
-        "INSERT INTO operation_steps (operation_id, position, name, state, attempts, started_at, finished_at)
-         SELECT $1, ordinality - 1, name, CASE WHEN ordinality <= $3 THEN 'succeeded' ELSE 'pending' END,
-                CASE WHEN ordinality <= $3 THEN 1 ELSE 0 END, CASE WHEN ordinality <= $3 THEN now() END,
-                CASE WHEN ordinality <= $3 THEN now() END
-         FROM unnest($2::text[]) WITH ORDINALITY AS steps (name, ordinality)",
-        id.uuid(),
-        &names,
-        i64::try_from(done).map_err(Error::internal)?
-    )
-    .execute(txn)
-    .await?;
-    Ok(())
-}
-
 /// The steps of an operation, in order.
 pub async fn list(connection: &mut PgConnection, id: OperationId) -> Result<Vec<Step>> {
     let query = sqlx::query_as!(
@@ -71,42 +51,13 @@ pub async fn list(connection: &mut PgConnection, id: OperationId) -> Result<Vec<
     Ok(query.fetch_all(connection).await?)
 }
 
-/// Records that a step, or its undoing, has begun.
+/// Records that a step, or its undoing, has begun, and that the one before it, if it is `ended`, has succeeded: one
+/// transaction where two would say nothing more. Unless it is granted only the end is recorded, or with a lost claim
+/// nothing.
 pub async fn begin(
     connection: &mut PgConnection,
     claim: Claim,
-    position: i32,
-    direction: Direction,
-) -> Result<Permission> {
-    let row = sqlx::query!(
-        r#"WITH held AS (
-             SELECT id, cancel_requested_at FROM operations
-             WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE
-         ), begun AS (
-             UPDATE operation_steps
-             SET state = CASE WHEN $4 THEN 'running' ELSE 'undoing' END, attempts = attempts + 1, started_at = now(),
-                 error = NULL
-             FROM held
-             WHERE operation_id = held.id AND position = $3 AND (NOT $4 OR held.cancel_requested_at IS NULL)
-             RETURNING position
-         )
-         SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM begun) AS "begun!""#,
-        claim.id.uuid(),
-        claim.generation,
-        position,
-        direction == Direction::Forward
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Permission::new(row.held, row.begun))
-}
-
-/// Records that a step, or its undoing, succeeded, and that the one at `next` has begun: one transaction where two
-/// would say nothing more. Unless it is granted only the end is recorded, or with a lost claim nothing.
-pub async fn advance(
-    connection: &mut PgConnection,
-    claim: Claim,
-    (ended, next): (i32, i32),
+    (ended, position): (Option<i32>, i32),
     direction: Direction,
 ) -> Result<Permission> {
     let row = sqlx::query!(
@@ -130,7 +81,7 @@ pub async fn advance(
         claim.id.uuid(),
         claim.generation,
         ended,
-        next,
+        position,
         direction == Direction::Forward
     )
     .fetch_one(connection)

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{errors::constraint, operation_steps};
+use super::errors::constraint;
 use crate::{
     error::{Error, Result},
     types::{OperationId, TenantId},
@@ -67,6 +67,12 @@ impl Operation {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.finished_at.is_some()
+    }
+
+    /// Whether nothing more happens until somebody does something: it has ended, or is blocked.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_finished() || self.state == "blocked"
     }
 }
 
@@ -133,29 +139,37 @@ impl From<Row> for Operation {
 /// Queues an operation with its steps. A second live operation on the same tenant is a conflict, and so is one that
 /// reads it; whoever asks holds the tenant's row, so that the two see each other.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
+    let steps: Vec<String> = new.steps.iter().map(|&name| name.to_owned()).collect();
     let done = sqlx::query!(
-        "INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, started_at, finished_at)
-         SELECT $1::uuid, $2::text, $3::uuid, $4::jsonb, $5::text, CASE WHEN $6 THEN 'succeeded' ELSE 'queued' END,
-                CASE WHEN $6 THEN now() END, CASE WHEN $6 THEN now() END
-         WHERE NOT EXISTS (SELECT FROM operations
-                           WHERE source_id = $3 AND state IN ('queued', 'running', 'blocked'))",
+        "WITH operation AS (
+             INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, started_at, finished_at)
+             SELECT $1::uuid, $2::text, $3::uuid, $4::jsonb, $5::text, CASE WHEN $8 THEN 'succeeded' ELSE 'queued' END,
+                    CASE WHEN $8 THEN now() END, CASE WHEN $8 THEN now() END
+             WHERE NOT EXISTS (SELECT FROM operations
+                               WHERE source_id = $3 AND state IN ('queued', 'running', 'blocked'))
+             RETURNING id
+         )
+         INSERT INTO operation_steps (operation_id, position, name, state, attempts, started_at, finished_at)
+         SELECT operation.id, ordinality - 1, name, CASE WHEN ordinality <= $7 THEN 'succeeded' ELSE 'pending' END,
+                CASE WHEN ordinality <= $7 THEN 1 ELSE 0 END, CASE WHEN ordinality <= $7 THEN now() END,
+                CASE WHEN ordinality <= $7 THEN now() END
+         FROM operation, unnest($6::text[]) WITH ORDINALITY AS steps (name, ordinality)",
         new.id.uuid(),
         new.kind,
         new.tenant_id.uuid(),
         new.input,
         new.requested_by,
+        &steps,
+        i64::try_from(new.done).map_err(Error::internal)?,
         new.done >= new.steps.len()
     )
-    .execute(&mut *txn)
+    .execute(txn)
     .await
     .map_err(|error| match constraint(&error) {
         Some("operations_live_key") => in_progress(),
         _ => error.into(),
     })?;
-    if done.rows_affected() == 0 {
-        return Err(in_progress());
-    }
-    operation_steps::insert_in_txn(txn, new.id, new.steps, new.done).await
+    if done.rows_affected() == 0 { Err(in_progress()) } else { Ok(()) }
 }
 
 /// Notes that an operation that was just queued reads another tenant. A second one that reads the same is a conflict.
@@ -254,8 +268,9 @@ pub async fn scrub_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<()
     Ok(())
 }
 
-/// Forgets operations on databases made ahead, and on what was left of some, that ended more than a day ago, `at_most` of them. How many there were.
-pub async fn purge_warm(connection: &mut PgConnection, at_most: i64) -> Result<u64> {
+/// Forgets operations that nobody has asked for, on databases made ahead and on what was left of some, and that ended
+/// more than a day ago: `at_most` of them. How many there were.
+pub async fn purge_unasked(connection: &mut PgConnection, at_most: i64) -> Result<u64> {
     let done = sqlx::query!(
         "DELETE FROM operations WHERE id IN (
              SELECT id FROM operations

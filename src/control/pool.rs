@@ -16,6 +16,8 @@ const CHECKOUT: Duration = Duration::from_secs(1);
 /// How long a connection that has answered counts as one that does: it is asked when it is given back, and again before
 /// its next use only if that comes later.
 const FRESH: Duration = Duration::from_millis(100);
+/// How many statements are kept prepared on each connection: more than there are in the program.
+const STATEMENTS: usize = 512;
 /// How many times as long a change waits.
 const CHANGE_PATIENCE: u32 = 5;
 
@@ -78,16 +80,21 @@ impl ControlDb {
         Ok(self.pool.acquire().await?)
     }
 
-    /// A transaction; dropped without a commit it is rolled back. Changes wait longer for a connection than
-    /// reads: a burst of them is served in turn, not refused.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+    /// A connection for a change, or for telling of one that has been made. Waits longer than for a read: a burst of
+    /// changes is served in turn, not refused.
+    pub async fn acquire_for_change(&self) -> Result<PoolConnection<Postgres>> {
         for _ in 1..CHANGE_PATIENCE {
             match self.pool.acquire().await {
                 Err(sqlx::Error::PoolTimedOut) => {}
-                acquired => return begin(acquired?).await,
+                acquired => return Ok(acquired?),
             }
         }
-        begin(self.pool.acquire().await?).await
+        self.acquire().await
+    }
+
+    /// A transaction; dropped without a commit it is rolled back.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        begin(self.acquire_for_change().await?).await
     }
 
     /// Whether the control database answers, within a second.
@@ -113,8 +120,8 @@ impl ControlDb {
     }
 }
 
-/// What `work` answers, if it does so in time: a connection that has gone silent, as those of a machine that is no more,
-/// must not keep who waits for it from trying another.
+/// What `work` answers, if it does so in time: a connection that has gone silent, as those of a machine that is no
+/// more, must not keep who waits for it from trying another.
 ///
 /// # Errors
 /// `control_database_unavailable` after `at_most`; else those of `work`.
@@ -132,6 +139,7 @@ fn options(settings: &Settings) -> PgConnectOptions {
         .database(&settings.database)
         .ssl_mode(if settings.verify_tls { PgSslMode::VerifyFull } else { PgSslMode::Disable })
         .application_name(&settings.application_name)
+        .statement_cache_capacity(STATEMENTS)
         .options([("statement_timeout", "5s"), ("lock_timeout", "3s"), ("idle_in_transaction_session_timeout", "10s")]);
     match &settings.ca_file {
         Some(file) => options.ssl_root_cert(file),
@@ -140,8 +148,8 @@ fn options(settings: &Settings) -> PgConnectOptions {
 }
 
 /// Begins a transaction in a task of its own: whoever asks may give up at any moment, and sqlx up to 0.9.0 would then
-/// return a connection to the pool inside an open transaction (transact-rs/sqlx #4393). The task brings the beginning to
-/// its end, and what nobody waits for any more is rolled back.
+/// return a connection to the pool inside an open transaction (transact-rs/sqlx #4393). The task brings the beginning
+/// to its end, and what nobody waits for any more is rolled back.
 async fn begin(connection: PoolConnection<Postgres>) -> Result<Transaction<'static, Postgres>> {
     let begun = tokio::spawn(Transaction::begin(connection, None)).await;
     Ok(begun.map_err(Error::internal)??)

@@ -69,15 +69,28 @@ pub async fn get(
     owner: Uuid,
     purpose: Purpose,
 ) -> Result<Option<SecretString>> {
+    Ok(first_of(connection, ring, owner, &[purpose]).await?.map(|(_, secret)| secret))
+}
+
+/// The owner's secret for the first of `purposes` that there is one for, opened.
+pub async fn first_of(
+    connection: &mut PgConnection,
+    ring: &KeyRing,
+    owner: Uuid,
+    purposes: &[Purpose],
+) -> Result<Option<(Purpose, SecretString)>> {
+    let names: Vec<_> = purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
     let query = sqlx::query!(
-        "SELECT k.kek_id, k.wrapped, s.sealed FROM secrets s JOIN data_keys k USING (owner_id)
-         WHERE s.owner_id = $1 AND s.purpose = $2",
+        "SELECT k.kek_id, k.wrapped, s.sealed, s.purpose FROM secrets s JOIN data_keys k USING (owner_id)
+         WHERE s.owner_id = $1 AND s.purpose = ANY($2) ORDER BY array_position($2, s.purpose) LIMIT 1",
         owner,
-        purpose.as_str()
+        &names
     );
     let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
+    let purpose = purposes.iter().copied().find(|purpose| purpose.as_str() == row.purpose);
+    let purpose = purpose.ok_or_else(|| Error::defect("a secret was found that was not asked for"))?;
     let key = ring.unwrap(owner, &WrappedKey { kek_id: row.kek_id, wrapped: row.wrapped })?;
-    open(&key, purpose, &row.sealed).map(Some)
+    Ok(Some((purpose, open(&key, purpose, &row.sealed)?)))
 }
 
 /// A text that was sealed for `purpose`.

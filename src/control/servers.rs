@@ -222,18 +222,18 @@ pub struct Candidate {
     pub capacity: Option<i32>,
     /// How many it has.
     pub tenants: i32,
-    /// How many databases of the template asked for are ready on it.
+    /// How many databases of the newest version are ready on it.
     pub ready: i64,
 }
 
 /// All servers that take tenants, whether they can take one now or not.
-pub async fn candidates(connection: &mut PgConnection, template: &str) -> Result<Vec<Candidate>> {
+pub async fn candidates(connection: &mut PgConnection) -> Result<Vec<Candidate>> {
     let rows = sqlx::query!(
         r#"SELECT id, name, region, labels, cordoned, capacity, tenants,
                 (SELECT count(*) FROM warm_databases w
-                 WHERE w.server_id = servers.id AND w.state = 'ready' AND w.template = $1) AS "ready!"
-         FROM servers WHERE purpose = 'tenants'"#,
-        template
+                 WHERE w.server_id = servers.id AND w.state = 'ready'
+                   AND w.schema_version = (SELECT max(version) FROM migrations)) AS "ready!"
+         FROM servers WHERE purpose = 'tenants'"#
     )
     .fetch_all(connection)
     .await?;

@@ -93,15 +93,16 @@ pub async fn leaks(connection: &mut PgConnection) -> Result<Vec<String>> {
     Ok(query.fetch_all(connection).await?)
 }
 
-/// The next tenant whose slugs can be mended and that nobody has changed for `time`, locked until the transaction ends; or
-/// the one with this id, if it is such a one: what is held for it is not what it has, or what it has is held for nobody.
-/// What it has and another holds cannot be mended. Slugs change in the transaction that changes their tenant: the
-/// tenant's row says since when they have been so.
-pub async fn lock_leaking_in_txn(
-    txn: &mut PgConnection,
+/// The first `at_most` tenants whose slugs can be mended and that nobody has changed for `time`; or the one with this
+/// id, if it is such a one: what is held for it is not what it has, or what it has is held for nobody. What it has and
+/// another holds cannot be mended. Slugs change in the transaction that changes their tenant: the tenant's row says
+/// since when they have been so.
+pub async fn leaking(
+    connection: &mut PgConnection,
     id: Option<TenantId>,
     time: Duration,
-) -> Result<Option<TenantId>> {
+    at_most: i64,
+) -> Result<Vec<TenantId>> {
     let query = sqlx::query_scalar!(
         "SELECT t.id FROM tenants t
          WHERE ($1::uuid IS NULL OR t.id = $1) AND t.updated_at < now() - make_interval(secs => $2)
@@ -111,15 +112,16 @@ pub async fn lock_leaking_in_txn(
                     AND NOT EXISTS (SELECT FROM slugs s
                                     WHERE s.slug = t.slug
                                       AND (s.expires_at IS NULL OR (s.tenant_id <> t.id AND s.expires_at > now())))))
-         ORDER BY t.id LIMIT 1 FOR UPDATE OF t SKIP LOCKED",
+         ORDER BY t.id LIMIT $3",
         id.map(TenantId::uuid),
-        time.as_secs_f64()
+        time.as_secs_f64(),
+        at_most
     );
-    Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))
+    Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
 }
 
-/// Keeps what is held for the tenant as its present slug, other than `own`, from others for `time` and no longer; not at
-/// all what another tenant has. Which those were.
+/// Keeps what is held for the tenant as its present slug, other than `own`, from others for `time` and no longer; not
+/// at all what another tenant has. Which those were.
 pub async fn release_leaked_in_txn(
     txn: &mut PgConnection,
     tenant: TenantId,

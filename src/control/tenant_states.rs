@@ -1,7 +1,7 @@
 //! Table `tenants`, as those write it who change what a tenant is called or which state it is in.
 //!
-//! Whoever does holds the row ([`super::tenants::lock_in_txn`]) and has judged its state: the functions here write and judge
-//! nothing. Every change of state raises the epoch, so that what replicas cached about sessions dies with it.
+//! Whoever does holds the row ([`super::tenants::lock_in_txn`]) and has judged its state: the functions here write and
+//! judge nothing. Every change of state raises the epoch, so that what replicas cached about sessions dies with it.
 
 use std::time::Duration;
 
@@ -204,7 +204,8 @@ pub async fn lock_regretted_in_txn(txn: &mut PgConnection) -> Result<Option<Tena
     Ok(query.fetch_optional(txn).await?.map(TenantId::from_uuid))
 }
 
-/// Locks the tenant until the transaction ends if it is a tombstone that nobody has worked on for `time`; false otherwise.
+/// Locks the tenant until the transaction ends if it is a tombstone that nobody has worked on for `time`; false
+/// otherwise.
 pub async fn lock_tombstone_in_txn(txn: &mut PgConnection, id: TenantId, time: Duration) -> Result<bool> {
     let query = sqlx::query_scalar!(
         "SELECT id FROM tenants t

@@ -210,9 +210,18 @@ impl TryFrom<Row> for Tenant {
 /// plan an error on its field.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Tenant> {
     let state = if new.schema_version.is_some() { TenantState::Active } else { TenantState::Provisioning };
+    // The tenant before its slug, in the order of those who rename one: they and this would else wait for each other.
     let row = sqlx::query!(
-        "INSERT INTO tenants (id, slug, name, kind, state, plan, server_id, schema_version, is_settling)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, 0), $9) RETURNING epoch, revision, labels, created_at",
+        r#"WITH made AS (
+             INSERT INTO tenants (id, slug, name, kind, state, plan, server_id, schema_version, is_settling)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, 0), $9) RETURNING id, slug, epoch, revision, labels, created_at
+         ), taken AS (
+             INSERT INTO slugs AS held (slug, tenant_id) SELECT slug, id FROM made
+             ON CONFLICT (slug) DO UPDATE SET tenant_id = excluded.tenant_id, expires_at = NULL
+             WHERE held.expires_at <= now()
+             RETURNING slug
+         )
+         SELECT epoch, revision, labels, created_at, EXISTS (SELECT FROM taken) AS "has_slug!" FROM made"#,
         new.id.uuid(),
         new.slug.as_str(),
         new.name.as_str(),
@@ -231,7 +240,9 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         Some("tenants_plan_fkey") => FieldError::new("plan", "unknown_plan", "there is no such plan").into(),
         _ => error.into(),
     })?;
-    slugs::take_in_txn(txn, &new.slug, new.id).await?;
+    if !row.has_slug {
+        return Err(slugs::taken());
+    }
     Ok(Tenant {
         id: new.id,
         slug: new.slug.clone(),
@@ -345,24 +356,20 @@ pub async fn count(connection: &mut PgConnection, filter: &Filter) -> Result<i64
     Ok(query.fetch_one(connection).await?)
 }
 
-/// Opens a provisioned tenant for requests. Touches no row when it is open already.
-pub async fn activate(connection: &mut PgConnection, id: TenantId, schema_version: i32) -> Result<()> {
+/// Lets requests in: to one whose database has just been made, of this version, or whose first administrator has.
+/// Touches no row when they are let in already.
+pub async fn open_in_txn(txn: &mut PgConnection, id: TenantId, schema_version: i32) -> Result<()> {
     sqlx::query!(
-        "UPDATE tenants SET state = 'active', schema_version = $2, epoch = epoch + 1
-         WHERE id = $1 AND state = 'provisioning'",
+        "UPDATE tenants
+         SET is_settling = false, state = CASE WHEN state = 'provisioning' THEN 'active' ELSE state END,
+             schema_version = CASE WHEN state = 'provisioning' THEN $2 ELSE schema_version END,
+             epoch = epoch + CASE WHEN state = 'provisioning' THEN 1 ELSE 0 END
+         WHERE id = $1 AND (state = 'provisioning' OR is_settling)",
         id.uuid(),
         schema_version
     )
-    .execute(connection)
+    .execute(txn)
     .await?;
-    Ok(())
-}
-
-/// Lets the requests in that wait for the tenant's first administrator. Touches no row when none has to.
-pub async fn settle(connection: &mut PgConnection, id: TenantId) -> Result<()> {
-    sqlx::query!("UPDATE tenants SET is_settling = false WHERE id = $1 AND is_settling", id.uuid())
-        .execute(connection)
-        .await?;
     Ok(())
 }
 
@@ -386,6 +393,12 @@ pub async fn bury_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> {
 pub async fn lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
     let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
     // Read by a statement of its own, which sees what the lock was waited for.
+    if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
+}
+
+/// The same, but never waits: `None` also while somebody else changes it.
+pub async fn try_lock_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>> {
+    let locked = sqlx::query_scalar!("SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", id.uuid());
     if locked.fetch_optional(&mut *txn).await?.is_some() { get(txn, id).await } else { Ok(None) }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::sealing::WrappedKey;
 use crate::{
     error::{Error, Result},
     types::{ServerId, TenantId},
@@ -60,13 +61,13 @@ impl WarmState {
     }
 }
 
-/// What a tenant gets.
-#[derive(Clone, Copy, Debug)]
+/// What a tenant gets: a database with the newest published migration.
+#[derive(Debug)]
 pub struct Claimed {
     /// Its id from now on.
     pub id: TenantId,
-    /// The newest migration in its database.
-    pub schema_version: i32,
+    /// Its data key.
+    pub key: WrappedKey,
 }
 
 /// Records a database that is about to be made.
@@ -101,23 +102,32 @@ pub async fn set_state(connection: &mut PgConnection, id: TenantId, state: WarmS
     Ok(())
 }
 
-/// Gives the database that has been ready longest to a tenant that is being recorded: one of this template, on this
-/// server. Never waits: what another transaction is about to claim is passed over.
-pub async fn claim_in_txn(txn: &mut PgConnection, server: ServerId, template: &str) -> Result<Option<Claimed>> {
+/// Gives the database that has been ready longest to a tenant that is being recorded: one of the newest published
+/// version, on this server. Answers with that version too. Never waits: what another transaction is about to claim is
+/// passed over.
+pub async fn claim_in_txn(txn: &mut PgConnection, server: ServerId) -> Result<(i32, Option<Claimed>)> {
     let row = sqlx::query!(
-        "DELETE FROM warm_databases
-         WHERE id = (SELECT w.id FROM warm_databases w
-                     WHERE w.server_id = $1 AND w.template = $2 AND w.state = 'ready'
-                       AND NOT EXISTS (SELECT FROM operations o
-                                       WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
-                     ORDER BY w.ready_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
-         RETURNING id, schema_version",
-        server.uuid(),
-        template
+        r#"WITH newest AS (
+             SELECT coalesce(max(version), 0) AS version FROM migrations
+         ), claimed AS (
+             DELETE FROM warm_databases
+             WHERE id = (SELECT w.id FROM warm_databases w
+                         WHERE w.server_id = $1 AND w.schema_version = (SELECT version FROM newest) AND w.state = 'ready'
+                           AND NOT EXISTS (SELECT FROM operations o
+                                           WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
+                         ORDER BY w.ready_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
+             RETURNING id
+         )
+         SELECT newest.version AS "version!", claimed.id AS "id?", k.kek_id AS "kek_id?", k.wrapped AS "wrapped?"
+         FROM newest LEFT JOIN claimed ON true LEFT JOIN data_keys k ON k.owner_id = claimed.id"#,
+        server.uuid()
     )
-    .fetch_optional(txn)
+    .fetch_one(txn)
     .await?;
-    Ok(row.map(|row| Claimed { id: TenantId::from_uuid(row.id), schema_version: row.schema_version }))
+    let Some(id) = row.id else { return Ok((row.version, None)) };
+    let key = row.kek_id.zip(row.wrapped).map(|(kek_id, wrapped)| WrappedKey { kek_id, wrapped });
+    let key = key.ok_or_else(|| Error::defect(format!("the warm database {id} has no data key")))?;
+    Ok((row.version, Some(Claimed { id: TenantId::from_uuid(id), key })))
 }
 
 /// Keeps a database from being claimed, so that it can be taken away. False when somebody has claimed it, or is about
@@ -178,10 +188,10 @@ pub async fn leaked(connection: &mut PgConnection) -> Result<Vec<TenantId>> {
     Ok(query.fetch_all(connection).await?.into_iter().map(TenantId::from_uuid).collect())
 }
 
-/// The next one of those that has been left alone for `time`, with its server, locked until the transaction ends; or the
-/// one with this id, if it is such a one. Whoever works on a database has an operation from the transaction on that says
-/// so, and an operation that ends does so after the row has changed for the last time: what is left alone has been since
-/// the latest of these moments. A tenant's database is nobody's to take away, whatever a row here says.
+/// The next one of those that has been left alone for `time`, with its server, locked until the transaction ends; or
+/// the one with this id, if it is such a one. Whoever works on a database has an operation from the transaction on that
+/// says so, and an operation that ends does so after the row has changed for the last time: what is left alone has been
+/// since the latest of these moments. A tenant's database is nobody's to take away, whatever a row here says.
 pub async fn lock_leaked_in_txn(
     txn: &mut PgConnection,
     id: Option<TenantId>,

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::{Identity, Inner, hashing, permissions::OWNER, sessions::token_hash};
 use crate::{
     error::{Error, Result},
-    tenancy::{Statements, TenantTxn},
+    tenancy::{Param, Statements},
     types::{DisplayName, Email, InvitationId, TenantId, UserId},
 };
 
@@ -28,18 +28,40 @@ pub enum FirstAdmin {
 
 const FIND_OWNER: &str = "SELECT id FROM users WHERE email = $1 AND role = $2";
 
-const OTHERS: &str = "SELECT EXISTS (SELECT FROM users WHERE email <> $1)";
-
 const FIND: &str = "SELECT u.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE u.email = $1";
 
-const ADD: &str = "INSERT INTO users (id, email, name, role, email_verified_at)
-    VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END) ON CONFLICT (email) DO NOTHING";
+/// Adds them, unless they are there, and what lets them in; where there is anybody else, nothing. Says whether there
+/// is. One statement, and so one transaction: tenants wait for this one.
+macro_rules! add {
+    ($verified_at:literal, $entry:literal) => {
+        concat!(
+            "WITH others AS (SELECT FROM users WHERE email <> $2 LIMIT 1), added AS (
+                 INSERT INTO users (id, email, name, role, email_verified_at)
+                 SELECT $1::uuid, $2, $3, $4, ",
+            $verified_at,
+            " WHERE NOT EXISTS (SELECT FROM others)
+                 ON CONFLICT (email) DO NOTHING RETURNING id
+             ), entry AS (",
+            $entry,
+            ")
+             SELECT EXISTS (SELECT FROM others)"
+        )
+    };
+}
 
-const SET_PASSWORD: &str =
-    "INSERT INTO credentials (user_id, password_hash) VALUES ($1, $2) ON CONFLICT (user_id) DO NOTHING";
+const ADD_WITH_PASSWORD: &str = add!(
+    "now()",
+    "INSERT INTO credentials (user_id, password_hash)
+     SELECT id, $5::text FROM (SELECT id FROM added UNION ALL SELECT id FROM users WHERE email = $2) AS admin
+     WHERE NOT EXISTS (SELECT FROM others) ON CONFLICT (user_id) DO NOTHING"
+);
 
-const INVITE: &str = "INSERT INTO invitations (id, email, role, token_hash, invited_by, expires_at)
-    VALUES ($1, $2, $3, $4, 'system', $5) ON CONFLICT (token_hash) DO NOTHING";
+const ADD_AND_INVITE: &str = add!(
+    "NULL::timestamptz",
+    "INSERT INTO invitations (id, email, role, token_hash, invited_by, expires_at)
+     SELECT $5::uuid, $2, $4, $6::bytea, 'system', $7::timestamptz
+     WHERE NOT EXISTS (SELECT FROM others) ON CONFLICT (token_hash) DO NOTHING"
+);
 
 impl Identity {
     /// Sees to it that the tenant has this first administrator, with the role `owner`. The tenant's state does not
@@ -52,15 +74,15 @@ impl Identity {
         tenant: TenantId,
         (email, name): (&Email, &DisplayName),
         how: &FirstAdmin,
-    ) -> Result<UserId> {
+    ) -> Result<()> {
         let inner = &self.inner;
         match how {
             FirstAdmin::Invitation { token, expires_at } => {
                 inner.invite_admin(tenant, (email, name), (token, *expires_at)).await
             }
             FirstAdmin::Password(password) => {
-                if let Some(user) = inner.user_with_password(tenant, email).await? {
-                    return Ok(user);
+                if inner.has_password(tenant, email).await? {
+                    return Ok(());
                 }
                 let hash = inner.hasher.hash(password, hashing::BACKGROUND).await?;
                 inner.add_admin(tenant, (email, name), &hash).await
@@ -80,53 +102,37 @@ impl Identity {
 }
 
 impl Inner {
-    async fn user_with_password(&self, tenant: TenantId, email: &Email) -> Result<Option<UserId>> {
+    async fn has_password(&self, tenant: TenantId, email: &Email) -> Result<bool> {
         let connection = self.tenancy.connect(tenant).await?;
-        let row = connection.row(FIND, &[&email.as_str()]).await?;
-        Ok(row.map(|row| UserId::from_uuid(row.get("id"))))
+        Ok(connection.row(FIND, &[&email.as_str()]).await?.is_some())
     }
 
-    async fn add_admin(&self, tenant: TenantId, who: (&Email, &DisplayName), hash: &str) -> Result<UserId> {
-        let mut connection = self.tenancy.connect(tenant).await?;
-        let txn = connection.begin().await?;
-        let user = self.add_owner_in_txn(&txn, who, true).await?;
-        txn.run(SET_PASSWORD, &[&user.uuid(), &hash]).await?;
-        txn.commit().await?;
-        Ok(user)
+    async fn add_admin(&self, tenant: TenantId, (email, name): (&Email, &DisplayName), hash: &str) -> Result<()> {
+        let id = UserId::generate(&self.clock, self.random).uuid();
+        let params: [Param<'_>; 5] = [&id, &email.as_str(), &name.as_str(), &OWNER, &hash];
+        self.add(tenant, ADD_WITH_PASSWORD, &params).await
     }
 
     async fn invite_admin(
         &self,
         tenant: TenantId,
-        who: (&Email, &DisplayName),
+        (email, name): (&Email, &DisplayName),
         (token, expires_at): (&SecretString, DateTime<Utc>),
-    ) -> Result<UserId> {
-        let mut connection = self.tenancy.connect(tenant).await?;
-        let txn = connection.begin().await?;
-        let user = self.add_owner_in_txn(&txn, who, false).await?;
-        let id = InvitationId::generate(&self.clock, self.random);
+    ) -> Result<()> {
+        let id = UserId::generate(&self.clock, self.random).uuid();
+        let invitation = InvitationId::generate(&self.clock, self.random).uuid();
         let hash = token_hash(token);
-        txn.run(INVITE, &[&id.uuid(), &who.0.as_str(), &OWNER, &hash, &expires_at]).await?;
-        txn.commit().await?;
-        Ok(user)
+        let params: [Param<'_>; 7] = [&id, &email.as_str(), &name.as_str(), &OWNER, &invitation, &hash, &expires_at];
+        self.add(tenant, ADD_AND_INVITE, &params).await
     }
 
-    async fn add_owner_in_txn(
-        &self,
-        txn: &TenantTxn<'_>,
-        (email, name): (&Email, &DisplayName),
-        is_verified: bool,
-    ) -> Result<UserId> {
+    async fn add(&self, tenant: TenantId, sql: &str, params: &[Param<'_>]) -> Result<()> {
+        let others = self.tenancy.connect(tenant).await?.row(sql, params).await?;
         // A control database from a backup may take a customer's database for a new one.
-        let others = txn.row(OTHERS, &[&email.as_str()]).await?;
         if others.is_some_and(|row| row.get(0)) {
             let detail = "the database that a new tenant was to get holds people already: find out whose it is";
             return Err(Error::conflict("database_used", detail));
         }
-        let id = UserId::generate(&self.clock, self.random);
-        txn.run(ADD, &[&id.uuid(), &email.as_str(), &name.as_str(), &OWNER, &is_verified]).await?;
-        let row = txn.row("SELECT id FROM users WHERE email = $1", &[&email.as_str()]).await?;
-        let row = row.ok_or_else(|| Error::defect("the first administrator is not there"))?;
-        Ok(UserId::from_uuid(row.get("id")))
+        Ok(())
     }
 }

@@ -104,7 +104,8 @@ impl Run {
         Err(Error::unavailable("claim_lost", "another replica is at work on the operation", None))
     }
 
-    /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on it.
+    /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on
+    /// it.
     async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
         let (server, access) = {
             let mut connection = ctx.db.acquire().await?;
@@ -205,11 +206,7 @@ pub(super) async fn run(
         direction = attempt.turn().await?;
     }
     loop {
-        let permission = match attempt.steps(direction).await? {
-            Permission::Granted => operation_claims::finish(&mut *ctx.db.acquire().await?, claim).await?,
-            refused => refused,
-        };
-        match permission {
+        match attempt.steps(direction).await? {
             Permission::Granted => break,
             Permission::Cancelled => direction = attempt.turn().await?,
             Permission::ClaimLost => return Err(Interrupted::LeaseLost),
@@ -234,15 +231,15 @@ struct Attempt<'a> {
     stop: &'a CancellationToken,
 }
 
-/// What is recorded of a step once it was done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Recorded {
-    /// Its end.
-    Ended,
-    /// Its end, and that the next one has begun.
-    NextBegun,
-    /// Its end and nothing more, since the operation is to be undone; or nothing, since the claim is lost.
-    Refused(Permission),
+/// What follows a step, and is recorded together with its end.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    /// The beginning of this one.
+    Begin(&'a Step),
+    /// The end of the operation.
+    Finish,
+    /// Nothing yet.
+    Nothing,
 }
 
 impl Attempt<'_> {
@@ -253,7 +250,7 @@ impl Attempt<'_> {
         if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
 
-    /// Everything that is left to do in this direction, until it is done or may not go on.
+    /// Everything that is left to do in this direction, until the operation has ended or may not go on.
     async fn steps(&self, direction: Direction) -> Result<Permission, Interrupted> {
         let mut steps = operation_steps::list(&mut *self.run.ctx.db.acquire().await?, self.run.operation.id).await?;
         match direction {
@@ -262,6 +259,9 @@ impl Attempt<'_> {
                 steps.retain(Step::was_begun);
                 steps.reverse();
             }
+        }
+        if steps.is_empty() {
+            return Ok(operation_claims::finish(&mut *self.run.ctx.db.acquire().await?, self.claim, None).await?);
         }
         let mut is_begun = false;
         for (place, step) in steps.iter().enumerate() {
@@ -275,18 +275,22 @@ impl Attempt<'_> {
                     refused => return Ok(refused),
                 }
             }
-            let next = steps.get(place + 1).filter(|next| self.may_follow_at_once(next, direction));
-            match self.step(step, next, direction).await? {
-                Recorded::Ended => is_begun = false,
-                Recorded::NextBegun => is_begun = true,
-                Recorded::Refused(refused) => return Ok(refused),
+            let then = match steps.get(place + 1) {
+                Some(next) if self.may_follow_at_once(next, direction) => Then::Begin(next),
+                Some(_) => Then::Nothing,
+                None => Then::Finish,
+            };
+            match self.step(step, then, direction).await? {
+                Permission::Granted => is_begun = matches!(then, Then::Begin(_)),
+                refused => return Ok(refused),
             }
         }
         Ok(Permission::Granted)
     }
 
-    /// Whether a step may be recorded as begun together with the end of the one before it: not the one after which there
-    /// is no way back, so that a wish to cancel is heard until the moment before it, and not what a newer release is to do.
+    /// Whether a step may be recorded as begun together with the end of the one before it: not the one after which
+    /// there is no way back, so that a wish to cancel is heard until the moment before it, and not what a newer release
+    /// is to do.
     fn may_follow_at_once(&self, step: &Step, direction: Direction) -> bool {
         let is_final = |step: &Definition| direction == Direction::Forward && matches!(step.undo, Undo::Never);
         self.kind.step(&step.name).is_ok_and(|step| !is_final(step))
@@ -295,22 +299,20 @@ impl Attempt<'_> {
     async fn begin(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
         self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         let mut connection = self.run.ctx.db.acquire().await?;
-        Ok(operation_steps::begin(&mut connection, self.claim, step.position, direction).await?)
+        Ok(operation_steps::begin(&mut connection, self.claim, (None, step.position), direction).await?)
     }
 
-    /// Does a step that is recorded as begun, and records its end and, if there is one, the beginning of the `next`.
-    async fn step(&self, step: &Step, next: Option<&Step>, direction: Direction) -> Result<Recorded, Interrupted> {
+    /// Does a step that is recorded as begun, and records its end and what follows.
+    async fn step(&self, step: &Step, then: Then<'_>, direction: Direction) -> Result<Permission, Interrupted> {
         let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         tracing::debug!(step = step.name, ?direction, "a step begins");
         let outcome = self.effect(definition, direction).await;
-        // Asked now: this replica may have been told to stop meanwhile.
-        let recorded = match (&outcome, next.filter(|_| !self.stop.is_cancelled())) {
-            (Ok(()), Some(next)) => self.advance((step, next), direction).await?,
-            (Ok(()), None) => self.end(step, direction, None).await?,
-            (Err(error), _) => self.end(step, direction, Some(error)).await?,
+        let permission = match &outcome {
+            Ok(()) => self.succeed(step, then, direction).await?,
+            Err(error) => self.end(step, direction, Some(error)).await?,
         };
-        if recorded == Recorded::Refused(Permission::ClaimLost) {
-            return Ok(recorded);
+        if permission == Permission::ClaimLost {
+            return Ok(permission);
         }
         outcome?;
         if self.run.operation.abandoned > 0 {
@@ -319,24 +321,31 @@ impl Attempt<'_> {
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
         }
-        Ok(recorded)
+        Ok(permission)
     }
 
-    async fn advance(&self, (step, next): (&Step, &Step), direction: Direction) -> Result<Recorded> {
-        let places = (step.position, next.position);
-        let mut connection = self.run.ctx.db.acquire().await?;
-        Ok(match operation_steps::advance(&mut connection, self.claim, places, direction).await? {
-            Permission::Granted => Recorded::NextBegun,
-            refused => Recorded::Refused(refused),
-        })
+    async fn succeed(&self, step: &Step, then: Then<'_>, direction: Direction) -> Result<Permission> {
+        match then {
+            // Asked now: this replica may have been told to stop meanwhile.
+            Then::Begin(next) if !self.stop.is_cancelled() => {
+                let places = (Some(step.position), next.position);
+                let mut connection = self.run.ctx.db.acquire().await?;
+                operation_steps::begin(&mut connection, self.claim, places, direction).await
+            }
+            Then::Finish => {
+                let mut connection = self.run.ctx.db.acquire().await?;
+                operation_claims::finish(&mut connection, self.claim, Some(step.position)).await
+            }
+            Then::Begin(_) | Then::Nothing => self.end(step, direction, None).await,
+        }
     }
 
-    async fn end(&self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Recorded> {
+    async fn end(&self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Permission> {
         let error = error.map(Error::summary);
         let mut connection = self.run.ctx.db.acquire().await?;
         let is_recorded =
             operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?;
-        Ok(if is_recorded { Recorded::Ended } else { Recorded::Refused(Permission::ClaimLost) })
+        Ok(if is_recorded { Permission::Granted } else { Permission::ClaimLost })
     }
 
     async fn effect(&self, definition: &Definition, direction: Direction) -> Result<()> {

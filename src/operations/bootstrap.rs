@@ -41,7 +41,7 @@ pub struct Request {
 /// # Errors
 /// `already_bootstrapped` (409), and what registering a server and provisioning a tenant can say.
 pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
-    let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
+    let origin = ctx.origin();
     let email = request.email.clone();
     publish::publish_embedded(ctx).await?;
     let platform = tenants::platform(&mut *ctx.db.acquire().await?).await?;
@@ -91,10 +91,10 @@ async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin
 async fn finish(ctx: &Context, operation: OperationId) -> Result<()> {
     let background = Background::until(CancellationToken::new());
     engine::spawn(ctx, 1, &background);
-    let outcome = wait::finished(ctx, operation, PATIENCE).await;
+    let outcome = wait::settled(ctx, operation, PATIENCE).await;
     background.stop().cancel();
     background.ended().await;
-    let operation = outcome?.operation;
+    let operation = outcome?;
     if operation.state == "succeeded" {
         return Ok(());
     }

@@ -102,7 +102,8 @@ pub(super) async fn under_way_in_txn(
     }
 }
 
-/// Queues an operation on a tenant, whose row the transaction holds; what the transaction does is its first step.
+/// Queues an operation on a tenant, or on a database that is none's yet or any more. The transaction holds the row that
+/// says so; what it does is the operation's first step.
 ///
 /// # Errors
 /// `operation_in_progress`.

@@ -9,6 +9,7 @@ use crate::{
     archives::Store,
     control::{
         ControlDb,
+        audit::Origin,
         listener::Signals,
         sealing::KeyRing,
         secrets::{self, Purpose},
@@ -114,6 +115,11 @@ impl Context {
             let detail = "this Freehold has no archive store: its operators have to set FREEHOLD_ARCHIVE_URL";
             Error::conflict("archives_not_configured", detail)
         })
+    }
+
+    /// Who does what nobody has asked for: this replica.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { actor: format!("system:{}", self.replica), ..Origin::default() }
     }
 
     /// How `server` is reached, with its administrative password opened.

@@ -1,9 +1,9 @@
 //! One copy of a template at a time on each server: PostgreSQL makes no more of them in parallel, and tenants who are
 //! at work there feel every one.
 //!
-//! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. Between
-//! replicas they meet in a lock on the server, which is held by the session that copies, and so for as long as
-//! PostgreSQL is at it, whatever becomes of the replica.
+//! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. The first of
+//! each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long as
+//! PostgreSQL is at it, whatever becomes of the replica. The server goes from one copy to the next by itself.
 
 use std::{
     collections::HashMap,
@@ -54,7 +54,7 @@ struct Queue {
 }
 
 impl Copies {
-    /// Does `copy` when it is its turn on the server of `admin`.
+    /// Does `copy`, which begins with the statement that copies, when it is its turn on the server of `admin`.
     ///
     /// # Errors
     /// `server_busy` when the turn does not come in time; else what `copy` says.
@@ -68,13 +68,15 @@ impl Copies {
         let queue = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(server).or_default());
         let wait = if urgency == Urgency::Ahead { AHEAD_WAIT } else { WAIT };
         let deadline = Instant::now() + wait;
-        let _turn = tokio::time::timeout_at(deadline, queue.wait(urgency)).await.map_err(|_| busy())?;
-        if !admin.lock(&LockKey::Copies, deadline.saturating_duration_since(Instant::now())).await? {
+        let turn = tokio::time::timeout_at(deadline, queue.wait(urgency)).await.map_err(|_| busy())?;
+        if !admin.line_up(&LockKey::Copies, deadline.saturating_duration_since(Instant::now())).await? {
             return Err(busy());
         }
-        let copied = copy.await;
-        // A session that cannot say so any more is gone, and its locks with it.
-        let unlocked = admin.unlock(&LockKey::Copies).await;
+        // The next one gets in line while this one copies.
+        drop(turn);
+        // Sent right behind the statement that copies: the server need not wait for this program to give the lock back. A
+        // session that cannot be told so any more is gone, and its locks with it.
+        let (copied, unlocked) = futures::join!(copy, admin.unlock(&LockKey::Copies));
         let copied = copied?;
         unlocked?;
         Ok(copied)

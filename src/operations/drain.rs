@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Context, placement, publish, update_server};
+use super::{Context, placement, update_server};
 use crate::{
     control::{
         audit::Origin,
@@ -37,9 +37,8 @@ pub async fn drain(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Drain
     let server = update_server::cordon(ctx, id, true, "server.drain", origin).await?;
     let (residents, candidates) = {
         let mut connection = ctx.db.acquire().await?;
-        let newest = publish::newest(&ctx.memory, &mut connection).await?;
         let residents = servers::residents(&mut connection, id, LISTED).await?;
-        (residents, servers::candidates(&mut connection, &newest.template).await?)
+        (residents, servers::candidates(&mut connection).await?)
     };
     let sizes = match sizes(ctx, &server, &residents).await {
         Ok(sizes) => sizes,

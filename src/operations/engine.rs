@@ -8,8 +8,8 @@
 //! What fails for a passing reason is tried again with growing pauses: for ever, or [`PATIENCE`] times where a way back
 //! is open, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
 //! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
-//! one operation, and a killed replica none of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times in a
-//! row at one step ends its way forward as well: the replicas may have died of it.
+//! one operation, and a killed replica none of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times
+//! in a row at one step ends its way forward as well: the replicas may have died of it.
 //!
 //! While releases are mixed, a replica leaves alone what only a newer one knows: kinds, and steps of known kinds.
 

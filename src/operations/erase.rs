@@ -165,7 +165,7 @@ async fn bury(run: &Run) -> Result<()> {
 
 async fn record_end_in_txn(run: &Run, txn: &mut PgConnection) -> Result<()> {
     let ctx = &run.ctx;
-    let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
+    let origin = ctx.origin();
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
     let details = json!({ "operation_id": run.operation.id });
     audit::record_in_txn(txn, event, &origin, ("tenant.erased", &run.tenant_id().to_string()), &details).await

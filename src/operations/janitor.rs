@@ -3,8 +3,8 @@
 //! Every replica has one; an advisory lock in the control database lets one at a time sweep, and whatever a janitor
 //! that dies has not done the next one does. It begins the erasure of tenants whose grace time has passed, finishes
 //! deletions that are taken back after all, mends what leaked, and forgets expired slugs, old idempotency keys with the
-//! secrets of their answers, and the operations that made databases ahead. It never touches a server itself: what has to
-//! be done there is an operation, and what is there it is told by `fsck`.
+//! secrets of their answers, and the operations that made databases ahead. It never touches a server itself: what has
+//! to be done there is an operation, and what is there it is told by `fsck`.
 
 mod leaks;
 
@@ -16,10 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, erase};
 use crate::{
-    control::{
-        audit::{self, Origin},
-        bounded, idempotency, janitor, operations, slugs, tenant_states,
-    },
+    control::{audit, bounded, idempotency, janitor, operations, slugs, tenant_states},
     error::Result,
     faults::crash_point,
     types::{AuditEventId, TenantId},
@@ -94,7 +91,7 @@ async fn swept<F: Future<Output = Result<bool>>>(mut one: impl FnMut() -> F) -> 
 async fn begin_erasure(ctx: &Context) -> Result<bool> {
     let Some(mut txn) = begin(ctx).await? else { return Ok(false) };
     let Some(id) = tenant_states::lock_due_in_txn(&mut txn).await? else { return Ok(false) };
-    let operation = erase::queue_in_txn(ctx, &mut txn, id, &origin(ctx)).await?;
+    let operation = erase::queue_in_txn(ctx, &mut txn, id, &ctx.origin()).await?;
     let details = serde_json::json!({ "operation_id": operation });
     record(ctx, &mut txn, ("tenant.erase", id), &details).await?;
     crash_point!("janitor.erase.before_commit", id);
@@ -130,13 +127,9 @@ async fn forget_idempotency_keys(ctx: &Context) -> Result<u64> {
 
 async fn forget_operations(ctx: &Context) -> Result<u64> {
     let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
-    let forgotten = operations::purge_warm(&mut txn, BATCH.into()).await?;
+    let forgotten = operations::purge_unasked(&mut txn, BATCH.into()).await?;
     txn.commit().await?;
     Ok(forgotten)
-}
-
-fn origin(ctx: &Context) -> Origin {
-    Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() }
 }
 
 async fn record(
@@ -146,7 +139,7 @@ async fn record(
     details: &serde_json::Value,
 ) -> Result<()> {
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    audit::record_in_txn(txn, event, &origin(ctx), (action, &target.to_string()), details).await
+    audit::record_in_txn(txn, event, &ctx.origin(), (action, &target.to_string()), details).await
 }
 
 /// Says what the metrics of this module mean.

@@ -1,8 +1,8 @@
 //! Key-encryption keys: which there are, who has them, and data keys wrapped anew under another one.
 //!
-//! Wrapping anew changes how a data key is stored, never the data key: what it sealed stays as it is, and a replica that
-//! read the old form still opens it as long as its ring holds the old key. It is done in small transactions that skip
-//! what another one is at work on, so any number may run at once, and one that dies has done part of the work.
+//! Wrapping anew changes how a data key is stored, never the data key: what it sealed stays as it is, and a replica
+//! that read the old form still opens it as long as its ring holds the old key. It is done in small transactions that
+//! skip what another one is at work on, so any number may run at once, and one that dies has done part of the work.
 
 use std::time::Duration;
 

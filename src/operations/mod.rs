@@ -1,11 +1,11 @@
 //! Durable changes to the fleet, and the checks that judge them.
 //!
-//! A change to a tenant is an operation: a row that states the intent, and steps that the [`engine`] runs until
-//! they are done, whatever is killed in between. One file an operation: [`provision`] makes a tenant, [`warm`] what
-//! the next one will get, [`rotate_credentials`] replaces a password. Registering a server and publishing migrations
-//! are single transactions behind a preparation that can be repeated; so is another signing key for a tenant.
-//! [`fsck`] and [`isolation`] compare promises with reality and change nothing. The [`janitor`] does what is due by itself
-//! and mends what leaked; [`remains`] is what it has done on servers.
+//! A change to a tenant is an operation: a row that states the intent, and steps that the [`engine`] runs until they
+//! are done, whatever is killed in between. One file an operation: [`provision`] makes a tenant, [`warm`] what the next
+//! one will get, [`rotate_credentials`] replaces a password. Registering a server and publishing migrations are single
+//! transactions behind a preparation that can be repeated; so is another signing key for a tenant. [`fsck`] and
+//! [`isolation`] compare promises with reality and change nothing. The [`janitor`] does what is due by itself and mends
+//! what leaked; [`remains`] is what it has done on servers.
 //!
 //! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
 

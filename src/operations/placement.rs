@@ -45,12 +45,12 @@ impl Wishes<'_> {
     }
 }
 
-/// The server for one more tenant, whose database would be of this template.
+/// The server for one more tenant.
 ///
 /// # Errors
 /// `unknown_server`, `unknown_region`, `unknown_labels` on their fields; `no_server_available` (409) with the reason.
-pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, template: &str) -> Result<ServerId> {
-    let candidates = servers::candidates(txn, template).await?;
+pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>) -> Result<ServerId> {
+    let candidates = servers::candidates(txn).await?;
     choose(&candidates, wishes).map(|chosen| chosen.id)
 }
 
@@ -59,7 +59,10 @@ pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>, te
 /// # Errors
 /// `no_server_available` (409) with the reason.
 pub(super) async fn choose_preferably_in_txn(txn: &mut PgConnection, server: &str) -> Result<ServerId> {
-    let candidates = servers::candidates(txn, "").await?;
+    let mut candidates = servers::candidates(txn).await?;
+    for candidate in &mut candidates {
+        candidate.ready = 0;
+    }
     let preferred = choose(&candidates, Wishes { server: Some(server), ..Wishes::ANYWHERE });
     let chosen = preferred.or_else(|_| choose(&candidates, Wishes::ANYWHERE))?;
     Ok(chosen.id)

@@ -26,16 +26,16 @@ use super::{
         restrict_database,
     },
     placement::{self, Wishes},
-    publish, warm,
+    warm,
 };
 use crate::{
     control::{
         audit::{self, Origin},
-        data_keys, idempotency,
+        data_keys, idempotency, migration_files,
         operations::{self, NewOperation},
         secrets::{self, Purpose},
         servers, slugs,
-        tenants::{self, NewTenant, Tenant, TenantState},
+        tenants::{self, NewTenant, Tenant},
         warm_databases::{self, Claimed},
     },
     error::{Error, FieldError, Result},
@@ -142,25 +142,25 @@ async fn record(
     if let Some(earlier) = claim_in_txn(ctx, &mut txn, idempotency, fresh).await? {
         return Ok(Some(earlier));
     }
-    let newest = publish::newest(&ctx.memory, &mut txn).await?;
-    let (server, warm) = place_in_txn(&mut txn, &request.placement, &newest.template).await?;
-    let id = warm.map_or(fresh, |warm| warm.id);
-    if let (Some(idempotency), Some(_)) = (idempotency, warm) {
+    let place = place_in_txn(&mut txn, &request.placement).await?;
+    let id = place.warm.as_ref().map_or(fresh, |warm| warm.id);
+    if let (Some(idempotency), Some(_)) = (idempotency, &place.warm) {
         idempotency::settle_in_txn(&mut txn, idempotency, id.uuid()).await?;
     }
-    let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, (id, server), warm)).await?;
-    let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), warm.is_some()).await?;
-    let input = Input::new(request.admin.as_ref(), newest.set.version())?;
-    let operation = queue_in_txn(ctx, &mut txn, (&tenant, warm), &input, origin).await?;
+    let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, id, &place)).await?;
+    let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), place.warm.as_ref()).await?;
+    let input = Input::new(request.admin.as_ref(), place.newest_version)?;
+    let is_warm = place.warm.is_some();
+    let operation = queue_in_txn(ctx, &mut txn, (&tenant, is_warm), &input, origin).await?;
     crash_point!("tenant.provision.before_commit", id);
     if !servers::commit_placed(txn).await? {
         return Ok(None);
     }
     crash_point!("tenant.provision.after_commit", id);
     if let Placement::Customer { .. } = request.placement {
-        warm::count(warm, began.elapsed());
+        warm::count(is_warm, began.elapsed());
     }
-    tracing::info!(tenant.id = %id, operation.id = %operation, tenant.warm = warm.is_some(), "a tenant is recorded");
+    tracing::info!(tenant.id = %id, operation.id = %operation, tenant.warm = is_warm, "a tenant is recorded");
     Ok(Some(Started { tenant, operation, invitation }))
 }
 
@@ -172,32 +172,40 @@ fn check_password(request: &Request) -> Result<()> {
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }
 
-/// Where the tenant will live, and the database of this template that waits for it there.
-async fn place_in_txn(
-    txn: &mut PgConnection,
-    placement: &Placement,
-    template: &str,
-) -> Result<(ServerId, Option<Claimed>)> {
+/// Where a tenant will live, and what its database is.
+struct Place {
+    server: ServerId,
+    /// The newest published migration: what its database has, or will be made with.
+    newest_version: i32,
+    /// The database that waits for it there.
+    warm: Option<Claimed>,
+}
+
+async fn place_in_txn(txn: &mut PgConnection, placement: &Placement) -> Result<Place> {
     let wishes = match placement {
-        Placement::Platform(server) => return Ok((*server, None)),
+        Placement::Platform(server) => {
+            let newest_version = migration_files::newest_version(txn).await?;
+            return Ok(Place { server: *server, newest_version, warm: None });
+        }
         Placement::Customer { server, region, labels } => {
             Wishes { server: server.as_deref(), region: region.as_deref(), labels }
         }
     };
-    let server = placement::choose_in_txn(txn, wishes, template).await?;
-    Ok((server, warm_databases::claim_in_txn(txn, server, template).await?))
+    let server = placement::choose_in_txn(txn, wishes).await?;
+    let (newest_version, warm) = warm_databases::claim_in_txn(txn, server).await?;
+    Ok(Place { server, newest_version, warm })
 }
 
-fn new_tenant(request: &Request, (id, server_id): (TenantId, ServerId), warm: Option<Claimed>) -> NewTenant {
+fn new_tenant(request: &Request, id: TenantId, place: &Place) -> NewTenant {
     NewTenant {
         id,
         slug: request.slug.clone(),
         name: request.name.clone(),
         is_platform: matches!(request.placement, Placement::Platform(_)),
         plan: request.plan.clone(),
-        server_id,
-        schema_version: warm.map(|warm| warm.schema_version),
-        is_settling: warm.is_some() && request.admin.is_some(),
+        server_id: place.server,
+        schema_version: place.warm.is_some().then_some(place.newest_version),
+        is_settling: place.warm.is_some() && request.admin.is_some(),
     }
 }
 
@@ -207,12 +215,12 @@ async fn keys_in_txn(
     txn: &mut PgConnection,
     id: TenantId,
     admin: Option<&Admin>,
-    is_warm: bool,
+    warm: Option<&Claimed>,
 ) -> Result<Option<Invitation>> {
-    let data_key = match (is_warm, admin) {
-        (true, None) => return Ok(None),
-        (true, Some(_)) => data_keys::get(txn, &ctx.keys, id.uuid()).await?,
-        (false, _) => make_keys_in_txn(ctx, txn, id).await?,
+    let data_key = match (warm, admin) {
+        (Some(_), None) => return Ok(None),
+        (Some(warm), Some(_)) => ctx.keys.unwrap(id.uuid(), &warm.key)?,
+        (None, _) => make_keys_in_txn(ctx, txn, id).await?,
     };
     match admin {
         Some(admin) => first_admin::keep_in_txn(ctx, txn, (&data_key, id), admin).await,
@@ -221,18 +229,18 @@ async fn keys_in_txn(
 }
 
 /// How many steps are done when the tenant is recorded.
-fn done(warm: Option<Claimed>, input: &Input) -> usize {
-    match (warm, &input.admin) {
-        (None, _) => 1,
-        (Some(_), None) => KIND.steps.len(),
-        (Some(_), Some(_)) => KIND.steps.iter().take_while(|step| step.name != "create_first_admin").count(),
+fn done(is_warm: bool, input: &Input) -> usize {
+    match (is_warm, &input.admin) {
+        (false, _) => 1,
+        (true, None) => KIND.steps.len(),
+        (true, Some(_)) => KIND.steps.iter().take_while(|step| step.name != "create_first_admin").count(),
     }
 }
 
 async fn queue_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
-    (tenant, warm): (&Tenant, Option<Claimed>),
+    (tenant, is_warm): (&Tenant, bool),
     input: &Input,
     origin: &Origin,
 ) -> Result<OperationId> {
@@ -244,18 +252,17 @@ async fn queue_in_txn(
         input: serde_json::to_value(input).map_err(Error::internal)?,
         requested_by: &origin.actor,
         steps: &KIND.step_names(),
-        done: done(warm, input),
+        done: done(is_warm, input),
     };
     operations::insert_in_txn(txn, &new).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    let details =
-        serde_json::json!({ "slug": tenant.slug, "plan": tenant.plan, "operation_id": id, "warm": warm.is_some() });
+    let details = serde_json::json!({ "slug": tenant.slug, "plan": tenant.plan, "operation_id": id, "warm": is_warm });
     audit::record_in_txn(txn, event, origin, ("tenant.create", &tenant.id.to_string()), &details).await?;
     Ok(id)
 }
 
-/// Claims the request's key for the tenant that this transaction is about to make, or finds what an earlier request with
-/// the same key has started.
+/// Claims the request's key for the tenant that this transaction is about to make, or finds what an earlier request
+/// with the same key has started.
 pub(super) async fn claim_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -280,8 +287,8 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     Ok(Started { tenant, operation, invitation })
 }
 
-/// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the request
-/// for it another one may be made.
+/// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the
+/// request for it another one may be made.
 pub(super) async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
@@ -295,25 +302,16 @@ pub(super) async fn forget(run: &Run) -> Result<()> {
 /// Lets requests in. Nobody has been before this step began, so that until then the tenant can be undone; from then on
 /// its database may hold what its people have written.
 pub(super) async fn activate(run: &Run) -> Result<()> {
-    let is_made = run.tenant().await?.state == TenantState::Provisioning;
-    let version = if is_made { Some(bound_version(run).await?) } else { None };
+    let version = match run.input()? {
+        Bound { schema_version: Some(version) } => version,
+        Bound { schema_version: None } => schema_version(run).await?,
+    };
     let mut txn = run.begin().await?;
-    match version {
-        Some(version) => tenants::activate(&mut txn, run.tenant_id(), version).await?,
-        // With a warm database it is active since it was recorded, and requests wait.
-        None => tenants::settle(&mut txn, run.tenant_id()).await?,
-    }
+    tenants::open_in_txn(&mut txn, run.tenant_id(), version).await?;
     Ok(txn.commit().await?)
 }
 
-/// The version that the database has: that of the set which the operation is bound to, or what the database itself says.
-async fn bound_version(run: &Run) -> Result<i32> {
-    match run.input()? {
-        Bound { schema_version: Some(version) } => Ok(version),
-        Bound { schema_version: None } => schema_version(run).await,
-    }
-}
-
+/// The version that the database itself says that it has.
 async fn schema_version(run: &Run) -> Result<i32> {
     let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
     let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;

@@ -64,8 +64,7 @@ pub async fn publish_embedded(ctx: &Context) -> Result<Published> {
     let set = MigrationSet::embedded_tenant()?;
     let newest = current(&ctx.db).await?;
     if set.extends(&newest) {
-        let actor = format!("system:{}", ctx.replica);
-        return append(ctx, &set, &Origin { actor, ..Origin::default() }).await;
+        return append(ctx, &set, &ctx.origin()).await;
     }
     let published = Published { version: newest.version(), added: 0 };
     tracing::info!(migrations.version = published.version, "a newer or another migration set is published already");

@@ -5,22 +5,24 @@
 //! leaked may be half of a database, which must never become one that a tenant is given. Warm databases that are whole
 //! go by `warm.retire`.
 //!
-//! Nothing is dropped that does not belong to `freehold_owner`; of a tombstone nothing but what nobody can enter any more
-//! and what carries the mark, since an operator may have brought back the rest from a backup; and of what has no tombstone
-//! nothing that anybody ever used: a control database from a backup may take a customer's database for a warm one.
+//! Nothing is dropped that does not belong to `freehold_owner`; of a tombstone nothing but what nobody can enter any
+//! more and what carries the mark, since an operator may have brought back the rest from a backup; and of what has no
+//! tombstone nothing that anybody ever used: a control database from a backup may take a customer's database for a warm
+//! one.
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use super::{
     Context,
     attempt::Run,
+    change,
     kind::{Kind, kind},
     tenant_login,
 };
 use crate::{
     control::{
         data_keys,
-        operations::{self, NewOperation},
         tenants::{self, TenantState},
         warm_databases,
     },
@@ -46,17 +48,7 @@ pub async fn queue_in_txn(
     id: TenantId,
     server: ServerId,
 ) -> Result<OperationId> {
-    let new = NewOperation {
-        id: OperationId::generate(&ctx.clock, ctx.random),
-        kind: KIND.name,
-        tenant_id: id,
-        input: serde_json::json!({ "server_id": server }),
-        requested_by: &format!("system:{}", ctx.replica),
-        steps: &KIND.step_names(),
-        done: 1,
-    };
-    operations::insert_in_txn(txn, &new).await?;
-    Ok(new.id)
+    change::queue_in_txn(ctx, txn, id, (&KIND, &json!({ "server_id": server })), &ctx.origin()).await
 }
 
 /// Whether what is there may go: it may have become another since the operation was queued.

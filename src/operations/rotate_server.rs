@@ -2,9 +2,9 @@
 //!
 //! The next one is sealed first, then the role is altered, then a connection under it is made, and only then it becomes
 //! the present one. Whatever is killed in between leaves both sealed, and whoever opens an administrative session next
-//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart, and
-//! a password that is given from one that is made: whoever writes one knows, under the lock, which one works.
-//! A server that is registered twice, for tenants and for the platform, with one role gets the password twice.
+//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart,
+//! and a password that is given from one that is made: whoever writes one knows, under the lock, which one works. A
+//! server that is registered twice, for tenants and for the platform, with one role gets the password twice.
 //!
 //! The control database's own role is no server's: its password is in the configuration, and this never changes it.
 

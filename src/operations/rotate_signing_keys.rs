@@ -96,7 +96,7 @@ pub async fn keep_young(ctx: Context, age: Option<Duration>, stop: CancellationT
 pub async fn replace_old(ctx: &Context, age: Option<Duration>) -> Result<()> {
     signing_keys::purge(&mut *ctx.db.acquire().await?).await?;
     let Some(age) = age else { return Ok(()) };
-    let origin = Origin { actor: format!("system:{}", ctx.replica), ..Origin::default() };
+    let origin = ctx.origin();
     let mut after = None;
     loop {
         let old = signing_keys::older_than(&mut *ctx.db.acquire().await?, age, after, AGE_BATCH).await?;

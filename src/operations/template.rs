@@ -1,9 +1,10 @@
 //! The template database of a server and a migration set: what every new tenant's database is a clone of.
 //!
-//! It is built once, then closed for good, so that no session can stand in the way of a clone. The mark goes on
-//! last: a template without it is the leftover of a builder that died, or was stopped and lost the lock: its sessions
-//! are ended, and it is dropped and built anew. Builders meet in a lock on the server. All rights that a tenant needs are in the template already, as default
-//! privileges of the owner, so that a clone needs no granting and neither does any later migration.
+//! It is built once, then closed for good, so that no session can stand in the way of a clone. The mark goes on last: a
+//! template without it is the leftover of a builder that died, or was stopped and lost the lock: its sessions are
+//! ended, and it is dropped and built anew. Builders meet in a lock on the server. All rights that a tenant needs are
+//! in the template already, as default privileges of the owner, so that a clone needs no granting and neither does any
+//! later migration.
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Context;
 use crate::{
     control::{
@@ -23,14 +25,6 @@ pub struct Snapshot {
     pub operation: Operation,
     /// Its steps, in order.
     pub steps: Vec<Step>,
-}
-
-impl Snapshot {
-    /// Whether nothing more happens until somebody does something: it has ended, or is blocked.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.operation.is_finished() || self.operation.state == "blocked"
-    }
 }
 
 /// Follows one operation.
@@ -85,27 +79,35 @@ pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
     Ok(Snapshot { operation, steps: operation_steps::list(&mut connection, id).await? })
 }
 
+/// How the operation is once it has ended or is blocked, or `at_most` has passed.
+///
+/// # Errors
+/// As [`look`].
+pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Snapshot> {
+    let operation = settled(ctx, id, at_most).await?;
+    Ok(Snapshot { operation, steps: operation_steps::list(&mut *ctx.db.acquire().await?, id).await? })
+}
+
 /// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then. Whoever is told here
 /// that it has ended finds the tenant as that left it, at this replica at least.
 ///
 /// # Errors
 /// As [`look`].
-pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Snapshot> {
-    match tokio::time::timeout(at_most, settled(ctx, id)).await {
-        Ok(snapshot) => snapshot,
-        Err(_) => look(ctx, id).await,
-    }
-}
-
-/// Looks again when the operation is settled, not at each of its steps.
-async fn settled(ctx: &Context, id: OperationId) -> Result<Snapshot> {
+pub async fn settled(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Operation> {
     let mut signals = ctx.signals.subscribe();
+    let deadline = Instant::now() + at_most;
     loop {
-        let snapshot = look(ctx, id).await?;
-        if snapshot.is_settled() {
-            ctx.tenancy.refresh(snapshot.operation.tenant_id).await;
-            return Ok(snapshot);
+        let found = operations::get(&mut *ctx.db.acquire().await?, id).await?;
+        let operation = found.ok_or_else(|| Error::not_found("operation"))?;
+        if operation.is_settled() {
+            ctx.tenancy.refresh(operation.tenant_id).await;
+            return Ok(operation);
         }
-        stir(&mut signals, |signal| matches!(signal, Signal::OperationSettled(settled) if settled == id)).await;
+        if Instant::now() >= deadline {
+            return Ok(operation);
+        }
+        // Looks again when the operation is settled, not at each of its steps.
+        let settles = |signal| matches!(signal, Signal::OperationSettled(settled) if settled == id);
+        let _ = tokio::time::timeout_at(deadline, stir(&mut signals, settles)).await;
     }
 }

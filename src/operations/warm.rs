@@ -1,8 +1,8 @@
 //! The warm pool: databases made ahead of demand, so that a new tenant costs one transaction.
 //!
 //! `warm.make` makes a database under the id, role and sealed password that the next tenant will get; `warm.retire`
-//! takes one away that is of an old template or too many. `tenant.provision` gives one to a tenant. How many there shall
-//! be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
+//! takes one away that is of an old template or too many. `tenant.provision` gives one to a tenant. How many there
+//! shall be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
 
 mod keeper;
 mod plan;
@@ -18,18 +18,19 @@ pub use plan::Bounds;
 use super::{
     Context,
     attempt::Run,
+    change,
     kind::{Kind, kind},
     making::{
         build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
         restrict_database,
     },
     publish::Newest,
+    tenant_login,
 };
 use crate::{
     control::{
         data_keys,
-        operations::{self, NewOperation},
-        warm_databases::{self, Claimed, WarmState},
+        warm_databases::{self, WarmState},
     },
     error::{Error, Result},
     types::{OperationId, ServerId, TenantId},
@@ -42,6 +43,7 @@ pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
     create_database => drop_database,
     restrict_database => nothing,
     open_database => nothing,
+    check_login => nothing,
     mark_ready => unmark_ready,
 });
 
@@ -71,7 +73,8 @@ pub async fn make_in_txn(
     let version = newest.set.version();
     warm_databases::insert_in_txn(txn, (id, server), &newest.template, version).await?;
     make_keys_in_txn(ctx, txn, id).await?;
-    queue_in_txn(ctx, txn, (&MAKE, id), &Input { server_id: server, schema_version: Some(version) }).await
+    let input = Input { server_id: server, schema_version: Some(version) };
+    change::queue_in_txn(ctx, txn, id, (&MAKE, &input), &ctx.origin()).await
 }
 
 /// Queues the taking away of a database, unless somebody was faster and has claimed it.
@@ -84,36 +87,24 @@ pub async fn retire_in_txn(
     if !warm_databases::retire_in_txn(txn, id).await? {
         return Ok(None);
     }
-    queue_in_txn(ctx, txn, (&RETIRE, id), &Input { server_id: server, schema_version: None }).await.map(Some)
-}
-
-async fn queue_in_txn(
-    ctx: &Context,
-    txn: &mut PgConnection,
-    (kind, tenant_id): (&Kind, TenantId),
-    input: &Input,
-) -> Result<OperationId> {
-    let new = NewOperation {
-        id: OperationId::generate(&ctx.clock, ctx.random),
-        kind: kind.name,
-        tenant_id,
-        input: serde_json::to_value(input).map_err(Error::internal)?,
-        requested_by: &format!("system:{}", ctx.replica),
-        steps: &kind.step_names(),
-        done: 1,
-    };
-    operations::insert_in_txn(txn, &new).await?;
-    Ok(new.id)
+    let input = Input { server_id: server, schema_version: None };
+    change::queue_in_txn(ctx, txn, id, (&RETIRE, &input), &ctx.origin()).await.map(Some)
 }
 
 /// Counts a tenant that was recorded, with a warm database or without, and how long that took.
-pub(super) fn count(claimed: Option<Claimed>, took: Duration) {
-    if claimed.is_some() {
+pub(super) fn count(is_warm: bool, took: Duration) {
+    if is_warm {
         metrics::counter!("freehold_warm_claims_total").increment(1);
         metrics::histogram!("freehold_warm_claim_duration_seconds").record(took);
     } else {
         metrics::counter!("freehold_warm_misses_total").increment(1);
     }
+}
+
+/// A database is ready when its tenant can enter it. Its first session also takes longer than those after it, since
+/// PostgreSQL writes down then what they begin from: no tenant has to wait for that.
+async fn check_login(run: &Run) -> Result<()> {
+    tenant_login::credentials(&run.ctx, &run.access.address, run.tenant_id()).await.map(drop)
 }
 
 async fn deny_login(run: &Run) -> Result<()> {

@@ -62,8 +62,8 @@ impl ServerAdmin {
         Self::begin(connection, application_name).await
     }
 
-    /// Opens the session under the first of `candidates` whose password PostgreSQL accepts; answers with its place among
-    /// them too, or with `None` when it accepts none.
+    /// Opens the session under the first of `candidates` whose password PostgreSQL accepts; answers with its place
+    /// among them too, or with `None` when it accepts none.
     pub async fn connect_as_any(
         connector: &Connector,
         address: &ServerAddress,

@@ -9,7 +9,7 @@ use crate::{
     types::DbName,
 };
 
-/// A look, a drop or a lost race, and the look that settles it.
+/// A drop or a lost race, and what settles it.
 const OBSERVATIONS: usize = 3;
 
 impl ServerAdmin {
@@ -102,13 +102,15 @@ impl ServerAdmin {
         let (quoted, owner) = (quote_ident(name)?, quote_ident(OWNER_ROLE)?);
         let create = format!("CREATE DATABASE {quoted} {source} OWNER {owner} ALLOW_CONNECTIONS false");
         for _ in 0..OBSERVATIONS {
+            // PostgreSQL looks for the name before it copies anything: nobody who waits for a copy waits for one more look.
+            match self.batch_execute(&create).await {
+                Err(error) if is_taken(&error) => {}
+                made => return Ok(made?),
+            }
             match self.database(name).await? {
                 Some(found) if found.is_interrupted_drop() => self.drop_interrupted(&found).await?,
                 Some(found) => return check_owner(&found),
-                None => match self.batch_execute(&create).await {
-                    Err(error) if is_taken(&error) => {}
-                    made => return Ok(made?),
-                },
+                None => {}
             }
         }
         Err(super::errors::unavailable(anyhow::anyhow!("{name} appears and disappears: somebody else works on it")))

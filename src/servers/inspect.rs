@@ -122,8 +122,8 @@ impl ServerAdmin {
         }
     }
 
-    /// What those of the databases take on disk that are there, in bytes, by their names. PostgreSQL tells it to whoever
-    /// may connect to them.
+    /// What those of the databases take on disk that are there, in bytes, by their names. PostgreSQL tells it to
+    /// whoever may connect to them.
     pub async fn database_sizes(&self, names: &[DbName]) -> Result<HashMap<String, i64>> {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let sql = "SELECT datname::text, pg_database_size(oid) FROM pg_database WHERE datname = ANY($1)";

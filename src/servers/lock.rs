@@ -4,20 +4,23 @@
 //! lost its connection too, so a stale one is refused by the server and not by a clock. Advisory locks are
 //! scoped to a database: all administrative sessions of a server use its one maintenance database.
 //!
-//! Waiting is a loop of tries. `pg_advisory_lock()` would hold a snapshot while it waits, and deadlock with
-//! CREATE INDEX CONCURRENTLY.
+//! Waiting is a loop of tries: `pg_advisory_lock()` would hold a snapshot while it waits, and deadlock with
+//! CREATE INDEX CONCURRENTLY. Where one waits for less than a second and often ([`ServerAdmin::line_up`]), PostgreSQL's
+//! own queue is worth that.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{
+    error::SqlState,
+    types::{ToSql, Type},
+};
 
-use super::ServerAdmin;
+use super::{ServerAdmin, is_sqlstate};
 use crate::{error::Result, types::TenantId};
 
-/// Between two tries for a lock, and for one that is held for tens of milliseconds at a time.
+/// Between two tries for a lock.
 const PAUSE: Duration = Duration::from_millis(100);
-const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a lock guards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +51,6 @@ impl LockKey {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
     }
-
-    const fn pause(&self) -> Duration {
-        if matches!(self, Self::Copies) { SHORT_PAUSE } else { PAUSE }
-    }
 }
 
 impl ServerAdmin {
@@ -68,10 +67,21 @@ impl ServerAdmin {
             if self.query_typed_one("SELECT pg_try_advisory_lock($1)", &number).await?.try_get(0)? {
                 return Ok(true);
             }
-            if Instant::now() + key.pause() > deadline {
+            if Instant::now() + PAUSE > deadline {
                 return Ok(false);
             }
-            tokio::time::sleep(key.pause()).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The same, in the order of those who ask; the server passes the lock on as soon as it is free.
+    pub async fn line_up(&self, key: &LockKey, wait: Duration) -> Result<bool> {
+        let (number, wait) = (key.number(), format!("{}ms", wait.as_millis().max(1)));
+        let sql = "WITH bound AS MATERIALIZED (SELECT set_config('lock_timeout', $2, true))
+                   SELECT pg_advisory_lock($1) FROM bound";
+        match self.query_typed(sql, &[(&number, Type::INT8), (&wait, Type::TEXT)]).await {
+            Err(error) if is_sqlstate(&error, &SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+            locked => Ok(locked.map(|_| true)?),
         }
     }
 

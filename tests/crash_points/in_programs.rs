@@ -192,8 +192,8 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
 async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
     let prefix = unique("zombie");
     let mut programs = Vec::new();
-    // One after another, in the order of the points: whatever operation a program gets, be it one that an earlier program
-    // has lost or has failed over on a busy machine, has the program's point still before it.
+    // One after another, in the order of the points: whatever operation a program gets, be it one that an earlier
+    // program has lost or has failed over on a busy machine, has the program's point still before it.
     for (n, point) in points.iter().enumerate() {
         let name = format!("{prefix}-{n}");
         let program = worker(fleet, &name, point.name, "stop");

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, env, io::Write, path::PathBuf, process::Command
 
 use tokio_postgres::Client;
 
-/// The version of the server that `session` is on, `18.6` or a vendor's longer text; fails the test when `PG_BIN` asked for
-/// another one.
+/// The version of the server that `session` is on, `18.6` or a vendor's longer text; fails the test when `PG_BIN` asked
+/// for another one.
 pub(crate) async fn version(session: &Client) -> String {
     let version: String = session.query_one("SHOW server_version", &[]).await.unwrap().get(0);
     if let Some(asked_for) = asked_for() {

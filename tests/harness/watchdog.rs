@@ -11,8 +11,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Reads until the end of the pipe; then QUIT, PostgreSQL's immediate shutdown, and TERM for Redis. Either takes its pid
-/// file away when it ends.
+/// Reads until the end of the pipe; then QUIT, PostgreSQL's immediate shutdown, and TERM for Redis. Either takes its
+/// pid file away when it ends.
 const SCRIPT: &str = r#"
 cat > /dev/null
 for folder in "$@"; do

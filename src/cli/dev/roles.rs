@@ -56,8 +56,8 @@ async fn bounded(cluster: &Cluster, work: impl AsyncFnOnce(&Client) -> anyhow::R
         .with_context(|| format!("cannot make the roles of the cluster {}", cluster.name()))
 }
 
-/// Gives a role that has none its password: one that was rotated since stays as it is. Sends a SCRAM verifier, which this
-/// side computes: the password itself never travels, nor reaches a log.
+/// Gives a role that has none its password: one that was rotated since stays as it is. Sends a SCRAM verifier, which
+/// this side computes: the password itself never travels, nor reaches a log.
 async fn set_password(client: &Client, role: &str, password: &SecretString) -> anyhow::Result<()> {
     let sql = "SELECT FROM pg_authid WHERE rolname = $1 AND rolpassword IS NOT NULL";
     if client.query_opt(sql, &[&role]).await?.is_some() {

@@ -211,7 +211,8 @@ async fn show(
     Ok(Json(wait::finished(&state.operations, id, at_most).await?.into()))
 }
 
-/// Queues a blocked operation again, once what blocked it is mended. `Prefer: wait=N` waits up to N seconds for its end.
+/// Queues a blocked operation again, once what blocked it is mended. `Prefer: wait=N` waits up to N seconds for its
+/// end.
 #[utoipa::path(post, path = "/platform/v1/operations/{id}/retry", tag = "operations", operation_id = "retry_operation",
     params(
         ("id" = OperationId, Path),

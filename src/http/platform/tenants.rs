@@ -86,10 +86,8 @@ struct Versioned {
 
 impl Versioned {
     async fn new(tenant: Tenant, state: &AppState) -> Result<Self> {
-        // A transaction, for its patience: what is told here has been done.
-        let mut txn = state.operations.db.begin().await?;
-        let servers = servers::list(&mut txn).await?;
-        txn.rollback().await?;
+        // What is told here has been done.
+        let servers = servers::list(&mut *state.operations.db.acquire_for_change().await?).await?;
         Ok(Self { revision: tenant.revision, view: View::new(tenant, &servers, state) })
     }
 }

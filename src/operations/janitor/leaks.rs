@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use super::{ANSWER, Txn, begin, note, record, swept};
+use super::{ANSWER, BATCH, Txn, begin, note, record, swept};
 use crate::{
     control::{
         bounded, slugs, tenant_states,
         tenants::{self, TenantState},
         warm_databases::{self, WarmState},
     },
-    error::{Error, Result},
+    error::Result,
     faults::crash_point,
     operations::{Context, fsck::CutOff, remains},
     types::{ServerId, TenantId},
@@ -22,7 +22,8 @@ use crate::{
 
 /// How long something must have been a leak. Longer than any transaction in the control database.
 const SETTLED: Duration = Duration::from_mins(1);
-/// How often, and after which pause, another janitor's transaction is waited for by what is looked for now and then only.
+/// How often, and after which pause, another janitor's transaction is waited for by what is looked for now and then
+/// only.
 const TURNS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,9 +32,20 @@ pub(super) async fn clear_warm_databases(ctx: &Context) -> Result<u64> {
     swept(|| clear_warm_database(ctx)).await
 }
 
-/// Mends what is held for tenants that have another slug, or none any more, and for those that lack their own.
+/// Mends what is held for tenants that have another slug, or none any more, and for those that lack their own. Looks
+/// again after it has mended some: another tenant may be rid now of what it could not have.
 pub(super) async fn mend_slugs(ctx: &Context) -> Result<u64> {
-    swept(|| mend_slug(ctx)).await
+    let mut mended = 0;
+    loop {
+        let before = mended;
+        let leaking = async { slugs::leaking(&mut *ctx.db.acquire().await?, None, SETTLED, BATCH.into()).await };
+        for id in bounded(ANSWER, leaking).await? {
+            mended += u64::from(bounded(ANSWER, mend_slug(ctx, id)).await?);
+        }
+        if mended == before {
+            return Ok(mended);
+        }
+    }
 }
 
 /// Has interrupted drops finished whose tenants are tombstones. `fsck` has seen them on the servers, and may have seen
@@ -90,14 +102,14 @@ async fn begin_in_turn(ctx: &Context) -> Result<Option<Txn>> {
     Ok(None)
 }
 
-/// False when there is none that can be mended, or another janitor goes on and on.
-async fn mend_slug(ctx: &Context) -> Result<bool> {
+/// False when nothing is to be mended any more, somebody changes the tenant, or another janitor goes on and on.
+async fn mend_slug(ctx: &Context, id: TenantId) -> Result<bool> {
     let Some(mut txn) = begin_in_turn(ctx).await? else { return Ok(false) };
-    let Some(found) = slugs::lock_leaking_in_txn(&mut txn, None, SETTLED).await? else { return Ok(false) };
+    let Some(tenant) = tenants::try_lock_in_txn(&mut txn, id).await? else { return Ok(false) };
     // Under the lock, and with all that was committed before it was had.
-    let Some(id) = slugs::lock_leaking_in_txn(&mut txn, Some(found), SETTLED).await? else { return Ok(false) };
-    let missing = || Error::defect("a tenant is gone whose row is held");
-    let tenant = tenants::get(&mut txn, id).await?.ok_or_else(missing)?;
+    if slugs::leaking(&mut txn, Some(id), SETTLED, 1).await?.is_empty() {
+        return Ok(false);
+    }
     let is_alive = tenant.state != TenantState::Deleted;
     let (own, time) =
         if is_alive { (Some(&tenant.slug), ctx.settings.slug_redirect) } else { (None, ctx.settings.slug_reservation) };

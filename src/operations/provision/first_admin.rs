@@ -17,6 +17,9 @@ use crate::{
     types::{DisplayName, Email, TenantId},
 };
 
+/// What there may be to make them from.
+const KEPT: [Purpose; 2] = [Purpose::FirstAdminPassword, Purpose::FirstAdminInvitation];
+
 /// An invitation that is told once, to whoever made the tenant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Invitation {
@@ -84,18 +87,17 @@ pub(super) async fn keep_in_txn(
 pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
     let input: Input = run.input()?;
-    let how = {
-        let mut connection = ctx.db.acquire().await?;
-        let password = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminPassword).await?;
-        let kept = secrets::get(&mut connection, &ctx.keys, id.uuid(), Purpose::FirstAdminInvitation).await?;
-        first_admin(password, kept)?
-    };
     let Some(InputAdmin { email, name }) = input.admin else { return Ok(()) };
-    let Some(how) = how else { return find_first_admin(ctx, id, &email).await };
+    let kept = secrets::first_of(&mut *ctx.db.acquire().await?, &ctx.keys, id.uuid(), &KEPT).await?;
+    let Some((purpose, secret)) = kept else { return find_first_admin(ctx, id, &email).await };
+    let how = first_admin(purpose, secret)?;
     ctx.identity.ensure_first_admin(id, (&email, &name), &how).await?;
-    let mut txn = run.begin().await?;
-    secrets::delete(&mut txn, id.uuid(), Purpose::FirstAdminPassword).await?;
-    Ok(txn.commit().await?)
+    if purpose == Purpose::FirstAdminPassword {
+        let mut txn = run.begin().await?;
+        secrets::delete(&mut txn, id.uuid(), purpose).await?;
+        txn.commit().await?;
+    }
+    Ok(())
 }
 
 /// Without a secret an earlier attempt has made the administrator and only failed to record it. Nobody else can have
@@ -107,11 +109,10 @@ async fn find_first_admin(ctx: &Context, id: TenantId, email: &Email) -> Result<
     Err(Error::defect("the first administrator is not there, and what would make them is gone"))
 }
 
-fn first_admin(password: Option<SecretString>, invitation: Option<SecretString>) -> Result<Option<FirstAdmin>> {
-    if let Some(password) = password {
-        return Ok(Some(FirstAdmin::Password(password)));
+fn first_admin(purpose: Purpose, secret: SecretString) -> Result<FirstAdmin> {
+    if purpose == Purpose::FirstAdminPassword {
+        return Ok(FirstAdmin::Password(secret));
     }
-    let Some(text) = invitation else { return Ok(None) };
-    let Invitation { token, expires_at } = serde_json::from_str(text.expose_secret()).map_err(Error::internal)?;
-    Ok(Some(FirstAdmin::Invitation { token: token.into(), expires_at }))
+    let Invitation { token, expires_at } = serde_json::from_str(secret.expose_secret()).map_err(Error::internal)?;
+    Ok(FirstAdmin::Invitation { token: token.into(), expires_at })
 }

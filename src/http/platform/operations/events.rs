@@ -62,8 +62,8 @@ struct Events {
 }
 
 impl Events {
-    /// The next event, or the end of the stream: the operation's, this replica's, that of the caller's right, or that of
-    /// the longest time.
+    /// The next event, or the end of the stream: the operation's, this replica's, that of the caller's right, or that
+    /// of the longest time.
     async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -78,7 +78,7 @@ impl Events {
             self.caller.check(&self.state).await.ok()?;
             next
         };
-        self.ended = snapshot.is_settled();
+        self.ended = snapshot.operation.is_settled();
         Event::default().event("operation").json_data(View::from(snapshot)).ok()
     }
 }

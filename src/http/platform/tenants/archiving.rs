@@ -94,7 +94,8 @@ struct ArchiveView {
     rows: i64,
     /// The newest migration that its database had.
     schema_version: i32,
-    /// PostgreSQL's version that it was dumped from: 150018 is 15.18. It goes back to that major release or a newer one.
+    /// PostgreSQL's version that it was dumped from: 150018 is 15.18. It goes back to that major release or a newer
+    /// one.
     server_version: i32,
     /// When the dump began.
     created_at: DateTime<Utc>,

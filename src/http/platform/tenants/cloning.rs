@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::create::{Created, answer, noted, wait_for};
+use super::create::{Created, answer, noted, settled};
 use crate::{
     error::{Error, Result},
     http::{
@@ -60,8 +60,7 @@ pub(super) async fn clone(
     let idempotency = caller.idempotency(key, ROUTE, &(source, &body.slug, &body.name))?;
     let request = parse(source, &body)?;
     let started = clone::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
-    wait_for(&state, &started, at_most).await;
-    answer(&state, started).await
+    answer(&state, settled(&state, started, at_most).await?).await
 }
 
 fn parse(source: TenantId, body: &NewClone) -> Result<clone::Request> {

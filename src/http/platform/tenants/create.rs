@@ -122,19 +122,22 @@ pub(super) async fn create(
     let idempotency = caller.idempotency(key, ROUTE, &fingerprint(&body))?;
     let request = parse(body)?;
     let started = provision::start(&state.operations, &request, &caller.origin(), idempotency.as_ref()).await?;
-    wait_for(&state, &started, at_most).await;
-    answer(&state, started).await
+    answer(&state, settled(&state, started, at_most).await?).await
 }
 
-/// Waits for what was started; the tenant is recorded, whatever keeps this request from seeing more.
-pub(super) async fn wait_for(state: &AppState, started: &Started, at_most: Duration) {
+/// What was started, once the tenant serves or `at_most` has passed. The tenant is recorded, whatever keeps this
+/// request from seeing more.
+pub(super) async fn settled(state: &AppState, started: Started, at_most: Duration) -> Result<Started> {
     // One that got a warm database serves already.
-    if !at_most.is_zero()
-        && started.tenant.state == TenantState::Provisioning
-        && let Err(error) = wait::finished(&state.operations, started.operation, at_most).await
-    {
+    if at_most.is_zero() || started.tenant.state != TenantState::Provisioning {
+        return Ok(started);
+    }
+    if let Err(error) = wait::settled(&state.operations, started.operation, at_most).await {
         tracing::warn!(error = error.chain(), "a request could not wait for its operation");
     }
+    let found = tenants::get(&mut *state.operations.db.acquire_for_change().await?, started.tenant.id).await?;
+    let tenant = found.ok_or_else(|| Error::defect("a tenant that was just made is gone"))?;
+    Ok(Started { tenant, ..started })
 }
 
 /// 201 when the tenant serves already, 202 while it is being made.
@@ -142,28 +145,24 @@ pub(super) async fn wait_for(state: &AppState, started: &Started, at_most: Durat
 /// # Errors
 /// `tenant_gone` when it was undone, or erased, meanwhile.
 pub(super) async fn answer(state: &AppState, started: Started) -> Result<Response, Problem> {
-    // A transaction, for its patience: the tenant is recorded, and the answer may hold its invitation.
-    let mut txn = state.operations.db.begin().await?;
-    let missing = || Error::defect("a tenant that was just made is gone");
-    let tenant = tenants::get(&mut txn, started.tenant.id).await?.ok_or_else(missing)?;
-    let servers = servers::list(&mut txn).await?;
-    txn.rollback().await.map_err(Error::from)?;
+    let Started { tenant, operation, invitation } = started;
+    let servers = servers::list(&mut *state.operations.db.acquire_for_change().await?).await?;
     if tenant.state == TenantState::Deleted {
         let detail = "the tenant that this request asked for has been cancelled or deleted".to_owned();
         return Err(Error::Gone { code: "tenant_gone", detail }.into());
     }
     let (status, location) = if tenant.state == TenantState::Provisioning {
-        (StatusCode::ACCEPTED, format!("/platform/v1/operations/{}", started.operation))
+        (StatusCode::ACCEPTED, format!("/platform/v1/operations/{operation}"))
     } else {
         (StatusCode::CREATED, format!("/platform/v1/tenants/{}", tenant.id))
     };
     let view = View::new(tenant, &servers, state);
-    let invitation = started.invitation.map(|invitation| InvitationView {
+    let invitation = invitation.map(|invitation| InvitationView {
         url: format!("{}/v1/auth/invitations/accept", view.url),
         token: invitation.token().to_owned(),
         expires_at: invitation.expires_at,
     });
-    let created = Created { tenant: view, operation_id: started.operation, admin_invitation: invitation };
+    let created = Created { tenant: view, operation_id: operation, admin_invitation: invitation };
     // The answer may hold an invitation.
     Ok((status, [(header::LOCATION, location.as_str()), (header::CACHE_CONTROL, "no-store")], Json(created))
         .into_response())

@@ -47,7 +47,7 @@ pub(super) async fn answer(state: &AppState, progress: Progress, at_most: Durati
 
 /// The tenant once the operation has ended, or `at_most` has passed.
 async fn after(state: &AppState, tenant: &Tenant, operation: OperationId, at_most: Duration) -> Result<Tenant> {
-    wait::finished(&state.operations, operation, at_most).await?;
+    wait::settled(&state.operations, operation, at_most).await?;
     let found = tenants::get(&mut *state.operations.db.acquire().await?, tenant.id).await?;
     found.ok_or_else(|| Error::defect("a tenant that is being changed has no row"))
 }

@@ -66,8 +66,8 @@ pub(super) async fn credentials(
 ) -> Result<Response, Problem> {
     check_secrets(&caller, id)?;
     let operation = rotate_credentials::start(&state.operations, id, &caller.origin()).await?;
-    let status = match wait::finished(&state.operations, operation, at_most).await {
-        Ok(snapshot) if snapshot.operation.state == "succeeded" => StatusCode::OK,
+    let status = match wait::settled(&state.operations, operation, at_most).await {
+        Ok(operation) if operation.state == "succeeded" => StatusCode::OK,
         Ok(_) => StatusCode::ACCEPTED,
         // The rotation is recorded, whatever keeps this request from seeing more.
         Err(error) => {
@@ -124,10 +124,9 @@ pub(super) async fn signing_keys(
 }
 
 async fn view(state: &AppState, id: TenantId) -> Result<View, Problem> {
-    // A transaction, for its patience: what is told here has been done.
-    let mut txn = state.operations.db.begin().await?;
-    let tenant = tenants::get(&mut txn, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
-    let servers = servers::list(&mut txn).await?;
-    txn.rollback().await.map_err(Error::from)?;
+    // What is told here has been done.
+    let mut connection = state.operations.db.acquire_for_change().await?;
+    let tenant = tenants::get(&mut connection, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    let servers = servers::list(&mut connection).await?;
     Ok(View::new(tenant, &servers, state))
 }
