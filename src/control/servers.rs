@@ -232,7 +232,7 @@ pub async fn candidates(connection: &mut PgConnection) -> Result<Vec<Candidate>>
         r#"SELECT id, name, region, labels, cordoned, capacity, tenants,
                 (SELECT count(*) FROM warm_databases w
                  WHERE w.server_id = servers.id AND w.state = 'ready'
-                   AND w.schema_version = (SELECT max(version) FROM migrations)) AS "ready!"
+                   AND w.schema_version = (SELECT coalesce(max(version), 0) FROM migrations)) AS "ready!"
          FROM servers WHERE purpose = 'tenants'"#
     )
     .fetch_all(connection)

@@ -275,14 +275,9 @@ impl Attempt<'_> {
                     refused => return Ok(refused),
                 }
             }
-            let then = match steps.get(place + 1) {
-                Some(next) if self.may_follow_at_once(next, direction) => Then::Begin(next),
-                Some(_) => Then::Nothing,
-                None => Then::Finish,
-            };
-            match self.step(step, then, direction).await? {
-                Permission::Granted => is_begun = matches!(then, Then::Begin(_)),
-                refused => return Ok(refused),
+            match self.step(step, steps.get(place + 1), direction).await? {
+                (Permission::Granted, then) => is_begun = matches!(then, Then::Begin(_)),
+                (refused, _) => return Ok(refused),
             }
         }
         Ok(Permission::Granted)
@@ -302,32 +297,46 @@ impl Attempt<'_> {
         Ok(operation_steps::begin(&mut connection, self.claim, (None, step.position), direction).await?)
     }
 
-    /// Does a step that is recorded as begun, and records its end and what follows.
-    async fn step(&self, step: &Step, then: Then<'_>, direction: Direction) -> Result<Permission, Interrupted> {
+    /// Does a step that is recorded as begun, and records its end and what follows, which it answers with.
+    async fn step<'s>(
+        &self,
+        step: &Step,
+        next: Option<&'s Step>,
+        direction: Direction,
+    ) -> Result<(Permission, Then<'s>), Interrupted> {
         let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         tracing::debug!(step = step.name, ?direction, "a step begins");
         let outcome = self.effect(definition, direction).await;
+        let then = self.then(next, direction);
         let permission = match &outcome {
             Ok(()) => self.succeed(step, then, direction).await?,
             Err(error) => self.end(step, direction, Some(error)).await?,
         };
         if permission == Permission::ClaimLost {
-            return Ok(permission);
+            return Ok((permission, then));
         }
         outcome?;
-        if self.run.operation.abandoned > 0 {
+        if self.run.operation.abandoned > 0 && !matches!(then, Then::Finish) {
             operation_claims::clear_abandoned(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
         }
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
         }
-        Ok(permission)
+        Ok((permission, then))
+    }
+
+    /// What follows a step that has just been done. Asked then: this replica may have been told to stop meanwhile.
+    fn then<'s>(&self, next: Option<&'s Step>, direction: Direction) -> Then<'s> {
+        match next {
+            Some(next) if self.may_follow_at_once(next, direction) && !self.stop.is_cancelled() => Then::Begin(next),
+            Some(_) => Then::Nothing,
+            None => Then::Finish,
+        }
     }
 
     async fn succeed(&self, step: &Step, then: Then<'_>, direction: Direction) -> Result<Permission> {
         match then {
-            // Asked now: this replica may have been told to stop meanwhile.
-            Then::Begin(next) if !self.stop.is_cancelled() => {
+            Then::Begin(next) => {
                 let places = (Some(step.position), next.position);
                 let mut connection = self.run.ctx.db.acquire().await?;
                 operation_steps::begin(&mut connection, self.claim, places, direction).await
@@ -336,7 +345,7 @@ impl Attempt<'_> {
                 let mut connection = self.run.ctx.db.acquire().await?;
                 operation_claims::finish(&mut connection, self.claim, Some(step.position)).await
             }
-            Then::Begin(_) | Then::Nothing => self.end(step, direction, None).await,
+            Then::Nothing => self.end(step, direction, None).await,
         }
     }
 

@@ -1,9 +1,12 @@
 //! One copy of a template at a time on each server: PostgreSQL makes no more of them in parallel, and tenants who are
 //! at work there feel every one.
 //!
-//! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. The first of
-//! each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long as
-//! PostgreSQL is at it, whatever becomes of the replica. The server goes from one copy to the next by itself.
+//! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. The first
+//! of each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long as
+//! PostgreSQL is at it; the server then gives it to the next one without asking this program. A replica that is stopped
+//! just when it gets the lock keeps it until its lease has run out and its session is ended.
+//!
+//! What has to be tried again, since an interrupted DROP had left something of that name, is copied without the lock.
 
 use std::{
     collections::HashMap,
@@ -74,8 +77,8 @@ impl Copies {
         }
         // The next one gets in line while this one copies.
         drop(turn);
-        // Sent right behind the statement that copies: the server need not wait for this program to give the lock back. A
-        // session that cannot be told so any more is gone, and its locks with it.
+        // Sent right behind the statement that copies: the server need not wait for this program to give the lock back.
+        // A session that cannot be told so any more is gone, and its locks with it.
         let (copied, unlocked) = futures::join!(copy, admin.unlock(&LockKey::Copies));
         let copied = copied?;
         unlocked?;

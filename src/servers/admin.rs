@@ -8,7 +8,7 @@ use std::{
 use secrecy::SecretString;
 use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{Connection, Connector, Credentials, ServerAddress, is_sqlstate, quote_literal, verifier};
+use super::{Connection, Connector, Credentials, ServerAddress, is_sqlstate, quote_literal, scram::verifier_of_any};
 use crate::error::{Error, Result};
 
 /// Waits of an administrative session. A statement may copy a template (35 ms for an empty one, seconds for
@@ -84,7 +84,7 @@ impl ServerAdmin {
 
     /// Gives the role that this session belongs to another password. Its sessions go on.
     pub async fn set_own_password(&self, password: &SecretString) -> Result<()> {
-        let secret = quote_literal(&verifier(password))?;
+        let secret = quote_literal(&verifier_of_any(password))?;
         Ok(self.batch_execute(&format!("ALTER ROLE CURRENT_USER PASSWORD {secret}")).await?)
     }
 

@@ -102,7 +102,8 @@ impl ServerAdmin {
         let (quoted, owner) = (quote_ident(name)?, quote_ident(OWNER_ROLE)?);
         let create = format!("CREATE DATABASE {quoted} {source} OWNER {owner} ALLOW_CONNECTIONS false");
         for _ in 0..OBSERVATIONS {
-            // PostgreSQL looks for the name before it copies anything: nobody who waits for a copy waits for one more look.
+            // PostgreSQL looks for the name before it copies anything: nobody who waits for a copy waits for one more
+            // look.
             match self.batch_execute(&create).await {
                 Err(error) if is_taken(&error) => {}
                 made => return Ok(made?),

@@ -5,8 +5,8 @@
 //! scoped to a database: all administrative sessions of a server use its one maintenance database.
 //!
 //! Waiting is a loop of tries: `pg_advisory_lock()` would hold a snapshot while it waits, and deadlock with
-//! CREATE INDEX CONCURRENTLY. Where one waits for less than a second and often ([`ServerAdmin::line_up`]), PostgreSQL's
-//! own queue is worth that.
+//! CREATE INDEX CONCURRENTLY. Where many wait, for moments each ([`ServerAdmin::line_up`]), PostgreSQL's own queue is
+//! worth that.
 
 use std::time::Duration;
 

@@ -99,26 +99,29 @@ impl ServerAdmin {
     /// what can be repeated of it.
     pub(super) async fn ensure_role(&self, name: &str, attributes: &str, then: &str) -> Result<()> {
         let role = quote_ident(name)?;
-        let create = format!(
-            "CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {attributes}; {then}"
-        );
-        match self.batch_execute(&create).await {
-            Err(error) if is_taken(&error) => self.check_harmless(name).await?,
-            made => return Ok(made?),
+        if !self.adoptable(name).await? {
+            let create = format!(
+                "CREATE ROLE {role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS {attributes}; {then}"
+            );
+            match self.batch_execute(&create).await {
+                Err(error) if is_taken(&error) => {}
+                made => return Ok(made?),
+            }
         }
         self.batch_execute(&format!("ALTER ROLE {role} NOCREATEDB NOCREATEROLE {attributes}; {then}")).await?;
         Ok(())
     }
 
-    /// Refuses a role that is there and is more than one of Freehold's can be.
-    async fn check_harmless(&self, name: &str) -> Result<()> {
+    /// Whether the role is there, and harmless.
+    async fn adoptable(&self, name: &str) -> Result<bool> {
         let sql = "SELECT rolsuper OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = $1";
         match self.query_typed_opt(sql, &[(&name, Type::TEXT)]).await? {
+            None => Ok(false),
             Some(row) if row.try_get::<_, bool>(0)? => Err(Error::conflict(
                 "role_unsafe",
                 format!("the role {name} is there already and has rights that only a superuser can take away"),
             )),
-            _ => Ok(()),
+            Some(_) => Ok(true),
         }
     }
 

@@ -17,8 +17,9 @@ use crate::types::Random;
 /// the rounds for every role that is made, and Freehold for every connection: see docs/decisions.
 const ROUNDS: NonZeroU32 = NonZeroU32::MIN;
 
-/// `SCRAM-SHA-256$1:…` with a salt of its own: what PostgreSQL stores, and takes in place of the password, which must be
-/// one of [`Random::token`]: of ASCII, so that `SASLprep` leaves it as it is, and not to be guessed.
+/// `SCRAM-SHA-256$1:…` with a salt of its own: what PostgreSQL stores, and takes in place of the password, which must
+/// be one of [`Random::token`]: of ASCII, so that `SASLprep` leaves it as it is, and not to be guessed.
+/// `verifier_of_any` is for others.
 #[must_use]
 pub fn verifier(password: &SecretString) -> String {
     let salt: [u8; 16] = Random.bytes();
@@ -31,17 +32,27 @@ pub fn verifier(password: &SecretString) -> String {
     format!("SCRAM-SHA-256${ROUNDS}:{salt}${stored}:{server}")
 }
 
+/// The same of a password that a person may have chosen: `SCRAM-SHA-256$4096:…`, as PostgreSQL itself makes it.
+#[must_use]
+pub(super) fn verifier_of_any(password: &SecretString) -> String {
+    postgres_protocol::password::scram_sha_256(password.expose_secret().as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_verifier_is_salted_hides_the_password_and_fits_into_ddl() {
-        let password = SecretString::from("correct horse battery staple");
-        let made = verifier(&password);
-        assert!(made.starts_with("SCRAM-SHA-256$1:"));
-        assert!(!made.contains("horse"));
-        assert_ne!(made, verifier(&password));
-        assert!(crate::servers::quote_literal(&made).is_ok());
+        for (password, start, make) in [
+            (SecretString::from(Random.token()), "SCRAM-SHA-256$1:", verifier as fn(&_) -> _),
+            ("correct horse battery staple".into(), "SCRAM-SHA-256$4096:", verifier_of_any),
+        ] {
+            let made = make(&password);
+            assert!(made.starts_with(start), "{made}");
+            assert!(!made.contains(password.expose_secret()));
+            assert_ne!(made, make(&password));
+            assert!(crate::servers::quote_literal(&made).is_ok());
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn mend_slugs(ctx: &Context) -> Result<u64> {
         for id in bounded(ANSWER, leaking).await? {
             mended += u64::from(bounded(ANSWER, mend_slug(ctx, id)).await?);
         }
-        if mended == before {
+        if mended == before || mended >= u64::from(BATCH) {
             return Ok(mended);
         }
     }

@@ -101,8 +101,9 @@ impl<'a> Bench<'a> {
         Ok(made.took)
     }
 
-    /// Copies the template in a loop, as PostgreSQL alone does it: how long each took, and all of them. The copies stay:
-    /// for some seconds after files were deleted it takes longer to make new ones, and Freehold's turn comes next.
+    /// Copies the template in a loop, as PostgreSQL alone does it: how long each took, and all of them. The copies
+    /// stay: for some seconds after files were deleted it takes longer to make new ones, and Freehold's turn comes
+    /// next.
     pub(crate) async fn bare_copies(&self, count: usize) -> anyhow::Result<(Vec<Duration>, Duration)> {
         let (mut took, began) = (Vec::new(), Instant::now());
         for _ in 0..count {

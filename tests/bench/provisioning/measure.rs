@@ -16,8 +16,8 @@ use crate::{
 const CLAIMS: &str = "freehold_warm_claim_duration_seconds";
 /// Warm databases at a time.
 const WARM: usize = 25;
-/// Tenants that are made before any is counted: until then connections are new, and PostgreSQL plans their statements anew
-/// each time, as it does for the first five.
+/// Tenants that are made before any is counted: until then connections are new, and PostgreSQL plans their statements
+/// anew each time, as it does for the first five.
 const FIRST: usize = 100;
 /// The same of those that get a warm database.
 const FIRST_WARM: usize = 50;
@@ -69,25 +69,23 @@ pub(crate) async fn all(bench: &Bench<'_>, counts: Counts) -> anyhow::Result<Rep
     })
 }
 
-/// Tenants that get a database that is ready: as the server has measured it, and the client. First each when all is done
-/// for the one before it, then as fast as they come, while the administrators of those before them are being made.
+/// Tenants that get a database that is ready: as the server has measured it, and the client. First each when all is
+/// done for the one before it, then as fast as they come, while the administrators of those before them are being made.
 async fn warm(bench: &Bench<'_>, count: usize) -> anyhow::Result<[Series; 3]> {
     claims(bench, FIRST_WARM, Pace::OneByOne).await?;
     let before = bench.histogram(CLAIMS).await?;
     let took = claims(bench, count, Pace::OneByOne).await?;
     let between = bench.histogram(CLAIMS).await?;
-    claims(bench, count, Pace::AtOnce).await?;
+    let crowd = claims(bench, count, Pace::AtOnce).await?;
     let after = bench.histogram(CLAIMS).await?;
-    let answers = Series::of("warm, as the client sees it", took);
-    let series = |what, measured: &Histogram| Series {
-        what,
+    let series = |what, took: &[Duration], measured: &Histogram| Series {
         p50_ms: measured.quantile_ms(0.5),
         p99_ms: measured.quantile_ms(0.99),
-        ..answers.clone()
+        ..Series::of(what, took.to_vec())
     };
-    let one_by_one = series("warm claim, in the server", &between.since(&before));
-    let at_once = series("warm claim, one upon the other", &after.since(&between));
-    Ok([one_by_one, answers, at_once])
+    let one_by_one = series("warm claim, in the server", &took, &between.since(&before));
+    let at_once = series("warm claim, one upon the other", &crowd, &after.since(&between));
+    Ok([one_by_one, Series::of("warm, as the client sees it", took), at_once])
 }
 
 /// When the next tenant is asked for.
