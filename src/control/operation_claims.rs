@@ -135,34 +135,25 @@ pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration)
     Ok(done.rows_affected() == 1)
 }
 
-/// Records that a step, or its undoing, has succeeded, if one is `ended`, and ends the operation, whose steps are all
-/// done then, or all undone: `succeeded`; `cancelled` when its undoing was asked for, else `failed`. Unless it is
-/// granted only the end of the step is recorded, or with a lost claim nothing.
-pub async fn finish(connection: &mut PgConnection, claim: Claim, ended: Option<i32>) -> Result<Permission> {
+/// Ends an operation whose steps are all done, or all undone: `succeeded`; `cancelled` when its undoing was asked
+/// for, else `failed`.
+pub async fn finish(connection: &mut PgConnection, claim: Claim) -> Result<Permission> {
     let row = sqlx::query!(
         r#"WITH held AS (
-             SELECT id, direction FROM operations
-             WHERE id = $1 AND generation = $2 AND state = 'running' FOR UPDATE
-         ), ended AS (
-             UPDATE operation_steps
-             SET state = CASE WHEN held.direction = 'forward' THEN 'succeeded' ELSE 'undone' END, error = NULL,
-                 finished_at = now()
-             FROM held
-             WHERE operation_id = held.id AND position = $3
+             SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR UPDATE
          ), finished AS (
              UPDATE operations
-             SET state = CASE WHEN operations.direction = 'forward' THEN 'succeeded'
+             SET state = CASE WHEN direction = 'forward' THEN 'succeeded'
                               WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'failed' END,
-                 error = CASE WHEN operations.direction = 'forward' THEN NULL ELSE error END,
+                 error = CASE WHEN direction = 'forward' THEN NULL ELSE error END,
                  finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
              FROM held
-             WHERE operations.id = held.id AND (operations.direction = 'undo' OR cancel_requested_at IS NULL)
+             WHERE operations.id = held.id AND (direction = 'undo' OR cancel_requested_at IS NULL)
              RETURNING operations.id
          )
          SELECT EXISTS (SELECT FROM held) AS "held!", EXISTS (SELECT FROM finished) AS "finished!""#,
         claim.id.uuid(),
-        claim.generation,
-        ended
+        claim.generation
     )
     .fetch_one(connection)
     .await?;

@@ -206,7 +206,11 @@ pub(super) async fn run(
         direction = attempt.turn().await?;
     }
     loop {
-        match attempt.steps(direction).await? {
+        let permission = match attempt.steps(direction).await? {
+            Permission::Granted => operation_claims::finish(&mut *ctx.db.acquire().await?, claim).await?,
+            refused => refused,
+        };
+        match permission {
             Permission::Granted => break,
             Permission::Cancelled => direction = attempt.turn().await?,
             Permission::ClaimLost => return Err(Interrupted::LeaseLost),
@@ -231,17 +235,6 @@ struct Attempt<'a> {
     stop: &'a CancellationToken,
 }
 
-/// What follows a step, and is recorded together with its end.
-#[derive(Clone, Copy)]
-enum Then<'a> {
-    /// The beginning of this one.
-    Begin(&'a Step),
-    /// The end of the operation.
-    Finish,
-    /// Nothing yet.
-    Nothing,
-}
-
 impl Attempt<'_> {
     /// From here on the operation is undone.
     async fn turn(&self) -> Result<Direction, Interrupted> {
@@ -250,7 +243,7 @@ impl Attempt<'_> {
         if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
 
-    /// Everything that is left to do in this direction, until the operation has ended or may not go on.
+    /// Everything that is left to do in this direction, until it is done or may not go on.
     async fn steps(&self, direction: Direction) -> Result<Permission, Interrupted> {
         let mut steps = operation_steps::list(&mut *self.run.ctx.db.acquire().await?, self.run.operation.id).await?;
         match direction {
@@ -259,9 +252,6 @@ impl Attempt<'_> {
                 steps.retain(Step::was_begun);
                 steps.reverse();
             }
-        }
-        if steps.is_empty() {
-            return Ok(operation_claims::finish(&mut *self.run.ctx.db.acquire().await?, self.claim, None).await?);
         }
         let mut is_begun = false;
         for (place, step) in steps.iter().enumerate() {
@@ -276,7 +266,7 @@ impl Attempt<'_> {
                 }
             }
             match self.step(step, steps.get(place + 1), direction).await? {
-                (Permission::Granted, then) => is_begun = matches!(then, Then::Begin(_)),
+                (Permission::Granted, begun) => is_begun = begun.is_some(),
                 (refused, _) => return Ok(refused),
             }
         }
@@ -297,56 +287,41 @@ impl Attempt<'_> {
         Ok(operation_steps::begin(&mut connection, self.claim, (None, step.position), direction).await?)
     }
 
-    /// Does a step that is recorded as begun, and records its end and what follows, which it answers with.
+    /// Does a step that is recorded as begun, and records its end, and together with that the beginning of the next one
+    /// if that may be: then it answers with it.
     async fn step<'s>(
         &self,
         step: &Step,
         next: Option<&'s Step>,
         direction: Direction,
-    ) -> Result<(Permission, Then<'s>), Interrupted> {
+    ) -> Result<(Permission, Option<&'s Step>), Interrupted> {
         let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         tracing::debug!(step = step.name, ?direction, "a step begins");
         let outcome = self.effect(definition, direction).await;
-        let then = self.then(next, direction);
-        let permission = match &outcome {
-            Ok(()) => self.succeed(step, then, direction).await?,
-            Err(error) => self.end(step, direction, Some(error)).await?,
+        // Asked now: this replica may have been told to stop meanwhile.
+        let next = next.filter(|next| self.may_follow_at_once(next, direction) && !self.stop.is_cancelled());
+        let permission = match (&outcome, next) {
+            (Ok(()), Some(next)) => self.advance((step, next), direction).await?,
+            (Ok(()), None) => self.end(step, direction, None).await?,
+            (Err(error), _) => self.end(step, direction, Some(error)).await?,
         };
         if permission == Permission::ClaimLost {
-            return Ok((permission, then));
+            return Ok((permission, None));
         }
         outcome?;
-        if self.run.operation.abandoned > 0 && !matches!(then, Then::Finish) {
+        if self.run.operation.abandoned > 0 {
             operation_claims::clear_abandoned(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
         }
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
         }
-        Ok((permission, then))
+        Ok((permission, next))
     }
 
-    /// What follows a step that has just been done. Asked then: this replica may have been told to stop meanwhile.
-    fn then<'s>(&self, next: Option<&'s Step>, direction: Direction) -> Then<'s> {
-        match next {
-            Some(next) if self.may_follow_at_once(next, direction) && !self.stop.is_cancelled() => Then::Begin(next),
-            Some(_) => Then::Nothing,
-            None => Then::Finish,
-        }
-    }
-
-    async fn succeed(&self, step: &Step, then: Then<'_>, direction: Direction) -> Result<Permission> {
-        match then {
-            Then::Begin(next) => {
-                let places = (Some(step.position), next.position);
-                let mut connection = self.run.ctx.db.acquire().await?;
-                operation_steps::begin(&mut connection, self.claim, places, direction).await
-            }
-            Then::Finish => {
-                let mut connection = self.run.ctx.db.acquire().await?;
-                operation_claims::finish(&mut connection, self.claim, Some(step.position)).await
-            }
-            Then::Nothing => self.end(step, direction, None).await,
-        }
+    async fn advance(&self, (step, next): (&Step, &Step), direction: Direction) -> Result<Permission> {
+        let places = (Some(step.position), next.position);
+        let mut connection = self.run.ctx.db.acquire().await?;
+        operation_steps::begin(&mut connection, self.claim, places, direction).await
     }
 
     async fn end(&self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Permission> {

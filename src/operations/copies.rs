@@ -2,9 +2,9 @@
 //! at work there feel every one.
 //!
 //! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. The first
-//! of each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long as
-//! PostgreSQL is at it; the server then gives it to the next one without asking this program. A replica that is stopped
-//! just when it gets the lock keeps it until its lease has run out and its session is ended.
+//! of each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long
+//! as PostgreSQL is at it; the server then gives it to the next one without asking this program. A replica that is
+//! stopped just when it gets the lock keeps it until its lease has run out and its session is ended.
 //!
 //! What has to be tried again, since an interrupted DROP had left something of that name, is copied without the lock.
 
