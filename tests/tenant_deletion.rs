@@ -373,9 +373,10 @@ async fn rows(fleet: &Fleet, count: usize) -> (String, Vec<String>) {
         "WITH made AS (
              INSERT INTO tenants (id, slug, name, state, plan, server_id)
              SELECT gen_random_uuid(), '{prefix}-' || n, 'A row', 'active', 'default', s.id
-             FROM generate_series(0, {count} - 1) n, servers s WHERE s.purpose = 'tenants' LIMIT {count} RETURNING id, slug
+             FROM generate_series(0, {count} - 1) n, servers s WHERE s.name = '{}' RETURNING id, slug
          ), held AS (INSERT INTO slugs (slug, tenant_id) SELECT slug, id FROM made)
-         SELECT 'ten_' || replace(id::text, '-', '') FROM made ORDER BY length(slug), slug"
+         SELECT 'ten_' || replace(id::text, '-', '') FROM made ORDER BY length(slug), slug",
+        fleet.server
     );
     let ids = fleet.control().values(&sql).await;
     (prefix, ids)
