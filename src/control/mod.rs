@@ -27,6 +27,7 @@ pub mod servers;
 pub mod signing_keys;
 pub mod slugs;
 pub mod templates;
+pub mod tenant_keys;
 pub mod tenant_states;
 pub mod tenants;
 pub mod warm_databases;
@@ -34,4 +35,4 @@ pub mod warm_databases;
 mod errors;
 mod pool;
 
-pub use pool::{ControlDb, Settings, bounded, describe_metrics};
+pub use pool::{ControlDb, Keeper, Settings, bounded, describe_metrics};

@@ -89,11 +89,17 @@ pub struct NewOperation<'a> {
     pub input: serde_json::Value,
     /// Who asks for it.
     pub requested_by: &'a str,
-    /// The names of its steps, in order.
-    pub steps: &'a [&'a str],
-    /// How many of them are done already, by the transaction that records the operation: with all of them it has
-    /// succeeded.
-    pub done: usize,
+    /// Its steps, in order: when all are done it has succeeded.
+    pub steps: &'a [NewStep],
+}
+
+/// A step that is about to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewStep {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether the transaction that records the operation does it, or there is nothing to do in it.
+    pub is_done: bool,
 }
 
 pub(super) struct Row {
@@ -139,29 +145,28 @@ impl From<Row> for Operation {
 /// Queues an operation with its steps. A second live operation on the same tenant is a conflict, and so is one that
 /// reads it; whoever asks holds the tenant's row, so that the two see each other.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
-    let steps: Vec<String> = new.steps.iter().map(|&name| name.to_owned()).collect();
+    let (names, are_done): (Vec<_>, Vec<_>) = new.steps.iter().map(|step| (step.name.to_owned(), step.is_done)).unzip();
     let done = sqlx::query!(
         "WITH operation AS (
              INSERT INTO operations (id, kind, tenant_id, input, requested_by, state, started_at, finished_at)
-             SELECT $1::uuid, $2::text, $3::uuid, $4::jsonb, $5::text, CASE WHEN $8 THEN 'succeeded' ELSE 'queued' END,
-                    CASE WHEN $8 THEN now() END, CASE WHEN $8 THEN now() END
+             SELECT $1::uuid, $2::text, $3::uuid, $4::jsonb, $5::text,
+                    CASE WHEN true = ALL($7::bool[]) THEN 'succeeded' ELSE 'queued' END,
+                    CASE WHEN true = ALL($7) THEN now() END, CASE WHEN true = ALL($7) THEN now() END
              WHERE NOT EXISTS (SELECT FROM operations
                                WHERE source_id = $3 AND state IN ('queued', 'running', 'blocked'))
              RETURNING id
          )
          INSERT INTO operation_steps (operation_id, position, name, state, attempts, started_at, finished_at)
-         SELECT operation.id, ordinality - 1, name, CASE WHEN ordinality <= $7 THEN 'succeeded' ELSE 'pending' END,
-                CASE WHEN ordinality <= $7 THEN 1 ELSE 0 END, CASE WHEN ordinality <= $7 THEN now() END,
-                CASE WHEN ordinality <= $7 THEN now() END
-         FROM operation, unnest($6::text[]) WITH ORDINALITY AS steps (name, ordinality)",
+         SELECT operation.id, ordinality - 1, name, CASE WHEN is_done THEN 'succeeded' ELSE 'pending' END,
+                CASE WHEN is_done THEN 1 ELSE 0 END, CASE WHEN is_done THEN now() END, CASE WHEN is_done THEN now() END
+         FROM operation, unnest($6::text[], $7::bool[]) WITH ORDINALITY AS steps (name, is_done, ordinality)",
         new.id.uuid(),
         new.kind,
         new.tenant_id.uuid(),
         new.input,
         new.requested_by,
-        &steps,
-        i64::try_from(new.done).map_err(Error::internal)?,
-        new.done >= new.steps.len()
+        &names,
+        &are_done
     )
     .execute(txn)
     .await

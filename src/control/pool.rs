@@ -1,12 +1,21 @@
 //! Connections to the control database: few, bounded in time, and never handed on inside a transaction.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    Connection, PgPool, Postgres, Transaction,
+    Connection, PgConnection, PgPool, Postgres, Transaction,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 
 use crate::error::{Error, Result};
@@ -20,6 +29,8 @@ const FRESH: Duration = Duration::from_millis(100);
 const STATEMENTS: usize = 512;
 /// How many times as long a change waits.
 const CHANGE_PATIENCE: u32 = 5;
+/// One connection in so many may be kept between the statements of one task.
+const KEPT_SHARE: u32 = 4;
 
 /// Where the control database is and who asks.
 #[derive(Debug)]
@@ -48,6 +59,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct ControlDb {
     pool: PgPool,
+    /// How many more connections may be kept.
+    keepable: Arc<Semaphore>,
 }
 
 impl ControlDb {
@@ -72,12 +85,19 @@ impl ControlDb {
                 })
             })
             .connect_lazy_with(options(settings));
-        Self { pool }
+        let keepable = usize::try_from(settings.max_connections / KEPT_SHARE).unwrap_or(1);
+        Self { pool, keepable: Arc::new(Semaphore::new(keepable)) }
     }
 
     /// A connection for single statements.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>> {
         Ok(self.pool.acquire().await?)
+    }
+
+    /// Connections for one task that writes often: the same one each time, if it may keep one.
+    #[must_use]
+    pub fn keep(&self) -> Keeper {
+        Keeper { db: self.clone(), permit: self.keepable.clone().try_acquire_owned().ok(), kept: None }
     }
 
     /// A connection for a change, or for telling of one that has been made. Waits longer than for a read: a burst of
@@ -117,6 +137,64 @@ impl ControlDb {
 
     pub(super) fn pool(&self) -> &PgPool {
         &self.pool
+    }
+}
+
+/// Keeps one connection for many statements of one task: to give one back and to take it again costs a round trip each
+/// time. No more than a fixed share of the pool is kept like that; whoever comes later takes one each time.
+#[derive(Debug)]
+pub struct Keeper {
+    db: ControlDb,
+    permit: Option<OwnedSemaphorePermit>,
+    kept: Option<(PoolConnection<Postgres>, Instant)>,
+}
+
+impl Keeper {
+    /// A connection for single statements. One that was not used for a moment is given back first: it may not answer
+    /// any more, and the pool finds that out.
+    ///
+    /// # Errors
+    /// As [`ControlDb::acquire`].
+    pub async fn connection(&mut self) -> Result<Lent<'_>> {
+        if self.permit.is_none() {
+            return Ok(Lent::Once(self.db.acquire().await?));
+        }
+        self.kept.take_if(|(_, used)| used.elapsed() > FRESH);
+        let connection = match self.kept.take() {
+            Some((connection, _)) => connection,
+            None => self.db.acquire().await?,
+        };
+        let (connection, _) = self.kept.insert((connection, Instant::now()));
+        Ok(Lent::Kept(connection))
+    }
+}
+
+/// A connection for one or a few statements.
+#[derive(Debug)]
+pub enum Lent<'k> {
+    /// It stays with its keeper.
+    Kept(&'k mut PgConnection),
+    /// It goes back to the pool.
+    Once(PoolConnection<Postgres>),
+}
+
+impl Deref for Lent<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Kept(connection) => connection,
+            Self::Once(connection) => connection,
+        }
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Kept(connection) => connection,
+            Self::Once(connection) => connection,
+        }
     }
 }
 

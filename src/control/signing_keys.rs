@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::pkcs8::Document;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -28,9 +29,22 @@ pub struct VerifyingKey {
     pub public_key: Vec<u8>,
 }
 
+/// A key that is about to be stored.
+pub struct NewSigningKey {
+    /// What verifies.
+    pub public: VerifyingKey,
+    /// What signs, as PKCS#8 (RFC 5958).
+    pub pkcs8: Document,
+}
+
 /// What a signing key is sealed for.
 pub(super) fn purpose(id: KeyId) -> String {
     format!("signing_key:{id}")
+}
+
+/// The key that signs as it is stored.
+pub(super) fn seal(data_key: &DataKey, new: &NewSigningKey) -> Result<Vec<u8>> {
+    data_key.seal(&purpose(new.public.id), new.pkcs8.as_ref())
 }
 
 /// Stores a tenant's signing key, sealed with the tenant's data key; it signs `after` that time. Fails when the tenant
@@ -39,17 +53,15 @@ pub async fn insert_in_txn(
     txn: &mut PgConnection,
     data_key: &DataKey,
     (tenant, after): (TenantId, Duration),
-    public: &VerifyingKey,
-    pkcs8: &[u8],
+    new: &NewSigningKey,
 ) -> Result<DateTime<Utc>> {
-    let sealed = data_key.seal(&purpose(public.id), pkcs8)?;
     let query = sqlx::query_scalar!(
         "INSERT INTO signing_keys (id, tenant_id, public_key, sealed, active_from)
          VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5)) RETURNING active_from",
-        public.id.uuid(),
+        new.public.id.uuid(),
         tenant.uuid(),
-        public.public_key,
-        sealed,
+        new.public.public_key,
+        seal(data_key, new)?,
         after.as_secs_f64()
     );
     Ok(query.fetch_one(txn).await?)

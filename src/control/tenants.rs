@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{errors::constraint, slugs};
+use super::{errors::constraint, operation_claims::Claim, slugs};
 use crate::{
     error::{Error, FieldError, Result},
     types::{DisplayName, ServerId, Slug, TenantId},
@@ -356,21 +356,34 @@ pub async fn count(connection: &mut PgConnection, filter: &Filter) -> Result<i64
     Ok(query.fetch_one(connection).await?)
 }
 
-/// Lets requests in: to one whose database has just been made, of this version, or whose first administrator has.
-/// Touches no row when they are let in already.
-pub async fn open_in_txn(txn: &mut PgConnection, id: TenantId, schema_version: i32) -> Result<()> {
-    sqlx::query!(
-        "UPDATE tenants
-         SET is_settling = false, state = CASE WHEN state = 'provisioning' THEN 'active' ELSE state END,
-             schema_version = CASE WHEN state = 'provisioning' THEN $2 ELSE schema_version END,
-             epoch = epoch + CASE WHEN state = 'provisioning' THEN 1 ELSE 0 END
-         WHERE id = $1 AND (state = 'provisioning' OR is_settling)",
-        id.uuid(),
+/// Lets requests in: to the tenant of the claimed operation, whose database has just been made, of this version, or
+/// whose first administrator has. Touches no row when they are let in already. False, and nothing happens, when the
+/// claim is no longer held.
+///
+/// One statement for what [`operation_claims::keep_in_txn`](super::operation_claims::keep_in_txn) and a change would
+/// be: it takes the same locks in the same order.
+pub async fn open(connection: &mut PgConnection, claim: Claim, schema_version: i32) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"WITH tenant AS MATERIALIZED (
+             SELECT t.id FROM tenants t JOIN operations o ON o.tenant_id = t.id WHERE o.id = $1 FOR NO KEY UPDATE OF t
+         ), held AS MATERIALIZED (
+             SELECT tenant_id FROM operations
+             WHERE id = $1 AND generation = $2 AND state = 'running' AND (SELECT count(*) FROM tenant) >= 0
+             FOR SHARE
+         ), opened AS (
+             UPDATE tenants t
+             SET is_settling = false, state = CASE WHEN state = 'provisioning' THEN 'active' ELSE state END,
+                 schema_version = CASE WHEN state = 'provisioning' THEN $3 ELSE schema_version END,
+                 epoch = epoch + CASE WHEN state = 'provisioning' THEN 1 ELSE 0 END
+             FROM held
+             WHERE t.id = held.tenant_id AND (t.state = 'provisioning' OR t.is_settling)
+         )
+         SELECT EXISTS (SELECT FROM held) AS "held!""#,
+        claim.id.uuid(),
+        claim.generation,
         schema_version
-    )
-    .execute(txn)
-    .await?;
-    Ok(())
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// Leaves of the tenant a tombstone: its id, its slug for display, and nothing that anybody has written about it.

@@ -17,20 +17,18 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use moka::future::Cache;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::{Identity, tokens};
 use crate::{
     control::{
         sealed::{SealedKey, SealedTenant},
-        sealing::{DataKey, KeyRing},
-        signing_keys::{self, VerifyingKey},
+        sealing::KeyRing,
+        signing_keys::{NewSigningKey, VerifyingKey},
         tenants::Tenant,
     },
     error::{Error, Result},
@@ -214,18 +212,10 @@ fn jwk(key: &SealedKey) -> Value {
     })
 }
 
-/// Makes a signing key and stores it, sealed with the tenant's data key; it signs `after` that time. Fails when the
-/// tenant has one that is not retired. Answers from when on it signs.
-pub async fn make_signing_key_in_txn(
-    txn: &mut PgConnection,
-    data_key: &DataKey,
-    tenant: TenantId,
-    id: KeyId,
-    after: Duration,
-) -> Result<DateTime<Utc>> {
+/// A new key for signing access tokens.
+pub fn make_signing_key(id: KeyId) -> Result<NewSigningKey> {
     let failed = |_| Error::defect("a signing key could not be made");
     let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(failed)?;
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| Error::defect("a new signing key is damaged"))?;
-    let public = VerifyingKey { id, public_key: pair.public_key().as_ref().to_vec() };
-    signing_keys::insert_in_txn(txn, data_key, (tenant, after), &public, pkcs8.as_ref()).await
+    Ok(NewSigningKey { public: VerifyingKey { id, public_key: pair.public_key().as_ref().to_vec() }, pkcs8 })
 }

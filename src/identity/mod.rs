@@ -31,7 +31,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use audit::Client;
 pub use first_admin::FirstAdmin;
-pub use keys::make_signing_key_in_txn;
+pub use keys::make_signing_key;
 pub use login::Login;
 pub use me::{Me, MyTenant};
 pub use permissions::Permission;

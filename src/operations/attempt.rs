@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     control::{
+        Keeper,
         operation_claims::{self, Claim, Permission},
         operation_steps::{self, Step},
         operations::{Direction, Operation},
@@ -96,19 +97,20 @@ impl Run {
     /// # Errors
     /// `claim_lost` when another replica holds the operation by now.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        let claim = Claim { id: self.operation.id, generation: self.operation.generation };
         let mut txn = self.ctx.db.begin().await?;
-        if operation_claims::keep_in_txn(&mut txn, claim).await? {
-            return Ok(txn);
-        }
-        Err(Error::unavailable("claim_lost", "another replica is at work on the operation", None))
+        if operation_claims::keep_in_txn(&mut txn, self.claim()).await? { Ok(txn) } else { Err(claim_lost()) }
+    }
+
+    /// What it is claimed with.
+    pub(super) const fn claim(&self) -> Claim {
+        Claim { id: self.operation.id, generation: self.operation.generation }
     }
 
     /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on
     /// it.
-    async fn open(ctx: &Context, operation: &Operation) -> Result<Self> {
+    async fn open(ctx: &Context, operation: &Operation, records: &mut Keeper) -> Result<Self> {
         let (server, access) = {
-            let mut connection = ctx.db.acquire().await?;
+            let mut connection = records.connection().await?;
             let server = home(&mut connection, operation).await?;
             let access = ctx.access(&mut connection, &server).await?;
             (server, access)
@@ -133,6 +135,11 @@ impl Run {
         let name = self.ctx.session_name("idle");
         self.ctx.memory.sessions().keep(self.server.id, self.admin, &name).await;
     }
+}
+
+/// What a step fails with that would have written under a lost claim.
+pub(super) fn claim_lost() -> Error {
+    Error::unavailable("claim_lost", "another replica is at work on the operation", None)
 }
 
 async fn hold(
@@ -199,15 +206,16 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<(), Interrupted> {
     let kind = Kind::find(&operation.kind).map_err(Interrupted::Unknown)?;
-    let run = Run::open(ctx, operation).await?;
-    let attempt = Attempt { run: &run, kind, claim, stop };
+    let mut records = ctx.db.keep();
+    let run = Run::open(ctx, operation, &mut records).await?;
+    let mut attempt = Attempt { run: &run, kind, claim, stop, records };
     let mut direction = operation.direction;
     if direction == Direction::Forward && operation.cancel_requested_at.is_some() {
         direction = attempt.turn().await?;
     }
     loop {
         let permission = match attempt.steps(direction).await? {
-            Permission::Granted => operation_claims::finish(&mut *ctx.db.acquire().await?, claim).await?,
+            Permission::Granted => operation_claims::finish(&mut *attempt.records.connection().await?, claim).await?,
             refused => refused,
         };
         match permission {
@@ -233,19 +241,21 @@ struct Attempt<'a> {
     kind: &'static Kind,
     claim: Claim,
     stop: &'a CancellationToken,
+    /// What it writes about itself.
+    records: Keeper,
 }
 
 impl Attempt<'_> {
     /// From here on the operation is undone.
-    async fn turn(&self) -> Result<Direction, Interrupted> {
-        let turned = operation_claims::turn(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
+    async fn turn(&mut self) -> Result<Direction, Interrupted> {
+        let turned = operation_claims::turn(&mut *self.records.connection().await?, self.claim).await?;
         tracing::info!("the operation is cancelled and will be undone");
         if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
 
     /// Everything that is left to do in this direction, until it is done or may not go on.
-    async fn steps(&self, direction: Direction) -> Result<Permission, Interrupted> {
-        let mut steps = operation_steps::list(&mut *self.run.ctx.db.acquire().await?, self.run.operation.id).await?;
+    async fn steps(&mut self, direction: Direction) -> Result<Permission, Interrupted> {
+        let mut steps = operation_steps::list(&mut *self.records.connection().await?, self.run.operation.id).await?;
         match direction {
             Direction::Forward => steps.retain(|step| step.state != "succeeded"),
             Direction::Undo => {
@@ -281,16 +291,16 @@ impl Attempt<'_> {
         self.kind.step(&step.name).is_ok_and(|step| !is_final(step))
     }
 
-    async fn begin(&self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
+    async fn begin(&mut self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
         self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
-        let mut connection = self.run.ctx.db.acquire().await?;
+        let mut connection = self.records.connection().await?;
         Ok(operation_steps::begin(&mut connection, self.claim, (None, step.position), direction).await?)
     }
 
     /// Does a step that is recorded as begun, and records its end, and together with that the beginning of the next one
     /// if that may be: then it answers with it.
     async fn step<'s>(
-        &self,
+        &mut self,
         step: &Step,
         next: Option<&'s Step>,
         direction: Direction,
@@ -310,7 +320,7 @@ impl Attempt<'_> {
         }
         outcome?;
         if self.run.operation.abandoned > 0 {
-            operation_claims::clear_abandoned(&mut *self.run.ctx.db.acquire().await?, self.claim).await?;
+            operation_claims::clear_abandoned(&mut *self.records.connection().await?, self.claim).await?;
         }
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
@@ -318,15 +328,15 @@ impl Attempt<'_> {
         Ok((permission, next))
     }
 
-    async fn advance(&self, (step, next): (&Step, &Step), direction: Direction) -> Result<Permission> {
+    async fn advance(&mut self, (step, next): (&Step, &Step), direction: Direction) -> Result<Permission> {
         let places = (Some(step.position), next.position);
-        let mut connection = self.run.ctx.db.acquire().await?;
+        let mut connection = self.records.connection().await?;
         operation_steps::begin(&mut connection, self.claim, places, direction).await
     }
 
-    async fn end(&self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Permission> {
+    async fn end(&mut self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Permission> {
         let error = error.map(Error::summary);
-        let mut connection = self.run.ctx.db.acquire().await?;
+        let mut connection = self.records.connection().await?;
         let is_recorded =
             operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?;
         Ok(if is_recorded { Permission::Granted } else { Permission::ClaimLost })

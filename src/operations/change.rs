@@ -121,8 +121,7 @@ pub(super) async fn queue_in_txn(
         tenant_id: tenant,
         input: serde_json::to_value(input).map_err(Error::internal)?,
         requested_by: &origin.actor,
-        steps: &kind.step_names(),
-        done: 1,
+        steps: &kind.new_steps(|step| step == "record"),
     };
     operations::insert_in_txn(txn, &new).await?;
     Ok(id)

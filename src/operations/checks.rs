@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     fsck::{self, Verdict},
-    isolation, janitor,
+    isolation::{self, Pace},
+    janitor,
     verify_isolation::Report,
 };
 use crate::{
@@ -96,7 +97,7 @@ async fn fsck_round(ctx: &Context) -> Result<Come> {
 }
 
 async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Come> {
-    let checked = isolation::check(ctx, claimed.after).await?;
+    let checked = isolation::check(ctx, claimed.after, Pace::Unasked).await?;
     for found in &checked.report.findings {
         tracing::warn!(
             tenant.id = %found.tenant_id,

@@ -18,6 +18,24 @@ use crate::{
 /// How many tenants one call tries: each costs a session a target.
 pub const PAGE: usize = 10;
 
+/// How many tenants of a server are tried at the same time, one session each.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// Somebody waits: within what operations may hold on a server.
+    Asked,
+    /// A round that goes by itself: tenants shall not feel it, on a small machine least of all.
+    Unasked,
+}
+
+impl Pace {
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Asked => 6,
+            Self::Unasked => 1,
+        }
+    }
+}
+
 /// What was tried with one page of tenants.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checked {
@@ -32,7 +50,7 @@ pub struct Checked {
 
 /// Tries the next [`PAGE`] tenants after `after`, by id; the platform tenant is one of them. One that cannot be tried,
 /// for itself or because its server is away, is told, and holds up no other.
-pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
+pub async fn check(ctx: &Context, after: Option<TenantId>, pace: Pace) -> Result<Checked> {
     let (mut open, servers) = {
         let mut connection = ctx.db.acquire().await?;
         // One more tells whether there are more.
@@ -47,7 +65,7 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
     for server in &servers {
         let residents: Vec<_> = open.iter().filter(|tenant| tenant.server_id == server.id).map(|t| t.id).collect();
         if !residents.is_empty() {
-            let tried = check_server(ctx, server, &residents).await;
+            let tried = check_server(ctx, server, &residents, pace).await;
             report = report.merge(tried.unwrap_or_else(|error| {
                 tracing::warn!(server = server.name, error = error.chain(), "no tenant of the server can be tried");
                 Report::unproven(&residents)
@@ -57,9 +75,9 @@ pub async fn check(ctx: &Context, after: Option<TenantId>) -> Result<Checked> {
     Ok(Checked { report, tenants: open.len(), next })
 }
 
-async fn check_server(ctx: &Context, server: &servers::Server, residents: &[TenantId]) -> Result<Report> {
+async fn check_server(ctx: &Context, server: &servers::Server, residents: &[TenantId], pace: Pace) -> Result<Report> {
     let (access, admin) = ctx.administer(server, "verify-isolation").await?;
     let fetch = |tenant| tenant_login::credentials(ctx, &access.address, tenant).boxed();
     let site = Site { connector: &ctx.connector, address: &access.address, login: &fetch };
-    verify_isolation::verify(&admin, site, residents).await
+    verify_isolation::verify(&admin, site, residents, pace.at_once()).await
 }

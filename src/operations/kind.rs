@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::{archive, attempt::Run, clone, erase, provision, remains, restore, rotate_credentials, warm};
 use crate::{
-    control::operations::Direction,
+    control::operations::{Direction, NewStep},
     error::{Error, Result},
     faults::StepPoints,
 };
@@ -121,9 +121,9 @@ impl Kind {
         found.ok_or_else(|| Error::defect(format!("this release knows no step {name} of {}", self.name)))
     }
 
-    /// The names of its steps.
-    pub(super) fn step_names(&self) -> Vec<&'static str> {
-        self.steps.iter().map(|step| step.name).collect()
+    /// Its steps, as they are recorded.
+    pub(super) fn new_steps(&self, is_done: impl Fn(&str) -> bool) -> Vec<NewStep> {
+        self.steps.iter().map(|step| NewStep { name: step.name, is_done: is_done(step.name) }).collect()
     }
 }
 

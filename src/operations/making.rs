@@ -1,14 +1,11 @@
 //! The steps that make a database, be it for a tenant that was asked for or for one that will be: the same steps,
 //! so that the two cannot be told apart afterwards.
 //!
-//! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
-//! role's. Each step looks before it acts and adopts what is already there, so each can be repeated.
-
-use std::time::Duration;
+//! The database is made closed, and opened last, for its tenant alone; the role first, the database's undoing before
+//! the role's. Each step adopts what is already there, so each can be repeated.
 
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 use sqlx::PgConnection;
 
@@ -21,9 +18,9 @@ use super::{
 };
 use crate::{
     control::{
-        data_keys,
         sealing::DataKey,
         secrets::{self, Purpose},
+        tenant_keys,
     },
     error::Result,
     identity,
@@ -32,12 +29,8 @@ use crate::{
 
 /// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
 pub(super) async fn make_keys_in_txn(ctx: &Context, txn: &mut PgConnection, id: TenantId) -> Result<DataKey> {
-    let data_key = data_keys::create_in_txn(txn, &ctx.keys, id.uuid(), ctx.random).await?;
-    let key = KeyId::generate(&ctx.clock, ctx.random);
-    identity::make_signing_key_in_txn(txn, &data_key, id, key, Duration::ZERO).await?;
-    let password = SecretString::from(ctx.random.token());
-    secrets::put(txn, &data_key, id.uuid(), Purpose::TenantDatabasePassword, &password).await?;
-    Ok(data_key)
+    let signing = identity::make_signing_key(KeyId::generate(&ctx.clock, ctx.random))?;
+    tenant_keys::create_in_txn(txn, &ctx.keys, id, &signing, ctx.random).await
 }
 
 pub(super) async fn build_template(run: &Run) -> Result<()> {

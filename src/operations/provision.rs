@@ -3,8 +3,8 @@
 //! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key.
 //! From then on the tenant will exist, whatever is killed. Where a warm database is ready the tenant gets that and
 //! serves as soon as its first administrator is there; else the steps make one first. `activate` lets requests in and
-//! is the point of no return: until it begins the tenant can be undone. Each step looks before it acts and adopts what
-//! is already there, so each can be repeated.
+//! is the point of no return: until it begins the tenant can be undone. Each step adopts what is already there, so
+//! each can be repeated.
 
 mod first_admin;
 
@@ -19,11 +19,10 @@ use first_admin::{Input, create_first_admin};
 
 use super::{
     Context,
-    attempt::Run,
+    attempt::{Run, claim_lost},
     kind::{Kind, kind},
     making::{
         Bound, build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
-        restrict_database,
     },
     placement::{self, Wishes},
     warm,
@@ -50,7 +49,6 @@ pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
     build_template => nothing,
     create_role => drop_role,
     create_database => drop_database,
-    restrict_database => nothing,
     open_database => nothing,
     create_first_admin => nothing,
     activate => never,
@@ -228,12 +226,14 @@ async fn keys_in_txn(
     }
 }
 
-/// How many steps are done when the tenant is recorded.
-fn done(is_warm: bool, input: &Input) -> usize {
-    match (is_warm, &input.admin) {
-        (false, _) => 1,
-        (true, None) => KIND.steps.len(),
-        (true, Some(_)) => KIND.steps.iter().take_while(|step| step.name != "create_first_admin").count(),
+/// Whether a step is done when the tenant is recorded, since there is nothing to do in it: a warm database has been
+/// made already, and not every tenant gets an administrator.
+fn is_done(step: &str, is_warm: bool, input: &Input) -> bool {
+    match step {
+        "record" => true,
+        "create_first_admin" => input.admin.is_none(),
+        "activate" => is_warm && input.admin.is_none(),
+        _ => is_warm,
     }
 }
 
@@ -251,8 +251,7 @@ async fn queue_in_txn(
         tenant_id: tenant.id,
         input: serde_json::to_value(input).map_err(Error::internal)?,
         requested_by: &origin.actor,
-        steps: &KIND.step_names(),
-        done: done(is_warm, input),
+        steps: &KIND.new_steps(|step| is_done(step, is_warm, input)),
     };
     operations::insert_in_txn(txn, &new).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
@@ -306,9 +305,8 @@ pub(super) async fn activate(run: &Run) -> Result<()> {
         Bound { schema_version: Some(version) } => version,
         Bound { schema_version: None } => schema_version(run).await?,
     };
-    let mut txn = run.begin().await?;
-    tenants::open_in_txn(&mut txn, run.tenant_id(), version).await?;
-    Ok(txn.commit().await?)
+    let mut connection = run.ctx.db.acquire().await?;
+    if tenants::open(&mut connection, run.claim(), version).await? { Ok(()) } else { Err(claim_lost()) }
 }
 
 /// The version that the database itself says that it has.

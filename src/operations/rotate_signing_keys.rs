@@ -150,7 +150,8 @@ async fn replace(ctx: &Context, txn: &mut PgConnection, tenant: TenantId, previo
     };
     let data_key = data_keys::get(txn, &ctx.keys, tenant.uuid()).await?;
     let key = KeyId::generate(&ctx.clock, ctx.random);
-    let signs_from = identity::make_signing_key_in_txn(txn, &data_key, tenant, key, after).await?;
+    let new = identity::make_signing_key(key)?;
+    let signs_from = signing_keys::insert_in_txn(txn, &data_key, (tenant, after), &new).await?;
     Ok(Rotated { key, signs_from })
 }
 

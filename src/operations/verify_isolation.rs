@@ -19,8 +19,6 @@ use crate::{
 };
 use targets::Targets;
 
-/// Tenants that are tried at the same time, one session each: within what operations may hold on a server.
-const CONCURRENCY: usize = 6;
 const APPLICATION_NAME: &str = "freehold:verify-isolation";
 
 /// The server that is tried, and how its tenants log in.
@@ -88,15 +86,21 @@ impl Report {
     }
 }
 
-/// Tries the tenants of one server. One that cannot enter its own database proves nothing.
+/// Tries the tenants of one server, `at_once` of them at the same time, each with one session. One that cannot enter its
+/// own database proves nothing.
 ///
 /// # Errors
 /// When the server cannot be looked at.
-pub(super) async fn verify(admin: &ServerAdmin, site: Site<'_>, subjects: &[TenantId]) -> Result<Report> {
+pub(super) async fn verify(
+    admin: &ServerAdmin,
+    site: Site<'_>,
+    subjects: &[TenantId],
+    at_once: usize,
+) -> Result<Report> {
     let targets = Targets::new(admin.list_databases().await?);
     let attacks = subjects.iter().map(|&tenant| attack(site, tenant, &targets));
     let report = stream::iter(attacks.collect::<Vec<_>>())
-        .buffered(CONCURRENCY)
+        .buffered(at_once)
         .fold(Report::default(), async |all, one| all.merge(one))
         .await;
     Ok(Report { sampled: targets.is_sampled(), ..report })

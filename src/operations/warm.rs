@@ -20,10 +20,7 @@ use super::{
     attempt::Run,
     change,
     kind::{Kind, kind},
-    making::{
-        build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
-        restrict_database,
-    },
+    making::{build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database},
     publish::Newest,
     tenant_login,
 };
@@ -41,7 +38,6 @@ pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
     build_template => nothing,
     create_role => drop_role,
     create_database => drop_database,
-    restrict_database => nothing,
     open_database => nothing,
     check_login => nothing,
     mark_ready => unmark_ready,
