@@ -224,6 +224,50 @@ async fn without_the_store_a_tenant_is_itself_again_with_all_its_rows() {
 }
 
 #[tokio::test]
+async fn what_a_prepared_transaction_holds_is_not_left_out_of_an_archive() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let id = unique("prepared");
+    let insert = "INSERT INTO projects (id, name) VALUES (gen_random_uuid(), 'prepared')";
+    tenant.database().run(&format!("BEGIN; {insert}; PREPARE TRANSACTION '{id}'")).await;
+    let operation = ask(fleet, &tenant, "archive").await;
+    let given_up = failed(fleet, &operation).await;
+    assert!(given_up["error"].as_str().unwrap().contains("1 prepared transactions"), "{given_up}");
+    assert_eq!((state(fleet, &tenant).await.as_str(), on_server(fleet, &tenant).await), ("active", (1, 1)));
+    tenant.login().await;
+    tenant.database().run(&format!("COMMIT PREPARED '{id}'")).await;
+    let before = contents(&tenant.database()).await;
+    for action in ["archive", "restore"] {
+        done(fleet, &tenant, action).await;
+    }
+    assert_eq!(contents(&tenant.database()).await, before);
+}
+
+#[tokio::test]
+async fn what_others_made_under_a_tenants_name_is_left_and_does_not_keep_it_from_waking_later() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    fill(&tenant, "row").await;
+    let before = contents(&tenant.database()).await;
+    done(fleet, &tenant, "archive").await;
+    let (server, name) = (fleet.on_server("postgres"), tenant.database_name());
+    let barriers = [
+        (format!("CREATE DATABASE {name} OWNER postgres"), format!("DROP DATABASE {name}"), "database_taken"),
+        (format!("CREATE ROLE {name} SUPERUSER"), format!("DROP ROLE {name}"), "role_unsafe"),
+    ];
+    for (bar, clear, code) in &barriers {
+        server.run(bar).await;
+        let operation = ask(fleet, &tenant, "restore").await;
+        let given_up = failed(fleet, &operation).await;
+        assert!(given_up["error"].as_str().unwrap().starts_with(code), "{given_up}");
+        assert_eq!(state(fleet, &tenant).await, "archived");
+        server.run(clear).await;
+    }
+    done(fleet, &tenant, "restore").await;
+    assert_eq!(contents(&tenant.database()).await, before);
+}
+
+#[tokio::test]
 async fn of_many_who_archive_or_wake_at_once_one_does_it() {
     let fleet = fleet::shared().await;
     let tenant = fleet.tenant().await;

@@ -1,13 +1,15 @@
 //! The control database: its pool keeps connections and never hands one on inside a transaction; housekeeping
 //! forgets what is old and keeps what is still needed.
 
-use freehold::control::{ControlDb, Settings, idempotency};
-use sqlx::Row;
+use std::time::Duration;
+
+use freehold::control::{ControlDb, Keeper, Lent, Settings, idempotency};
+use sqlx::{PgConnection, Row};
 
 use crate::harness::fleet::{self, Fleet};
 
-/// A pool of one connection, of the test's own.
-fn pool(fleet: &Fleet) -> ControlDb {
+/// A pool of so many connections, of the test's own.
+fn pool(fleet: &Fleet, max_connections: u32) -> ControlDb {
     let url: url::Url = fleet.setting("FREEHOLD_CONTROL_URL").parse().unwrap();
     ControlDb::new(&Settings {
         host: "127.0.0.1".into(),
@@ -17,23 +19,26 @@ fn pool(fleet: &Fleet) -> ControlDb {
         database: url.path().trim_start_matches('/').into(),
         verify_tls: false,
         ca_file: None,
-        max_connections: 1,
+        max_connections,
         application_name: "freehold:test".into(),
     })
 }
 
-/// The session behind the pool's only connection.
-async fn session(db: &ControlDb) -> i32 {
-    let mut connection = db.acquire().await.unwrap();
-    let row = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(&mut *connection).await.unwrap();
+/// The session behind a connection.
+async fn session(connection: &mut PgConnection) -> i32 {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await.unwrap();
     row.try_get(0).unwrap()
+}
+
+async fn keeps(keeper: &mut Keeper) -> bool {
+    matches!(keeper.connection().await.unwrap(), Lent::Kept(_))
 }
 
 #[tokio::test]
 async fn a_connection_is_used_again_and_never_inside_a_transaction() {
     let fleet = fleet::shared().await;
-    let db = pool(fleet);
-    let first = session(&db).await;
+    let db = pool(fleet, 1);
+    let first = session(&mut db.acquire().await.unwrap()).await;
     for polls in 0..50 {
         // Given up sooner or later: before it is sent, on its way, and when it is there.
         let mut begin = Box::pin(db.begin());
@@ -50,13 +55,43 @@ async fn a_connection_is_used_again_and_never_inside_a_transaction() {
         let is_outside: bool = asked.fetch_one(&mut *connection).await.unwrap().try_get(0).unwrap();
         assert!(is_outside, "given up after {polls} polls, the beginning of a transaction was handed on");
     }
-    assert_eq!(session(&db).await, first, "a connection was thrown away");
+    assert_eq!(session(&mut db.acquire().await.unwrap()).await, first, "a connection was thrown away");
+}
+
+#[tokio::test]
+async fn no_more_than_a_quarter_of_the_connections_is_kept() {
+    let db = pool(fleet::shared().await, 8);
+    let (mut first, mut second, mut third) = (db.keep(), db.keep(), db.keep());
+    assert!(keeps(&mut first).await && keeps(&mut second).await);
+    assert!(!keeps(&mut third).await, "a third of eight");
+    drop(first);
+    assert!(!keeps(&mut third).await, "it was refused when it began");
+    assert!(keeps(&mut db.keep()).await, "a keeper that is gone keeps nobody out");
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_the_same_until_it_is_given_back_and_a_broken_one_is_replaced() {
+    let fleet = fleet::shared().await;
+    let db = pool(fleet, 4);
+    let mut keeper = db.keep();
+    let first = session(&mut keeper.connection().await.unwrap()).await;
+    assert_eq!(session(&mut keeper.connection().await.unwrap()).await, first);
+    let others = [db.acquire().await.unwrap(), db.acquire().await.unwrap(), db.acquire().await.unwrap()];
+    db.acquire().await.unwrap_err();
+    keeper.rest();
+    drop((db.acquire().await.unwrap(), others));
+
+    let broken = session(&mut keeper.connection().await.unwrap()).await;
+    fleet.control().run(&format!("SELECT pg_terminate_backend({broken}, 5000)")).await;
+    // Longer than one that has just answered counts as one that does.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_ne!(session(&mut keeper.connection().await.unwrap()).await, broken);
 }
 
 #[tokio::test]
 async fn an_invitation_outlives_its_day_while_its_tenant_is_being_made() {
     let fleet = fleet::alone().await;
-    let (db, control, tenant) = (pool(&fleet), fleet.control(), fleet.tenant().await);
+    let (db, control, tenant) = (pool(&fleet, 1), fleet.control(), fleet.tenant().await);
     let id = tenant.id.replace("ten_", "");
     control
         .run(&format!(

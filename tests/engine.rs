@@ -236,7 +236,7 @@ async fn a_first_administrator_who_cannot_be_made_any_more_is_missed() {
     fleet.control().run(&format!("{sql} '{}'", asked.uuid())).await;
     let engine = engine(&fleet).await;
     let blocked = asked.becomes(&fleet, "blocked").await;
-    assert_eq!(blocked["steps"][5]["name"], "create_first_admin");
+    assert_eq!(blocked["steps"][6]["name"], "create_first_admin");
     assert_eq!(blocked["steps"][6]["state"], "failed");
     fleet.operator().post(&asked.path("/cancel"), &json!({})).await.expect(202);
     asked.becomes(&fleet, "cancelled").await;

@@ -183,9 +183,8 @@ impl Operation {
             let left = self.steps.iter().filter(|step| matches!(step.state.as_str(), "succeeded" | "undoing")).count();
             return format!("undoing; {left} of {} steps are left", self.steps.len());
         }
-        let done = self.steps.iter().filter(|step| step.state == "succeeded").count();
-        match self.steps.get(done) {
-            Some(step) => format!("{} of {}: {}", done + 1, self.steps.len(), output::printable(&step.name)),
+        match self.steps.iter().enumerate().find(|(_, step)| step.state != "succeeded") {
+            Some((place, step)) => format!("{} of {}: {}", place + 1, self.steps.len(), output::printable(&step.name)),
             None => self.state.clone(),
         }
     }
@@ -198,10 +197,12 @@ mod tests {
     #[test]
     fn the_step_under_way_is_the_first_that_has_not_succeeded() {
         let step = |name: &str, state: &str| Step { name: name.to_owned(), state: state.to_owned() };
-        let steps = vec![step("create_role", "succeeded"), step("create_database", "running"), step("open", "pending")];
+        let open = [step("open", "pending"), step("create_first_admin", "succeeded"), step("activate", "pending")];
+        let steps =
+            [step("create_role", "succeeded"), step("create_database", "running")].into_iter().chain(open).collect();
         let running = "running".to_owned();
         let operation = Operation { state: running, direction: "forward".to_owned(), error: None, steps };
-        assert_eq!(operation.describe(), "2 of 3: create_database");
+        assert_eq!(operation.describe(), "2 of 5: create_database");
         assert_eq!(Operation { steps: Vec::new(), ..operation }.describe(), "running");
     }
 }

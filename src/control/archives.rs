@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::operation_claims::Claim;
 use crate::{
     error::Result,
     types::{ArchiveId, OperationId, TenantId},
@@ -119,10 +120,22 @@ pub async fn insert(connection: &mut PgConnection, new: &NewArchive) -> Result<(
     Ok(())
 }
 
-/// Records that the object is there and was read back. False when the row is gone: a later attempt has taken over.
-pub async fn complete(connection: &mut PgConnection, id: ArchiveId, bytes: i64, sha256: &[u8; 32]) -> Result<bool> {
+/// Records that the object is there and was read back. False when the claim is no longer held, or the row is gone: a
+/// later attempt has taken over.
+pub async fn complete(
+    connection: &mut PgConnection,
+    claim: Claim,
+    id: ArchiveId,
+    bytes: i64,
+    sha256: &[u8; 32],
+) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE archives SET bytes = $2, sha256 = $3, verified_at = now() WHERE id = $1",
+        "WITH held AS (
+           SELECT id FROM operations WHERE id = $1 AND generation = $2 AND state = 'running' FOR SHARE
+         )
+         UPDATE archives SET bytes = $4, sha256 = $5, verified_at = now() FROM held WHERE archives.id = $3",
+        claim.id.uuid(),
+        claim.generation,
         id.uuid(),
         bytes,
         sha256.as_slice()

@@ -16,6 +16,8 @@ pub type Counts = BTreeMap<String, i64>;
 /// A claimed check.
 #[derive(Clone, Debug)]
 pub struct Claimed {
+    /// Until when, by the control database's clock; also tells this claim from others.
+    pub until: DateTime<Utc>,
     /// The last tenant of the round so far; none at its beginning.
     pub after: Option<TenantId>,
     /// What was counted up to there.
@@ -55,36 +57,47 @@ pub async fn claim(
         r#"UPDATE checks SET claimed_until = now() + $3 * interval '1 second'
          WHERE name = $1 AND claimed_until < now()
            AND (ended_at IS NULL OR ended_at < now() - $2 * interval '1 second')
-         RETURNING after, so_far AS "so_far: Json<Counts>""#,
+         RETURNING claimed_until, after, so_far AS "so_far: Json<Counts>""#,
         name,
         interval.as_secs_f64(),
         lease.as_secs_f64()
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|row| Claimed { after: row.after.map(TenantId::from_uuid), so_far: row.so_far.0 }))
+    Ok(row.map(|row| Claimed {
+        until: row.claimed_until,
+        after: row.after.map(TenantId::from_uuid),
+        so_far: row.so_far.0,
+    }))
 }
 
-/// Gives a claimed check back.
-pub async fn give_back(connection: &mut PgConnection, name: &str, come: Come) -> Result<()> {
+/// Gives back a check that was claimed `until` then. False, and nothing is recorded, when that has passed and somebody
+/// else has claimed it since.
+pub async fn give_back(connection: &mut PgConnection, name: &str, until: DateTime<Utc>, come: Come) -> Result<bool> {
     let query = match come {
-        Come::Nowhere => sqlx::query!("UPDATE checks SET claimed_until = '-infinity' WHERE name = $1", name),
-        Come::Here(after, so_far) => sqlx::query!(
-            "UPDATE checks SET claimed_until = '-infinity', after = $2, so_far = $3 WHERE name = $1",
+        Come::Nowhere => sqlx::query!(
+            "UPDATE checks SET claimed_until = '-infinity' WHERE name = $1 AND claimed_until = $2",
             name,
+            until
+        ),
+        Come::Here(after, so_far) => sqlx::query!(
+            "UPDATE checks SET claimed_until = '-infinity', after = $3, so_far = $4
+             WHERE name = $1 AND claimed_until = $2",
+            name,
+            until,
             after.uuid(),
             Json(so_far) as _
         ),
         Come::Round(counts) => sqlx::query!(
             "UPDATE checks
-             SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $2
-             WHERE name = $1",
+             SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $3
+             WHERE name = $1 AND claimed_until = $2",
             name,
+            until,
             Json(counts) as _
         ),
     };
-    query.execute(connection).await?;
-    Ok(())
+    Ok(query.execute(connection).await?.rows_affected() == 1)
 }
 
 /// What every check counted last; those that never came round are missing.

@@ -35,4 +35,4 @@ pub mod warm_databases;
 mod errors;
 mod pool;
 
-pub use pool::{ControlDb, Keeper, Settings, bounded, describe_metrics};
+pub use pool::{ControlDb, Keeper, Lent, Settings, bounded, describe_metrics};

@@ -43,11 +43,14 @@ impl Permission {
 
 /// How an operation that was not finished goes on.
 #[derive(Clone, Copy, Debug)]
-pub enum Pause {
+pub enum Pause<'a> {
     /// It failed and is tried again after this time.
     Retry(Duration),
     /// Its holder does not go on with it: another replica may after this time, and nothing was tried in vain.
     HandOver(Duration),
+    /// Its holder does not know how to go on with it, for this reason: another replica may after this time. Nothing was
+    /// tried in vain, but what nobody goes on with is seen to be stuck.
+    Leave(Duration, &'a str),
 }
 
 /// An operation whose attempt failed, as its row says by then: since it was claimed it may have turned, and somebody
@@ -221,21 +224,23 @@ pub async fn turn(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
 }
 
 /// Gives an operation back to the queue.
-pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause) -> Result<bool> {
-    let (pause, in_vain) = match pause {
-        Pause::Retry(pause) => (pause, true),
-        Pause::HandOver(pause) => (pause, false),
+pub async fn release(connection: &mut PgConnection, claim: Claim, pause: Pause<'_>) -> Result<bool> {
+    let (pause, in_vain, reason) = match pause {
+        Pause::Retry(pause) => (pause, true, None),
+        Pause::HandOver(pause) => (pause, false, None),
+        Pause::Leave(pause, reason) => (pause, false, Some(reason)),
     };
     let done = sqlx::query!(
         "UPDATE operations
          SET state = 'queued', run_after = now() + make_interval(secs => $3),
              attempts = CASE WHEN $4 THEN attempts ELSE attempts - 1 END, abandoned = 0, lease_owner = NULL,
-             lease_expires_at = NULL
+             lease_expires_at = NULL, error = coalesce($5, error)
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
         claim.generation,
         pause.as_secs_f64(),
-        in_vain
+        in_vain,
+        reason
     )
     .execute(connection)
     .await?;

@@ -167,6 +167,11 @@ impl Keeper {
         let (connection, _) = self.kept.insert((connection, Instant::now()));
         Ok(Lent::Kept(connection))
     }
+
+    /// Gives back what is kept: nothing will be asked for a while.
+    pub fn rest(&mut self) {
+        self.kept = None;
+    }
 }
 
 /// A connection for one or a few statements.

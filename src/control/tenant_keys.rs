@@ -1,6 +1,8 @@
 //! What a tenant has before it has a database: a row in each of `data_keys`, `signing_keys` and `secrets`.
 //!
-//! Written together by one statement: tenants are made by the hundred, and each statement is a round trip more.
+//! Written together by one statement: tenants are made by the hundred, and each statement is a round trip more. Alone,
+//! such rows are written by [`super::data_keys`], [`super::signing_keys`] and [`super::secrets`]: what changes there
+//! changes here.
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
@@ -15,8 +17,8 @@ use crate::{
     types::{Random, TenantId},
 };
 
-/// Makes the tenant's data key and stores it, with the first key that signs for it, from now on, and with the password of
-/// its role, both sealed. Fails when the tenant has any of these.
+/// Makes the tenant's data key and stores it, with the first key that signs for it, from now on, and with the password
+/// of its role, both sealed. Fails when the tenant has any of these.
 pub async fn create_in_txn(
     txn: &mut PgConnection,
     ring: &KeyRing,

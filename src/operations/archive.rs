@@ -13,7 +13,6 @@ use super::{
     attempt::Run,
     change::{Change, Progress, refuse},
     kind::{Kind, LONG, kind},
-    making::{drop_database, drop_role},
     shelf,
     transfer::{self, Reading},
 };
@@ -82,7 +81,9 @@ async fn reopen(run: &Run) -> Result<()> {
 /// From here on nothing is written any more: what a replica had let in before it heard of the archiving has ended.
 async fn shut_out(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await?;
-    run.admin.terminate_sessions(run.database()).await.map(drop)
+    run.admin.terminate_sessions(run.database()).await?;
+    // What a prepared transaction holds is not in a dump, and may be committed after it.
+    run.admin.check_droppable(run.database()).await
 }
 
 async fn let_in(run: &Run) -> Result<()> {
@@ -103,7 +104,7 @@ async fn dump(run: &Run) -> Result<()> {
     moment.close().await;
     let bytes = i64::try_from(written.bytes_stored).map_err(Error::internal)?;
     let archive = draft.name.archive;
-    if !archives::complete(&mut *ctx.db.acquire().await?, archive, bytes, &written.sha256).await? {
+    if !archives::complete(&mut *ctx.db.acquire().await?, run.claim(), archive, bytes, &written.sha256).await? {
         ctx.archives()?.delete(draft.name).await?;
         return Err(Error::defect("a later attempt has begun another archive"));
     }
@@ -128,6 +129,14 @@ async fn discard(run: &Run) -> Result<()> {
 
 async fn stop_reading(run: &Run) -> Result<()> {
     run.site().end_reading().await
+}
+
+async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
 }
 
 /// The last look before the original goes: the archive is read to its end and lists every table.

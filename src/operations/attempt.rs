@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     context::Access,
-    kind::{Effect, Kind, Step as Definition, StepFn, Undo},
+    kind::{Effect, Kind, Step as Definition, StepFn, USUAL, Undo},
     transfer::Site,
 };
 use crate::{
@@ -307,6 +307,9 @@ impl Attempt<'_> {
     ) -> Result<(Permission, Option<&'s Step>), Interrupted> {
         let definition = self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         tracing::debug!(step = step.name, ?direction, "a step begins");
+        if definition.limit(direction) > USUAL {
+            self.records.rest();
+        }
         let outcome = self.effect(definition, direction).await;
         // Asked now: this replica may have been told to stop meanwhile.
         let next = next.filter(|next| self.may_follow_at_once(next, direction) && !self.stop.is_cancelled());

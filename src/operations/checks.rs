@@ -31,8 +31,8 @@ const ISOLATION: &str = "isolation";
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How long the control database may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Longer than any piece takes.
-const LEASE: Duration = Duration::from_mins(2);
+/// Longer than a piece takes; what took longer all the same is not recorded.
+const LEASE: Duration = Duration::from_mins(10);
 
 /// How much time there is between two rounds of a check; none goes round by itself that has no interval.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,7 @@ pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
 async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
     let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
     let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
+    let until = claimed.until;
     let come = match name {
         FSCK => fsck_round(ctx).await,
         _ => isolation_page(ctx, claimed).await,
@@ -71,7 +72,10 @@ async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
         Ok(come) => (come, None),
         Err(error) => (Come::Nowhere, Some(error)),
     };
-    bounded(ANSWER, async { checks::give_back(&mut *ctx.db.acquire().await?, name, come).await }).await?;
+    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, until, come).await };
+    if !bounded(ANSWER, given).await? {
+        tracing::warn!(check = name, "a piece of a check took so long that somebody else has begun it anew");
+    }
     failed.map_or(Ok(()), Err)
 }
 

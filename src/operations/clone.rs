@@ -17,7 +17,7 @@ use super::{
     attempt::Run,
     change::{self, refuse},
     kind::{Kind, LONG, kind},
-    making::{create_role, drop_role, make_keys_in_txn, restrict_database},
+    making::{create_role, discard_role, make_keys_in_txn, restrict_database},
     placement,
     provision::{self, Started, activate, forget},
     transfer::{self, Reading, Site, check_versions},
@@ -37,8 +37,8 @@ use crate::{
 
 pub(super) const KIND: Kind = kind!("tenant.clone", Unwind, {
     record => forget,
-    create_role => drop_role,
-    copy_database within LONG => drop_database,
+    create_role => discard_role,
+    copy_database within LONG => discard_database,
     restrict_database => nothing,
     activate => never,
 });
@@ -175,7 +175,7 @@ async fn copy_database(run: &Run) -> Result<()> {
 }
 
 /// Also ends the errand at the source: an attempt that was killed has left it there.
-async fn drop_database(run: &Run) -> Result<()> {
+async fn discard_database(run: &Run) -> Result<()> {
     run.site().empty().await?;
     let input: Input = run.input()?;
     let (access, admin) = run.hold(input.source).await?;

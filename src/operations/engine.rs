@@ -207,7 +207,8 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
             }
             Err(Interrupted::Unknown(error)) => {
                 tracing::info!(reason = error.chain(), "left to a newer release");
-                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::HandOver(UNKNOWN_PAUSE));
+                let reason = error.summary();
+                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::Leave(UNKNOWN_PAUSE, &reason));
                 Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
             }
             Err(Interrupted::Failed(error)) => fail(ctx, operation, claim, &error).await,

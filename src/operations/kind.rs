@@ -195,6 +195,29 @@ mod tests {
         }
     }
 
+    /// Names are stored, and replicas of two releases share them: a step may be added, but none may go, change its name or
+    /// come to mean something else.
+    #[test]
+    fn stored_names_are_known() {
+        let stored = "\
+tenant.provision: record build_template create_role create_database restrict_database open_database create_first_admin \
+    activate
+tenant.clone: record create_role copy_database restrict_database activate
+tenant.archive: record shut_out dump check drop_database drop_role prune
+tenant.restore: record create_role restore_database restrict_database activate
+tenant.rotate_credentials: record alter_role promote
+tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
+warm.make: record build_template create_role create_database restrict_database open_database check_login mark_ready
+warm.retire: record deny_login drop_database drop_role forget
+remains.clear: record drop_database drop_role forget";
+        for line in stored.lines() {
+            let (kind, steps) = line.split_once(": ").unwrap();
+            let known: Vec<_> = Kind::find(kind).unwrap().steps.iter().map(|step| step.name).collect();
+            assert!(steps.split_whitespace().all(|step| known.contains(&step)), "{kind}: {known:?}");
+        }
+        assert_eq!(stored.lines().count(), KINDS.len(), "a new kind is stored too");
+    }
+
     #[test]
     fn names_are_told_apart() {
         let steps = KINDS.iter().flat_map(|kind| kind.steps.iter().map(|step| format!("{}.{}", kind.name, step.name)));

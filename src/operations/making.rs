@@ -1,8 +1,8 @@
 //! The steps that make a database, be it for a tenant that was asked for or for one that will be: the same steps,
 //! so that the two cannot be told apart afterwards.
 //!
-//! The database is made closed, and opened last, for its tenant alone; the role first, the database's undoing before
-//! the role's. Each step adopts what is already there, so each can be repeated.
+//! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
+//! role's. Each step adopts what is already there, so each can be repeated.
 
 use std::sync::Arc;
 
@@ -76,8 +76,8 @@ pub(super) async fn create_role(run: &Run) -> Result<()> {
     run.admin.ensure_tenant_role(run.database(), &password).await
 }
 
-pub(super) async fn drop_role(run: &Run) -> Result<()> {
-    run.admin.drop_tenant_role(run.database()).await
+pub(super) async fn discard_role(run: &Run) -> Result<()> {
+    run.admin.discard_tenant_role(run.database()).await
 }
 
 pub(super) async fn create_database(run: &Run) -> Result<()> {
@@ -93,8 +93,8 @@ pub(super) async fn create_database(run: &Run) -> Result<()> {
     copied
 }
 
-pub(super) async fn drop_database(run: &Run) -> Result<()> {
-    run.admin.drop_database(run.database()).await
+pub(super) async fn discard_database(run: &Run) -> Result<()> {
+    run.admin.discard_database(run.database()).await
 }
 
 pub(super) async fn restrict_database(run: &Run) -> Result<()> {

@@ -22,7 +22,8 @@ use super::{
     attempt::{Run, claim_lost},
     kind::{Kind, kind},
     making::{
-        Bound, build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database,
+        Bound, build_template, create_database, create_role, discard_database, discard_role, make_keys_in_txn,
+        open_database, restrict_database,
     },
     placement::{self, Wishes},
     warm,
@@ -47,8 +48,9 @@ use crate::{
 pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
     record => forget,
     build_template => nothing,
-    create_role => drop_role,
-    create_database => drop_database,
+    create_role => discard_role,
+    create_database => discard_database,
+    restrict_database => nothing,
     open_database => nothing,
     create_first_admin => nothing,
     activate => never,
@@ -305,7 +307,7 @@ pub(super) async fn activate(run: &Run) -> Result<()> {
         Bound { schema_version: Some(version) } => version,
         Bound { schema_version: None } => schema_version(run).await?,
     };
-    let mut connection = run.ctx.db.acquire().await?;
+    let mut connection = run.ctx.db.acquire_for_change().await?;
     if tenants::open(&mut connection, run.claim(), version).await? { Ok(()) } else { Err(claim_lost()) }
 }
 

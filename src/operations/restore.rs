@@ -11,7 +11,7 @@ use super::{
     attempt::Run,
     change::{Change, Progress, refuse},
     kind::{Kind, LONG, kind},
-    making::{create_role, drop_role, restrict_database},
+    making::{create_role, discard_role, restrict_database},
     shelf,
     transfer::{self, check_versions},
 };
@@ -30,8 +30,8 @@ use crate::{
 
 pub(super) const KIND: Kind = kind!("tenant.restore", Unwind, {
     record => nothing,
-    create_role => drop_role,
-    restore_database within LONG => drop_database,
+    create_role => discard_role,
+    restore_database within LONG => discard_database,
     restrict_database => nothing,
     activate => never,
 });
@@ -88,7 +88,7 @@ async fn restore_database(run: &Run) -> Result<()> {
     run.site().fill(dump, &shelf::contents_of(&archive)?).await
 }
 
-async fn drop_database(run: &Run) -> Result<()> {
+async fn discard_database(run: &Run) -> Result<()> {
     run.site().empty().await
 }
 

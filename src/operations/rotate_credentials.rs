@@ -75,14 +75,19 @@ async fn forget(run: &Run) -> Result<()> {
 }
 
 async fn alter_role(run: &Run) -> Result<()> {
-    set_password(run, NEXT).await
+    if set_password(run, NEXT).await? {
+        return Ok(());
+    }
+    let detail = format!("the role {} is not on the tenant's server", run.database());
+    Err(Error::conflict("role_missing", detail))
 }
 
+/// Where there is no role, there is none to restore.
 async fn restore_role(run: &Run) -> Result<()> {
-    set_password(run, PRESENT).await
+    set_password(run, PRESENT).await.map(drop)
 }
 
-async fn set_password(run: &Run, purpose: Purpose) -> Result<()> {
+async fn set_password(run: &Run, purpose: Purpose) -> Result<bool> {
     let password = {
         let mut connection = run.ctx.db.acquire().await?;
         secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?

@@ -61,11 +61,21 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
         // A server that is away says nothing about the password: the next session finds out.
         if !error.is_transient() {
             admin.set_own_password(&access.credentials.password).await?;
+            discard_next(ctx, id).await?;
         }
         return Err(error);
     }
     promote(ctx, id, &next.password, origin).await?;
     Ok(server)
+}
+
+/// The present password is the present one again: nothing is to take its place.
+async fn discard_next(ctx: &Context, id: ServerId) -> Result<()> {
+    let mut txn = ctx.db.begin().await?;
+    for server in servers::sharing_role(&mut txn, id).await? {
+        secrets::delete(&mut txn, server.uuid(), NEXT).await?;
+    }
+    Ok(txn.commit().await?)
 }
 
 /// Takes over a password that was replaced by somebody else.

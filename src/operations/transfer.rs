@@ -86,7 +86,7 @@ impl Site<'_> {
 
     /// Takes away the database that was being filled, and the login that filled it.
     pub(super) async fn empty(&self) -> Result<()> {
-        self.admin.drop_database(self.database).await?;
+        self.admin.discard_database(self.database).await?;
         self.admin.end_errand(Errand::Restore(self.database)).await
     }
 

@@ -86,8 +86,8 @@ impl Report {
     }
 }
 
-/// Tries the tenants of one server, `at_once` of them at the same time, each with one session. One that cannot enter its
-/// own database proves nothing.
+/// Tries the tenants of one server, `at_once` of them at the same time, each with one session. One that cannot enter
+/// its own database proves nothing.
 ///
 /// # Errors
 /// When the server cannot be looked at.

@@ -20,7 +20,10 @@ use super::{
     attempt::Run,
     change,
     kind::{Kind, kind},
-    making::{build_template, create_database, create_role, drop_database, drop_role, make_keys_in_txn, open_database},
+    making::{
+        build_template, create_database, create_role, discard_database, discard_role, make_keys_in_txn, open_database,
+        restrict_database,
+    },
     publish::Newest,
     tenant_login,
 };
@@ -36,8 +39,9 @@ use crate::{
 pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
     record => forget,
     build_template => nothing,
-    create_role => drop_role,
-    create_database => drop_database,
+    create_role => discard_role,
+    create_database => discard_database,
+    restrict_database => nothing,
     open_database => nothing,
     check_login => nothing,
     mark_ready => unmark_ready,
@@ -105,6 +109,14 @@ async fn check_login(run: &Run) -> Result<()> {
 
 async fn deny_login(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await
+}
+
+async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
 }
 
 async fn allow_login(run: &Run) -> Result<()> {

@@ -25,15 +25,16 @@ impl ServerAdmin {
 
     /// Takes the database from PUBLIC, gives CONNECT to its tenant alone, and marks it as Freehold's.
     pub async fn restrict_database(&self, name: DbName) -> Result<()> {
+        let name = name.to_string();
+        let quoted = quote_ident(&name)?;
+        let grant = format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}");
         // Sent together, they are one transaction.
-        Ok(self.batch_execute(&restrict_ddl(&name.to_string())?).await?)
+        Ok(self.batch_execute(&format!("{}; {grant}; {}", close_ddl(&name)?, mark_ddl(&name)?)).await?)
     }
 
-    /// Restricts the database like that and lets sessions in, in one transaction: the last step of making it.
+    /// Lets sessions in: the last step of making a database.
     pub async fn open_database(&self, name: DbName) -> Result<()> {
-        let name = name.to_string();
-        let open = alter_ddl(&name, "ALLOW_CONNECTIONS true")?;
-        Ok(self.batch_execute(&format!("{}; {open}", restrict_ddl(&name)?)).await?)
+        self.alter_database(&name.to_string(), "ALLOW_CONNECTIONS true").await
     }
 
     /// Makes an empty database to build a template or to restore a dump in, or adopts the one that is there: UTF-8,
@@ -117,7 +118,7 @@ impl ServerAdmin {
     }
 
     pub(super) async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
-        Ok(self.batch_execute(&alter_ddl(name, option)?).await?)
+        Ok(self.batch_execute(&format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?)).await?)
     }
 
     async fn drop_interrupted(&self, found: &DatabaseInfo) -> Result<()> {
@@ -130,16 +131,6 @@ impl ServerAdmin {
     pub(super) async fn drop_closed(&self, name: &str) -> Result<Result<(), tokio_postgres::Error>> {
         Ok(self.batch_execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)?)).await)
     }
-}
-
-fn alter_ddl(name: &str, option: &str) -> Result<String> {
-    Ok(format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?))
-}
-
-fn restrict_ddl(name: &str) -> Result<String> {
-    let quoted = quote_ident(name)?;
-    let grant = format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}");
-    Ok(format!("{}; {grant}; {}", close_ddl(name)?, mark_ddl(name)?))
 }
 
 fn close_ddl(name: &str) -> Result<String> {

@@ -77,6 +77,43 @@ impl ServerAdmin {
         }
     }
 
+    /// Undoes the making of the tenant's database: as [`drop_database`](Self::drop_database), but one that belongs to
+    /// somebody else was not made, and is left.
+    ///
+    /// # Errors
+    /// `database_in_use`; unavailable while it is locked.
+    pub async fn discard_database(&self, name: DbName) -> Result<()> {
+        match self.database(&name.to_string()).await? {
+            Some(found) if check_owner(&found).is_err() => {
+                tracing::warn!(database = found.name, "a database that belongs to somebody else is left");
+                Ok(())
+            }
+            _ => self.drop_database(name).await,
+        }
+    }
+
+    /// Undoes the making of the tenant's role: as [`drop_tenant_role`](Self::drop_tenant_role), but one that cannot have
+    /// been adopted is left.
+    ///
+    /// # Errors
+    /// `role_in_use`.
+    pub async fn discard_tenant_role(&self, name: DbName) -> Result<()> {
+        if self.is_harmless(&name.to_string()).await? == Some(false) {
+            tracing::warn!(role = %name, "a role with rights that only a superuser can take away is left");
+            return Ok(());
+        }
+        self.drop_tenant_role(name).await
+    }
+
+    /// Whether the tenant's database could be dropped once nobody is in it: to be asked before anything is done that
+    /// ends with that.
+    ///
+    /// # Errors
+    /// `database_in_use` with the prepared transactions and active replication slots that stand in the way.
+    pub async fn check_droppable(&self, name: DbName) -> Result<()> {
+        self.check_obstacles(&name.to_string()).await
+    }
+
     async fn check_obstacles(&self, name: &str) -> Result<()> {
         let row = self.query_one(OBSTACLES, &[&name]).await?;
         let (prepared, slots): (i64, i64) = (row.try_get("prepared")?, row.try_get("slots")?);

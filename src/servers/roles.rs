@@ -74,10 +74,15 @@ impl ServerAdmin {
         Ok(self.alter_role(name, "LOGIN").await??)
     }
 
-    /// Gives the tenant's role another password. Sessions that it has go on.
-    pub async fn set_tenant_password(&self, name: DbName, password: &SecretString) -> Result<()> {
+    /// Gives the tenant's role another password. Sessions that it has go on. False when there is no such role.
+    pub async fn set_tenant_password(&self, name: DbName, password: &SecretString) -> Result<bool> {
+        // Looked for first: PostgreSQL logs a statement that fails, and with it the verifier.
+        if self.is_harmless(&name.to_string()).await?.is_none() {
+            return Ok(false);
+        }
         let secret = quote_literal(&verifier(password))?;
-        Ok(self.alter_role(name, &format!("PASSWORD {secret}")).await??)
+        self.alter_role(name, &format!("PASSWORD {secret}")).await??;
+        Ok(true)
     }
 
     async fn alter_role(&self, name: DbName, option: &str) -> Result<Result<(), tokio_postgres::Error>> {
@@ -112,17 +117,23 @@ impl ServerAdmin {
         Ok(())
     }
 
-    /// Whether the role is there, and harmless.
+    /// Whether the role is there, and may be adopted.
     async fn adoptable(&self, name: &str) -> Result<bool> {
-        let sql = "SELECT rolsuper OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = $1";
-        match self.query_typed_opt(sql, &[(&name, Type::TEXT)]).await? {
+        match self.is_harmless(name).await? {
             None => Ok(false),
-            Some(row) if row.try_get::<_, bool>(0)? => Err(Error::conflict(
+            Some(true) => Ok(true),
+            Some(false) => Err(Error::conflict(
                 "role_unsafe",
                 format!("the role {name} is there already and has rights that only a superuser can take away"),
             )),
-            Some(_) => Ok(true),
         }
+    }
+
+    /// Whether the role, if it is there, has no rights that only a superuser can take away.
+    pub(super) async fn is_harmless(&self, name: &str) -> Result<Option<bool>> {
+        let sql = "SELECT NOT (rolsuper OR rolreplication OR rolbypassrls) FROM pg_roles WHERE rolname = $1";
+        let row = self.query_typed_opt(sql, &[(&name, Type::TEXT)]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     async fn close_shared_databases(&self) -> Result<Vec<String>> {

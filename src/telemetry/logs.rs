@@ -29,6 +29,16 @@ pub enum LogFormat {
     Pretty,
 }
 
+/// What no filter lets pass: where the libraries write down what PostgreSQL's messages say, which may be customers' data
+/// (the text of a RAISE in a trigger), and the values that statements are sent with.
+const NEVER: [&str; 5] = [
+    "tokio_postgres=warn",
+    "tokio_postgres::connection=warn",
+    "tokio_postgres::query=warn",
+    "tokio_postgres::prepare=warn",
+    "sqlx::postgres::notice=off",
+];
+
 /// The target of panics. Sentry's own hook has reported these already, with a better stack trace.
 pub const PANIC_TARGET: &str = "freehold::panic";
 
@@ -45,7 +55,10 @@ fn subscriber<W>(filter: &str, format: LogFormat, colours: bool, writer: W) -> a
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).context("the log filter cannot be understood")?;
+    let mut filter = EnvFilter::try_new(filter).context("the log filter cannot be understood")?;
+    for directive in NEVER {
+        filter = filter.add_directive(directive.parse().context("a built-in log directive cannot be understood")?);
+    }
     let lines = match format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer).boxed(),
         LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(colours).with_writer(writer).boxed(),
@@ -114,6 +127,20 @@ mod tests {
                 let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
                 assert_eq!(written.matches("marker").count(), expected, "{filter}: {written}");
             }
+        }
+    }
+
+    #[test]
+    fn what_postgresql_says_is_not_written_whatever_the_filter() {
+        for filter in ["info", "trace", "trace,tokio_postgres=trace,tokio_postgres::query=trace"] {
+            let sink = Sink::default();
+            let writer = sink.clone();
+            let _guard = subscriber(filter, LogFormat::Json, false, move || writer.clone()).unwrap().set_default();
+            tracing::info!(target: "tokio_postgres::connection", "WARNING: marker");
+            tracing::debug!(target: "tokio_postgres::query", "executing statement with parameters: marker");
+            tracing::warn!(target: "sqlx::postgres::notice", "marker");
+            let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            assert!(!written.contains("marker"), "{filter}: {written}");
         }
     }
 }

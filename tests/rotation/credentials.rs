@@ -8,11 +8,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use super::{ask, end_sessions};
-use crate::harness::{
-    eventually,
-    fleet::{self, Fleet},
-    tenant::Tenant,
-    unique,
+use crate::{
+    archiving::failed,
+    harness::{
+        eventually,
+        fleet::{self, Fleet},
+        tenant::Tenant,
+        unique,
+    },
 };
 
 pub(super) async fn rotate(fleet: &Fleet, tenant: &Tenant<'_>) {
@@ -42,6 +45,24 @@ async fn the_old_password_opens_nothing_and_open_connections_go_on() {
         .value("SELECT count(*) FROM secrets WHERE purpose LIKE 'next%' AND owner_id IN (SELECT id FROM tenants)")
         .await;
     assert_eq!(left, 0, "next passwords are left");
+}
+
+#[tokio::test]
+async fn without_its_role_a_tenant_gets_no_other_password_and_nothing_stays_in_the_way() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let (server, name) = (fleet.on_server("postgres"), tenant.database_name());
+    let before = fleet.database_password(&tenant.id).await;
+    end_sessions(fleet, std::slice::from_ref(&tenant)).await;
+    server.run(&format!("REVOKE ALL ON DATABASE {name} FROM {name}; DROP ROLE {name}")).await;
+    let path = format!("/platform/v1/tenants/{}/rotate-credentials", tenant.id);
+    let asked = fleet.operator().post(&path, &json!({})).await.expect(202);
+    let given_up = failed(fleet, asked["operation_id"].as_str().unwrap()).await;
+    assert!(given_up["error"].as_str().unwrap().starts_with("role_missing"), "{given_up}");
+    assert_eq!(fleet.database_password(&tenant.id).await.expose_secret(), before.expose_secret());
+    let body = json!({ "confirm": tenant.slug, "erase": true });
+    let erasing = fleet.operator().post(&format!("/platform/v1/tenants/{}/delete", tenant.id), &body).await.expect(202);
+    fleet.finished(erasing["operation_id"].as_str().unwrap()).await;
 }
 
 #[tokio::test]
