@@ -335,7 +335,8 @@ async fn bury(control: &Database, slugs: &[String]) {
 /// A database of this owner, as a DROP that was interrupted or a restore may leave it, and a role.
 async fn left_behind(server: &Database, id: &str, owner: &str, then: &str) {
     let name = id.replace("ten_", "tenant_");
-    server.run(&format!("CREATE ROLE {name}")).await;
+    // As Freehold does: from PostgreSQL 16 on nobody else but a superuser could drop it.
+    server.run(&format!("SET ROLE freehold_admin; CREATE ROLE {name}; RESET ROLE")).await;
     server.run(&format!("CREATE DATABASE {name} OWNER {owner}")).await;
     server.run(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC; {}", then.replace("{}", &name))).await;
 }

@@ -32,10 +32,10 @@ pub enum LogFormat {
 /// What no filter lets pass: where the libraries write down what PostgreSQL's messages say, which may be customers' data
 /// (the text of a RAISE in a trigger), and the values that statements are sent with.
 const NEVER: [&str; 5] = [
-    "tokio_postgres=warn",
-    "tokio_postgres::connection=warn",
-    "tokio_postgres::query=warn",
-    "tokio_postgres::prepare=warn",
+    "tokio_postgres=off",
+    "tokio_postgres::connection=off",
+    "tokio_postgres::query=off",
+    "tokio_postgres::prepare=off",
     "sqlx::postgres::notice=off",
 ];
 
