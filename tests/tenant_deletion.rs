@@ -355,7 +355,14 @@ async fn exactly_as_many_deletions_as_may_be_get_through() {
     let again =
         join_all(ids.iter().enumerate().map(|(number, id)| ask(&fleet, &bounded, id, format!("{prefix}-{number}"))))
             .await;
-    fleet.control().run(&format!("DELETE FROM tenants WHERE slug LIKE '{prefix}-%'")).await;
+    // Tombstones: replicas would remember rows that are deleted, and `fsck` tell of it in a later test.
+    let these = format!("tenants WHERE slug LIKE '{prefix}-%'");
+    let bury = format!(
+        "DELETE FROM slugs WHERE tenant_id IN (SELECT id FROM {these});
+         UPDATE {} ",
+        these.replace(" WHERE ", " SET state = 'deleted', erase_after = NULL, state_before_deletion = NULL WHERE ")
+    );
+    fleet.control().run(&bury).await;
     let through = |answers: &[Answer]| answers.iter().filter(|answer| answer.status() == 200).count();
     assert_eq!((through(&answers), through(&again)), (MORE, MORE));
     let refused = answers.iter().filter(|answer| answer.status() != 200);
