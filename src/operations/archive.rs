@@ -13,6 +13,7 @@ use super::{
     attempt::Run,
     change::{Change, Progress, refuse},
     kind::{Kind, LONG, kind},
+    making::{drop_database, drop_role},
     shelf,
     transfer::{self, Reading},
 };
@@ -129,14 +130,6 @@ async fn discard(run: &Run) -> Result<()> {
 
 async fn stop_reading(run: &Run) -> Result<()> {
     run.site().end_reading().await
-}
-
-async fn drop_database(run: &Run) -> Result<()> {
-    run.admin.drop_database(run.database()).await
-}
-
-async fn drop_role(run: &Run) -> Result<()> {
-    run.admin.drop_tenant_role(run.database()).await
 }
 
 /// The last look before the original goes: the archive is read to its end and lists every table.

@@ -199,23 +199,20 @@ fn homeless() -> Error {
 }
 
 /// Does what is left of the operation's steps, or undoes what was done of them, and records its end.
-pub(super) async fn run(
-    ctx: &Context,
-    operation: &Operation,
-    claim: Claim,
-    stop: &CancellationToken,
-) -> Result<(), Interrupted> {
+pub(super) async fn run(ctx: &Context, operation: &Operation, stop: &CancellationToken) -> Result<(), Interrupted> {
     let kind = Kind::find(&operation.kind).map_err(Interrupted::Unknown)?;
     let mut records = ctx.db.keep();
     let run = Run::open(ctx, operation, &mut records).await?;
-    let mut attempt = Attempt { run: &run, kind, claim, stop, records };
+    let mut attempt = Attempt { run: &run, kind, stop, records };
     let mut direction = operation.direction;
     if direction == Direction::Forward && operation.cancel_requested_at.is_some() {
         direction = attempt.turn().await?;
     }
     loop {
         let permission = match attempt.steps(direction).await? {
-            Permission::Granted => operation_claims::finish(&mut *attempt.records.connection().await?, claim).await?,
+            Permission::Granted => {
+                operation_claims::finish(&mut *attempt.records.connection().await?, run.claim()).await?
+            }
             refused => refused,
         };
         match permission {
@@ -239,7 +236,6 @@ pub(super) fn can_turn(kind: &Kind, steps: &[Step]) -> bool {
 struct Attempt<'a> {
     run: &'a Run,
     kind: &'static Kind,
-    claim: Claim,
     stop: &'a CancellationToken,
     /// What it writes about itself.
     records: Keeper,
@@ -248,7 +244,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// From here on the operation is undone.
     async fn turn(&mut self) -> Result<Direction, Interrupted> {
-        let turned = operation_claims::turn(&mut *self.records.connection().await?, self.claim).await?;
+        let turned = operation_claims::turn(&mut *self.records.connection().await?, self.run.claim()).await?;
         tracing::info!("the operation is cancelled and will be undone");
         if turned { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
@@ -294,7 +290,7 @@ impl Attempt<'_> {
     async fn begin(&mut self, step: &Step, direction: Direction) -> Result<Permission, Interrupted> {
         self.kind.step(&step.name).map_err(Interrupted::Unknown)?;
         let mut connection = self.records.connection().await?;
-        Ok(operation_steps::begin(&mut connection, self.claim, (None, step.position), direction).await?)
+        Ok(operation_steps::begin(&mut connection, self.run.claim(), (None, step.position), direction).await?)
     }
 
     /// Does a step that is recorded as begun, and records its end, and together with that the beginning of the next one
@@ -323,7 +319,7 @@ impl Attempt<'_> {
         }
         outcome?;
         if self.run.operation.abandoned > 0 {
-            operation_claims::clear_abandoned(&mut *self.records.connection().await?, self.claim).await?;
+            operation_claims::clear_abandoned(&mut *self.records.connection().await?, self.run.claim()).await?;
         }
         if let Some((_, points)) = side(definition, direction) {
             faults::pass(points.after_record, self.run.tenant_id()).await?;
@@ -334,14 +330,14 @@ impl Attempt<'_> {
     async fn advance(&mut self, (step, next): (&Step, &Step), direction: Direction) -> Result<Permission> {
         let places = (Some(step.position), next.position);
         let mut connection = self.records.connection().await?;
-        operation_steps::begin(&mut connection, self.claim, places, direction).await
+        operation_steps::begin(&mut connection, self.run.claim(), places, direction).await
     }
 
     async fn end(&mut self, step: &Step, direction: Direction, error: Option<&Error>) -> Result<Permission> {
         let error = error.map(Error::summary);
         let mut connection = self.records.connection().await?;
         let is_recorded =
-            operation_steps::end(&mut connection, self.claim, step.position, direction, error.as_deref()).await?;
+            operation_steps::end(&mut connection, self.run.claim(), step.position, direction, error.as_deref()).await?;
         Ok(if is_recorded { Permission::Granted } else { Permission::ClaimLost })
     }
 

@@ -166,7 +166,7 @@ async fn attempt(
             "its lease was lost at the same step time after time: replicas may die of it, and their logs say why";
         return Err(Error::conflict("operation_abandoned", detail).into());
     }
-    let steps = AssertUnwindSafe(attempt::run(ctx, operation, claim, stop)).catch_unwind();
+    let steps = AssertUnwindSafe(attempt::run(ctx, operation, stop)).catch_unwind();
     tokio::select! {
         outcome = steps => outcome.unwrap_or_else(|_| Err(Error::defect("a step panicked").into())),
         () = renew(ctx, claim) => Err(Interrupted::LeaseLost),

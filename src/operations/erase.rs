@@ -18,6 +18,7 @@ use super::{
     certificate::{Certificate, Database},
     change,
     kind::{Kind, kind},
+    making::{drop_database, drop_role},
     shelf, stock,
 };
 use crate::{
@@ -110,14 +111,6 @@ async fn allow_login(run: &Run) -> Result<()> {
         Some(_) => run.admin.allow_login(run.database()).await,
         None => Ok(()),
     }
-}
-
-async fn drop_database(run: &Run) -> Result<()> {
-    run.admin.drop_database(run.database()).await
-}
-
-async fn drop_role(run: &Run) -> Result<()> {
-    run.admin.drop_tenant_role(run.database()).await
 }
 
 async fn purge_archives(run: &Run) -> Result<()> {

@@ -195,8 +195,8 @@ mod tests {
         }
     }
 
-    /// Names are stored, and replicas of two releases share them: a step may be added, but none may go, change its name or
-    /// come to mean something else.
+    /// Names are stored, and replicas of two releases share them: a step may be added, but none may go, change its name
+    /// or come to mean something else.
     #[test]
     fn stored_names_are_known() {
         let stored = "\

@@ -1,5 +1,5 @@
-//! The steps that make a database, be it for a tenant that was asked for or for one that will be: the same steps,
-//! so that the two cannot be told apart afterwards.
+//! The steps that make a database or take it away, be it for a tenant that was asked for or for one that will be: the
+//! same steps, so that the two cannot be told apart afterwards.
 //!
 //! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
 //! role's. Each step adopts what is already there, so each can be repeated.
@@ -95,6 +95,14 @@ pub(super) async fn create_database(run: &Run) -> Result<()> {
 
 pub(super) async fn discard_database(run: &Run) -> Result<()> {
     run.admin.discard_database(run.database()).await
+}
+
+pub(super) async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+pub(super) async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
 }
 
 pub(super) async fn restrict_database(run: &Run) -> Result<()> {

@@ -21,8 +21,8 @@ use super::{
     change,
     kind::{Kind, kind},
     making::{
-        build_template, create_database, create_role, discard_database, discard_role, make_keys_in_txn, open_database,
-        restrict_database,
+        build_template, create_database, create_role, discard_database, discard_role, drop_database, drop_role,
+        make_keys_in_txn, open_database, restrict_database,
     },
     publish::Newest,
     tenant_login,
@@ -109,14 +109,6 @@ async fn check_login(run: &Run) -> Result<()> {
 
 async fn deny_login(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await
-}
-
-async fn drop_database(run: &Run) -> Result<()> {
-    run.admin.drop_database(run.database()).await
-}
-
-async fn drop_role(run: &Run) -> Result<()> {
-    run.admin.drop_tenant_role(run.database()).await
 }
 
 async fn allow_login(run: &Run) -> Result<()> {

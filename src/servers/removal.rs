@@ -92,8 +92,8 @@ impl ServerAdmin {
         }
     }
 
-    /// Undoes the making of the tenant's role: as [`drop_tenant_role`](Self::drop_tenant_role), but one that cannot have
-    /// been adopted is left.
+    /// Undoes the making of the tenant's role: as [`drop_tenant_role`](Self::drop_tenant_role), but one that cannot
+    /// have been adopted is left.
     ///
     /// # Errors
     /// `role_in_use`.

@@ -29,8 +29,8 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// What no filter lets pass: where the libraries write down what PostgreSQL's messages say, which may be customers' data
-/// (the text of a RAISE in a trigger), and the values that statements are sent with.
+/// What no filter lets pass: where the libraries write down what PostgreSQL's messages say, which may be customers'
+/// data (the text of a RAISE in a trigger), and the values that statements are sent with.
 const NEVER: [&str; 5] = [
     "tokio_postgres=off",
     "tokio_postgres::connection=off",
