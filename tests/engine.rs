@@ -189,7 +189,7 @@ async fn what_a_newer_release_has_queued_waits_for_it() {
     other.becomes(&fleet, "succeeded").await;
     assert_eq!(asked.shows(&fleet, "(state, generation)").await, "(queued,0)", "of a kind that nobody here knows");
 
-    fleet.control().run(&steps("open_database", "tomorrow")).await;
+    fleet.control().run(&steps("grant_access", "tomorrow")).await;
     asked.set(&fleet, "kind = 'tenant.provision'").await;
     eventually("the operation to be left", PATIENCE, async || {
         let left = "state = 'queued' AND generation > 0 AND run_after > now()";
@@ -197,9 +197,28 @@ async fn what_a_newer_release_has_queued_waits_for_it() {
     })
     .await;
     assert_eq!(asked.shows(&fleet, "(attempts, failures, direction)").await, "(0,0,forward)");
-    fleet.control().run(&steps("tomorrow", "open_database")).await;
+    fleet.control().run(&steps("tomorrow", "grant_access")).await;
     asked.set(&fleet, "run_after = now()").await;
     asked.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_has_queued_is_brought_to_its_end() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    let id = asked.operation.replace("op_", "");
+    let recorded = format!(
+        "UPDATE operation_steps SET position = position + 10 WHERE operation_id = '{id}' AND position > 4;
+         UPDATE operation_steps SET position = position - 9 WHERE operation_id = '{id}' AND position > 4;
+         UPDATE operation_steps SET name = 'restrict_database' WHERE operation_id = '{id}' AND name = 'grant_access';
+         INSERT INTO operation_steps (operation_id, position, name, state) VALUES ('{id}', 5, 'open_database', 'pending')"
+    );
+    fleet.control().run(&recorded).await;
+    let engine = engine(&fleet).await;
+    let ended = asked.becomes(&fleet, "succeeded").await;
+    let steps: Vec<_> = ended["steps"].as_array().unwrap().iter().map(|step| step["name"].as_str().unwrap()).collect();
+    assert_eq!(steps[4..], ["restrict_database", "open_database", "create_first_admin", "activate"]);
     engine.stop().await;
 }
 
@@ -236,8 +255,8 @@ async fn a_first_administrator_who_cannot_be_made_any_more_is_missed() {
     fleet.control().run(&format!("{sql} '{}'", asked.uuid())).await;
     let engine = engine(&fleet).await;
     let blocked = asked.becomes(&fleet, "blocked").await;
-    assert_eq!(blocked["steps"][6]["name"], "create_first_admin");
-    assert_eq!(blocked["steps"][6]["state"], "failed");
+    assert_eq!(blocked["steps"][5]["name"], "create_first_admin");
+    assert_eq!(blocked["steps"][5]["state"], "failed");
     fleet.operator().post(&asked.path("/cancel"), &json!({})).await.expect(202);
     asked.becomes(&fleet, "cancelled").await;
     assert_eq!(asked.shows(&fleet, "input").await, "{}", "it named somebody");

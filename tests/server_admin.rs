@@ -30,8 +30,7 @@ impl Home {
         let home = Self { name: new_name(), password: Random.token().into(), admin: fleet.server_admin().await, fleet };
         home.admin.ensure_tenant_role(home.name, &home.password).await.unwrap();
         home.admin.ensure_database(home.name, "template0").await.unwrap();
-        home.admin.restrict_database(home.name).await.unwrap();
-        home.admin.open_database(home.name).await.unwrap();
+        home.admin.grant_access(home.name).await.unwrap();
         home
     }
 

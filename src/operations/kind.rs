@@ -43,6 +43,9 @@ pub(super) struct Kind {
     pub(super) on_defect: OnDefect,
     /// Its steps, in order.
     pub(super) steps: &'static [Step],
+    /// Steps that earlier releases have recorded, and those of today which do as much: an operation of theirs is
+    /// brought to its end.
+    pub(super) former: &'static [(&'static str, &'static str)],
 }
 
 /// What becomes of an operation that fails for a reason that no waiting mends.
@@ -115,9 +118,13 @@ impl Kind {
         found.ok_or_else(|| Error::defect(format!("this release knows no operation of kind {name}")))
     }
 
-    /// The step of this name.
+    /// The step that does what was recorded under this name.
+    ///
+    /// # Errors
+    /// A release that is older than the operation does not know it.
     pub(super) fn step(&self, name: &str) -> Result<&Step> {
-        let found = self.steps.iter().find(|step| step.name == name);
+        let now = self.former.iter().find(|(former, _)| *former == name).map_or(name, |(_, now)| now);
+        let found = self.steps.iter().find(|step| step.name == now);
         found.ok_or_else(|| Error::defect(format!("this release knows no step {name} of {}", self.name)))
     }
 
@@ -129,9 +136,10 @@ impl Kind {
 
 /// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
 /// is the name of the function that does it, with `within` what it may take if that is more than usual. How a step is
-/// undone comes after it: by another function, or `nothing`, or `never`.
+/// undone comes after it: by another function, or `nothing`, or `never`. `formerly` names steps of earlier releases, each
+/// with the one that does now as much as it did.
 macro_rules! kind {
-    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? }) => {
+    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? } $(, formerly { $($former:ident => $now:ident),+ $(,)? })?) => {
         $crate::operations::kind::Kind {
             name: $kind,
             on_defect: $crate::operations::kind::OnDefect::$on_defect,
@@ -152,6 +160,7 @@ macro_rules! kind {
                     undo: $crate::operations::kind::undo!($kind, $step, $undo),
                 }),+
             ],
+            former: &[$($((stringify!($former), stringify!($now))),+)?],
         }
     };
 }
@@ -195,25 +204,28 @@ mod tests {
         }
     }
 
-    /// Names are stored, and replicas of two releases share them: a step may be added, but none may go, change its name
-    /// or come to mean something else.
+    /// Names are stored, and replicas of two releases share them: a step may be added, but none may come to mean
+    /// something else, and one that goes is among the former ones.
     #[test]
     fn stored_names_are_known() {
         let stored = "\
-tenant.provision: record build_template create_role create_database restrict_database open_database create_first_admin \
-    activate
+tenant.provision: record build_template create_role create_database restrict_database open_database grant_access \
+    create_first_admin activate
 tenant.clone: record create_role copy_database restrict_database activate
 tenant.archive: record shut_out dump check drop_database drop_role prune
 tenant.restore: record create_role restore_database restrict_database activate
 tenant.rotate_credentials: record alter_role promote
 tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
-warm.make: record build_template create_role create_database restrict_database open_database check_login mark_ready
+warm.make: record build_template create_role create_database restrict_database open_database grant_access check_login \
+    mark_ready
 warm.retire: record deny_login drop_database drop_role forget
 remains.clear: record drop_database drop_role forget";
         for line in stored.lines() {
             let (kind, steps) = line.split_once(": ").unwrap();
-            let known: Vec<_> = Kind::find(kind).unwrap().steps.iter().map(|step| step.name).collect();
-            assert!(steps.split_whitespace().all(|step| known.contains(&step)), "{kind}: {known:?}");
+            let kind = Kind::find(kind).unwrap();
+            for step in steps.split_whitespace() {
+                assert!(kind.step(step).is_ok(), "{}: {step}", kind.name);
+            }
         }
         assert_eq!(stored.lines().count(), KINDS.len(), "a new kind is stored too");
     }

@@ -1,8 +1,8 @@
 //! The steps that make a database or take it away, be it for a tenant that was asked for or for one that will be: the
 //! same steps, so that the two cannot be told apart afterwards.
 //!
-//! The database is made closed, taken from PUBLIC and opened last; the role first, the database's undoing before the
-//! role's. Each step adopts what is already there, so each can be repeated.
+//! The database is made closed, and in the last step taken from PUBLIC and opened at once; the role first, the
+//! database's undoing before the role's. Each step adopts what is already there, so each can be repeated.
 
 use std::sync::Arc;
 
@@ -109,6 +109,6 @@ pub(super) async fn restrict_database(run: &Run) -> Result<()> {
     run.admin.restrict_database(run.database()).await
 }
 
-pub(super) async fn open_database(run: &Run) -> Result<()> {
-    run.admin.open_database(run.database()).await
+pub(super) async fn grant_access(run: &Run) -> Result<()> {
+    run.admin.grant_access(run.database()).await
 }

@@ -22,8 +22,8 @@ use super::{
     attempt::{Run, claim_lost},
     kind::{Kind, kind},
     making::{
-        Bound, build_template, create_database, create_role, discard_database, discard_role, make_keys_in_txn,
-        open_database, restrict_database,
+        Bound, build_template, create_database, create_role, discard_database, discard_role, grant_access,
+        make_keys_in_txn,
     },
     placement::{self, Wishes},
     warm,
@@ -50,10 +50,12 @@ pub(super) const KIND: Kind = kind!("tenant.provision", Block, {
     build_template => nothing,
     create_role => discard_role,
     create_database => discard_database,
-    restrict_database => nothing,
-    open_database => nothing,
+    grant_access => nothing,
     create_first_admin => nothing,
     activate => never,
+}, formerly {
+    restrict_database => grant_access,
+    open_database => grant_access,
 });
 
 /// What an operator asks for.

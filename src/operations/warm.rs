@@ -22,7 +22,7 @@ use super::{
     kind::{Kind, kind},
     making::{
         build_template, create_database, create_role, discard_database, discard_role, drop_database, drop_role,
-        make_keys_in_txn, open_database, restrict_database,
+        grant_access, make_keys_in_txn,
     },
     publish::Newest,
     tenant_login,
@@ -41,10 +41,12 @@ pub(super) const MAKE: Kind = kind!("warm.make", Unwind, {
     build_template => nothing,
     create_role => discard_role,
     create_database => discard_database,
-    restrict_database => nothing,
-    open_database => nothing,
+    grant_access => nothing,
     check_login => nothing,
     mark_ready => unmark_ready,
+}, formerly {
+    restrict_database => grant_access,
+    open_database => grant_access,
 });
 
 pub(super) const RETIRE: Kind = kind!("warm.retire", Block, {

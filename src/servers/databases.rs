@@ -1,4 +1,4 @@
-//! Databases: made closed from a template, restricted, opened last.
+//! Databases: made closed from a template, restricted and opened last, at once.
 //!
 //! A row in `pg_database` becomes visible when its copy is complete, so a database that is there is whole: it is
 //! adopted. The one exception is what an interrupted DROP leaves behind, and that is dropped again.
@@ -25,16 +25,14 @@ impl ServerAdmin {
 
     /// Takes the database from PUBLIC, gives CONNECT to its tenant alone, and marks it as Freehold's.
     pub async fn restrict_database(&self, name: DbName) -> Result<()> {
-        let name = name.to_string();
-        let quoted = quote_ident(&name)?;
-        let grant = format!("GRANT CONNECT ON DATABASE {quoted} TO {quoted}");
-        // Sent together, they are one transaction.
-        Ok(self.batch_execute(&format!("{}; {grant}; {}", close_ddl(&name)?, mark_ddl(&name)?)).await?)
+        Ok(self.batch_execute(&restrict_ddl(name)?).await?)
     }
 
-    /// Lets sessions in: the last step of making a database.
-    pub async fn open_database(&self, name: DbName) -> Result<()> {
-        self.alter_database(&name.to_string(), "ALLOW_CONNECTIONS true").await
+    /// The same, and lets sessions in: the last step of making a database that was closed until then. All at once, so
+    /// that none gets in before.
+    pub async fn grant_access(&self, name: DbName) -> Result<()> {
+        let open = alter_ddl(&name.to_string(), "ALLOW_CONNECTIONS true")?;
+        Ok(self.batch_execute(&format!("{}; {open}", restrict_ddl(name)?)).await?)
     }
 
     /// Makes an empty database to build a template or to restore a dump in, or adopts the one that is there: UTF-8,
@@ -118,7 +116,7 @@ impl ServerAdmin {
     }
 
     pub(super) async fn alter_database(&self, name: &str, option: &str) -> Result<()> {
-        Ok(self.batch_execute(&format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?)).await?)
+        Ok(self.batch_execute(&alter_ddl(name, option)?).await?)
     }
 
     async fn drop_interrupted(&self, found: &DatabaseInfo) -> Result<()> {
@@ -131,6 +129,17 @@ impl ServerAdmin {
     pub(super) async fn drop_closed(&self, name: &str) -> Result<Result<(), tokio_postgres::Error>> {
         Ok(self.batch_execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)?)).await)
     }
+}
+
+/// Sent together, statements are one transaction (PostgreSQL manual: "Multiple Statements in a Simple Query").
+fn restrict_ddl(name: DbName) -> Result<String> {
+    let name = name.to_string();
+    let quoted = quote_ident(&name)?;
+    Ok(format!("{}; GRANT CONNECT ON DATABASE {quoted} TO {quoted}; {}", close_ddl(&name)?, mark_ddl(&name)?))
+}
+
+fn alter_ddl(name: &str, option: &str) -> Result<String> {
+    Ok(format!("ALTER DATABASE {} WITH {option}", quote_ident(name)?))
 }
 
 fn close_ddl(name: &str) -> Result<String> {

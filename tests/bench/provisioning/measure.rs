@@ -21,8 +21,6 @@ const WARM: usize = 25;
 const FIRST: usize = 100;
 /// The same of those that get a warm database.
 const FIRST_WARM: usize = 50;
-/// Bare copies and cold tenants by turns, so many at a time.
-const TURN: usize = 10;
 /// Clients that ask for tenants at a sustained rate.
 const CLIENTS: usize = 8;
 /// How many tenants those clients ask for between bare copies.
@@ -114,20 +112,18 @@ async fn claims(bench: &Bench<'_>, count: usize, pace: Pace) -> anyhow::Result<V
     Ok(took)
 }
 
-/// Tenants whose database has to be made, one after another, and what PostgreSQL alone takes to copy the template.
+/// Tenants whose database has to be made, one after another, and what PostgreSQL alone takes to copy the template: by
+/// turns, since how fast a disk is changes from one second to the next.
 async fn cold(bench: &Bench<'_>, count: usize) -> anyhow::Result<[Series; 2]> {
     let (mut bare, mut cold) = (Vec::new(), Vec::new());
     while cold.len() < count {
-        let turn = TURN.min(count - cold.len());
-        bare.extend(bench.bare_copies(turn).await?.0);
-        for _ in 0..turn {
-            cold.push(bench.create_and_wait().await?);
-        }
+        bare.extend(bench.bare_copies(1).await?.0);
+        cold.push(bench.create_and_wait().await?);
     }
     Ok([Series::of("bare CREATE DATABASE … TEMPLATE", bare), Series::of("cold, until it serves", cold)])
 }
 
-/// As many as possible for a while, before and after as many bare copies: by turns, as the cold ones.
+/// As many as possible for a while, before and after as many bare copies.
 async fn sustained(bench: &Bench<'_>, count: usize) -> anyhow::Result<[Series; 2]> {
     let (mut bare, mut made) = (Vec::new(), Vec::new());
     let (mut copying, mut making) = (Duration::ZERO, Duration::ZERO);

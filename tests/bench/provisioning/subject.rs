@@ -65,7 +65,9 @@ impl Subject {
     /// Ends it in order and takes its folder away.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + STOPPED;
-        if let Some(pid) = i32::try_from(self.program.id()).ok().and_then(Pid::from_raw) {
+        let pid = i32::try_from(self.program.id()).ok().and_then(Pid::from_raw);
+        // One that has ended by itself is told nothing.
+        if let (Some(pid), None) = (pid, self.program.try_wait()?) {
             kill_process(pid, Signal::TERM)?;
         }
         while self.program.try_wait()?.is_none() {

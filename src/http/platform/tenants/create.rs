@@ -16,7 +16,7 @@ use super::View;
 use crate::{
     control::{
         servers,
-        tenants::{self, TenantState},
+        tenants::{Tenant, TenantState},
     },
     error::{Error, FieldError, Result},
     http::{
@@ -135,9 +135,10 @@ pub(super) async fn settled(state: &AppState, started: Started, at_most: Duratio
     if let Err(error) = wait::settled(&state.operations, started.operation, at_most).await {
         tracing::warn!(error = error.chain(), "a request could not wait for its operation");
     }
-    let found = tenants::get(&mut *state.operations.db.acquire_for_change().await?, started.tenant.id).await?;
+    // In memory it is as it was when the wait ended.
+    let found = state.operations.tenancy.by_id(started.tenant.id).await?;
     let tenant = found.ok_or_else(|| Error::defect("a tenant that was just made is gone"))?;
-    Ok(Started { tenant, ..started })
+    Ok(Started { tenant: Tenant::clone(&tenant), ..started })
 }
 
 /// 201 when the tenant serves already, 202 while it is being made.
