@@ -120,11 +120,11 @@ impl PreferWait {
 
     fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-        let seconds = values.flat_map(|value| value.split([',', ';'])).find_map(|preference| {
+        let wish = values.flat_map(|value| value.split([',', ';'])).find_map(|preference| {
             let (name, value) = preference.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().parse::<u64>().ok())?
+            name.trim().eq_ignore_ascii_case("wait").then(|| seconds(value.trim()))?
         });
-        Self(Duration::from_secs(seconds.unwrap_or_default()).min(Self::MAX))
+        Self(wish.unwrap_or_default().min(Self::MAX))
     }
 }
 
@@ -134,6 +134,12 @@ impl<S: Send + Sync> FromRequestParts<S> for PreferWait {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(Self::of(&parts.headers))
     }
+}
+
+/// A number of seconds. One that is too large to be counted is the longest there is (RFC 9111, section 1.2.2).
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().map_or(Duration::MAX, Duration::from_secs))
 }
 
 /// The only value of a header, if it was sent. Two would let two readers see two requests.
@@ -184,9 +190,16 @@ mod tests {
 
     #[test]
     fn waits_are_clamped_and_nonsense_is_no_wish() {
-        for (value, seconds) in
-            [("wait=3", 3), ("respond-async, wait=30", 10), ("wait=x", 0), ("return=minimal; wait=2", 2), ("", 0)]
-        {
+        for (value, seconds) in [
+            ("wait=3", 3),
+            ("respond-async, wait=30", 10),
+            ("wait=99999999999999999999", 10),
+            ("wait=-1", 0),
+            ("wait=x", 0),
+            ("wait=", 0),
+            ("return=minimal; wait=2", 2),
+            ("", 0),
+        ] {
             assert_eq!(PreferWait::of(&parts("prefer", value).headers).0.as_secs(), seconds, "{value}");
         }
     }
