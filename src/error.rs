@@ -99,6 +99,17 @@ pub enum Error {
         #[source]
         source: Option<anyhow::Error>,
     },
+    /// Something of Freehold's own is gone, or others have changed it: an operator has to mend it (500).
+    #[error("{detail}")]
+    Damaged {
+        /// Stable code.
+        code: &'static str,
+        /// For people.
+        detail: &'static str,
+        /// The cause, for the log.
+        #[source]
+        source: anyhow::Error,
+    },
     /// A defect or a broken assumption (500). The cause is logged where it is handled.
     #[error("an internal error")]
     Internal(#[source] anyhow::Error),
@@ -148,7 +159,7 @@ pub enum Severity {
     Client,
     /// A dependency is away; logged as a warning.
     Dependency,
-    /// Ours to mend; logged as an error and sent to Sentry.
+    /// Ours, or an operator's, to mend; logged as an error and sent to Sentry.
     Defect,
 }
 
@@ -175,6 +186,9 @@ impl Error {
                 Self::Unavailable { code, detail, retry_after, .. } => {
                     let source = Some(anyhow::Error::msg(error.chain()));
                     Self::Unavailable { code, detail, retry_after: *retry_after, source }
+                }
+                Self::Damaged { code, detail, .. } => {
+                    Self::Damaged { code, detail, source: anyhow::Error::msg(error.chain()) }
                 }
                 other => Self::defect(other.chain()),
             },
@@ -214,7 +228,8 @@ impl Error {
             | Self::Gone { code, .. }
             | Self::Conflict { code, .. }
             | Self::TooMany { code, .. }
-            | Self::Unavailable { code, .. } => code,
+            | Self::Unavailable { code, .. }
+            | Self::Damaged { code, .. } => code,
             Self::Validation(_) => "validation_failed",
             Self::PreconditionFailed => "precondition_failed",
             Self::Internal(_) => "internal",
@@ -225,7 +240,7 @@ impl Error {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Internal(_) => Severity::Defect,
+            Self::Internal(_) | Self::Damaged { .. } => Severity::Defect,
             Self::Unavailable { .. } => Severity::Dependency,
             _ => Severity::Client,
         }

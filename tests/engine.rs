@@ -264,6 +264,26 @@ async fn a_first_administrator_who_cannot_be_made_any_more_is_missed() {
 }
 
 #[tokio::test]
+async fn what_others_have_taken_away_is_named_and_once_it_is_back_the_operation_goes_on() {
+    let fleet = fleet::idle().await;
+    let asked = Asked::of(&fleet).await;
+    asked.set(&fleet, "failures = 4").await;
+    asked.arm("create_first_admin.before_effect", Mode::Hold);
+    let engine = engine(&fleet).await;
+    asked.reaches("create_first_admin.before_effect").await;
+    let (server, name) = (fleet.on_server("postgres"), asked.tenant.db_name());
+    server.run(&format!("ALTER DATABASE {name} RENAME TO elsewhere")).await;
+    faults::release(asked.tenant);
+    let blocked = asked.becomes(&fleet, "blocked").await;
+    let error = "database_missing: a database of Freehold's is not on its server";
+    assert_eq!(blocked["error"], error, "{blocked}");
+    server.run(&format!("ALTER DATABASE elsewhere RENAME TO {name}")).await;
+    fleet.operator().post(&asked.path("/retry"), &json!({})).await.expect(202);
+    asked.becomes(&fleet, "succeeded").await;
+    engine.stop().await;
+}
+
+#[tokio::test]
 async fn an_erasure_is_cancelled_by_those_who_may_delete() {
     let fleet = fleet::idle().await;
     let asked = Asked::of(&fleet).await;

@@ -51,7 +51,7 @@ async fn without_waiting_the_answer_leads_to_the_operation() {
     assert_eq!((&done["kind"], &done["progress"]), (&json!("tenant.provision"), &json!(1.0)));
     assert_eq!(done["tenant_id"], created["id"]);
     let steps: Vec<_> = done["steps"].as_array().unwrap().iter().map(|step| step["state"].as_str().unwrap()).collect();
-    assert!(steps.len() == 8 && steps.iter().all(|state| *state == "succeeded"), "{steps:?}");
+    assert!(steps.len() == 7 && steps.iter().all(|state| *state == "succeeded"), "{steps:?}");
     let listed = fleet
         .operator()
         .get(&format!("/platform/v1/operations?tenant_id={}", created["id"].as_str().unwrap()))
@@ -233,4 +233,26 @@ async fn an_invited_administrator_joins_once() {
     let ada = fleet.replica.member(&slug, &tokens["access_token"].as_str().unwrap().into());
     let me = ada.get("/v1/auth/me").await.expect(200);
     assert_eq!((&me["role"], &me["email_verified"], &me["name"]), (&json!("owner"), &json!(true), &json!("Ada")));
+}
+
+#[tokio::test]
+async fn what_others_did_to_a_database_or_its_role_is_named_until_it_is_mended() {
+    let fleet = fleet::alone().await;
+    let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));
+    let name = tenant.database_name();
+    let verifier: String =
+        server.value(&format!("SELECT rolpassword::text FROM pg_authid WHERE rolname = '{name}'")).await;
+    let renamed = |from: &str, to: &str| format!("ALTER DATABASE {from} RENAME TO {to}");
+    let password = |password: &str| format!("ALTER ROLE {name} PASSWORD '{password}'");
+    for (harm, code, mend) in [
+        (renamed(&name, "elsewhere"), "database_missing", renamed("elsewhere", &name)),
+        (password("of somebody else"), "login_refused", password(&verifier)),
+    ] {
+        let ended = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'");
+        server.run(&ended).await;
+        server.run(&harm).await;
+        tenant.admin.get("/v1/projects").await.problem(500, code);
+        server.run(&mend).await;
+        tenant.admin.get("/v1/projects").await.expect(200);
+    }
 }

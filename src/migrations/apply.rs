@@ -97,6 +97,9 @@ fn failure(error: &refinery_core::Error) -> Error {
             let source = source.map(|cause| cause.context(what.clone()));
             Error::Unavailable { code, detail, retry_after, source }
         }
+        Error::Damaged { code, detail, source } => {
+            Error::Damaged { code, detail, source: source.context(what.clone()) }
+        }
         other => other,
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     identity::Identity,
     limits::Redis,
-    servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools},
+    servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools, login_refused},
     tenancy::Tenancy,
     types::{Clock, Random, ServerId},
 };
@@ -151,7 +151,7 @@ impl Context {
                 None => {}
             }
         }
-        Err(Error::defect(format!("postgresql refuses the administrative password of {}", server.id)))
+        Err(login_refused(server.id))
     }
 
     /// Only the next password is accepted: whoever replaced the present one has not recorded that yet, or died before.

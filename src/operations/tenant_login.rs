@@ -5,8 +5,8 @@ use tokio_postgres::error::SqlState;
 use super::Context;
 use crate::{
     control::secrets::{self, Purpose},
-    error::{Error, Result},
-    servers::{Connection, Credentials, ServerAddress, is_sqlstate},
+    error::Result,
+    servers::{Connection, Credentials, ServerAddress, is_sqlstate, login_refused},
     types::TenantId,
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn open(
             }
         }
     }
-    Err(Error::defect(format!("postgresql refuses the password of {tenant}")))
+    Err(login_refused(tenant))
 }
 
 /// The login alone.

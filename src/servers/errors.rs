@@ -1,7 +1,7 @@
 //! What PostgreSQL's errors mean to the domain.
 //!
-//! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. All else is
-//! a broken assumption. The server's DETAIL and CONTEXT hold customer data and are left out of every text.
+//! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. A database that is
+//! not there, and a password that is refused, are damage that others have done. All else is a broken assumption. The server's DETAIL and CONTEXT hold customer data and are left out of every text.
 
 use tokio_postgres::error::SqlState;
 
@@ -32,6 +32,10 @@ impl From<&tokio_postgres::Error> for Error {
             Some(&SqlState::QUERY_CANCELED) => {
                 Self::unavailable("statement_timeout", "the database took too long to answer", cause)
             }
+            Some(&SqlState::UNDEFINED_DATABASE) => {
+                let detail = "a database of Freehold's is not on its server";
+                Self::Damaged { code: "database_missing", detail, source: cause }
+            }
             Some(state) if is_transient(state) => unavailable(cause),
             None if is_connection_failure(error) => unavailable(cause),
             _ => Self::Internal(cause),
@@ -42,6 +46,13 @@ impl From<&tokio_postgres::Error> for Error {
 /// The server is away or busy.
 pub(super) fn unavailable(cause: anyhow::Error) -> Error {
     Error::unavailable("tenant_database_unavailable", "the database cannot be reached at the moment", cause)
+}
+
+/// PostgreSQL refuses every password that `whose` role may have: the role is gone, or others have changed it.
+#[must_use]
+pub fn login_refused(whose: impl std::fmt::Display) -> Error {
+    let source = anyhow::anyhow!("postgresql refuses the password of {whose}");
+    Error::Damaged { code: "login_refused", detail: "postgresql refuses a login of Freehold's", source }
 }
 
 /// Classes and codes that heal by themselves (PostgreSQL manual, appendix A).

@@ -32,7 +32,7 @@ mod sessions;
 pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
 pub use admin::{ServerAdmin, ServerVersion};
 pub use connect::{CONNECT_TIMEOUT, Connection, Connector};
-pub use errors::{constraint, is_sqlstate};
+pub use errors::{constraint, is_sqlstate, login_refused};
 pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;

@@ -20,7 +20,7 @@ use super::{Registry, vault::Vault};
 use crate::{
     control::{sealed::SealedTenant, sealing::KeyRing},
     error::{Error, Result},
-    servers::{Connector, Credentials, is_sqlstate},
+    servers::{Connector, Credentials, is_sqlstate, login_refused},
     types::TenantId,
 };
 
@@ -74,7 +74,7 @@ impl Login {
                 }
             }
             if readings == READINGS {
-                return Err(Error::defect(format!("postgresql refuses the password of {}", self.tenant)));
+                return Err(login_refused(self.tenant));
             }
             readings += 1;
             sealed = self.door.vault.anew(self.tenant).await?;
