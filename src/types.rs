@@ -20,6 +20,7 @@ pub use ids::{
     ApiKeyId, ArchiveId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId,
     TaskId, TenantId, UserId,
 };
+pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};
 pub use random::Random;

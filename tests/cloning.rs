@@ -171,7 +171,7 @@ async fn what_cannot_be_read_is_not_cloned_and_the_name_is_free_again() {
 }
 
 #[tokio::test]
-async fn a_clone_lives_elsewhere_when_the_servers_of_its_source_takes_nobody() {
+async fn a_clone_lives_elsewhere_in_the_region_when_the_server_of_its_source_takes_nobody() {
     let (fleet, second) = two_servers().await;
     let mut body = new_tenant(&unique("tenant"));
     body["server"] = json!(fleet.server);
@@ -181,6 +181,10 @@ async fn a_clone_lives_elsewhere_when_the_servers_of_its_source_takes_nobody() {
     let home = listed["items"].as_array().unwrap().iter().find(|server| server["name"] == json!(fleet.server)).unwrap();
     let home = format!("{SERVERS}/{}", home["id"].as_str().unwrap());
     fleet.operator().post(&format!("{home}/cordon"), &json!({})).await.expect(200);
+    let body = json!({ "slug": unique("abroad"), "name": "Abroad" });
+    let refusal = fleet.operator().post(&path(&source, "clone"), &body).await.problem(409, "no_server_available");
+    assert_eq!(refusal["detail"], "every server of the region is cordoned");
+    fleet.operator().patch(&second, &json!({ "region": "here" })).await.expect(200);
     let clone = made(&fleet, &source).await;
     fleet.operator().post(&format!("{home}/uncordon"), &json!({})).await.expect(200);
     let second = fleet.operator().get(&second).await.expect(200);

@@ -94,6 +94,28 @@ async fn a_deletion_is_confirmed_previewed_and_taken_back_without_a_loss() {
     operator.get(&path(&tenant.id, "certificate")).await.problem(404, "not_found");
 }
 
+#[tokio::test]
+async fn a_tenant_whose_role_may_not_log_in_or_is_gone_is_erased_all_the_same() {
+    let fleet = fleet::shared().await;
+    let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));
+    let name = tenant.database_name();
+    server.run(&format!("ALTER ROLE {name} NOLOGIN")).await;
+    server.run(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'")).await;
+    tenant.admin.get("/v1/projects").await.problem(503, "tenant_login_denied");
+    let preview = json!({ "confirm": tenant.slug, "dry_run": true });
+    let preview = fleet.operator().post(&path(&tenant.id, "delete"), &preview).await.expect(200);
+    assert_eq!((&preview["would_delete"]["databases"], &preview["would_delete"]["users"]), (&json!(1), &json!(0)));
+    let operation = delete(fleet, &tenant, true).await.expect(202)["operation_id"].as_str().unwrap().to_owned();
+    fleet.finished(&operation).await;
+
+    let tenant = fleet.tenant().await;
+    let name = tenant.database_name();
+    server.run(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'")).await;
+    server.run(&format!("REVOKE ALL ON DATABASE {name} FROM {name}; DROP ROLE {name}")).await;
+    let operation = delete(fleet, &tenant, true).await.expect(202)["operation_id"].as_str().unwrap().to_owned();
+    fleet.finished(&operation).await;
+}
+
 /// Everything in the control database that holds `text`.
 async fn traces(fleet: &Fleet, text: &str) -> Vec<String> {
     let control = fleet.control();

@@ -240,19 +240,19 @@ async fn what_others_did_to_a_database_or_its_role_is_named_until_it_is_mended()
     let fleet = fleet::alone().await;
     let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));
     let name = tenant.database_name();
-    let verifier: String =
-        server.value(&format!("SELECT rolpassword::text FROM pg_authid WHERE rolname = '{name}'")).await;
-    let renamed = |from: &str, to: &str| format!("ALTER DATABASE {from} RENAME TO {to}");
-    let password = |password: &str| format!("ALTER ROLE {name} PASSWORD '{password}'");
-    for (harm, code, mend) in [
-        (renamed(&name, "elsewhere"), "database_missing", renamed("elsewhere", &name)),
-        (password("of somebody else"), "login_refused", password(&verifier)),
-    ] {
+    let harm = async |sql: &str| {
         let ended = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'");
         server.run(&ended).await;
-        server.run(&harm).await;
-        tenant.admin.get("/v1/projects").await.problem(500, code);
-        server.run(&mend).await;
-        tenant.admin.get("/v1/projects").await.expect(200);
-    }
+        server.run(sql).await;
+    };
+    harm(&format!("ALTER DATABASE {name} RENAME TO elsewhere")).await;
+    tenant.admin.get("/v1/projects").await.problem(500, "database_missing");
+    server.run(&format!("ALTER DATABASE elsewhere RENAME TO {name}")).await;
+    tenant.admin.get("/v1/projects").await.expect(200);
+
+    harm(&format!("ALTER ROLE {name} PASSWORD 'of somebody else'")).await;
+    tenant.admin.get("/v1/projects").await.problem(500, "database_login_refused");
+    let rotation = fleet.operator().request(Method::POST, &format!("{TENANTS}/{}/rotate-credentials", tenant.id));
+    Answer::to(rotation.header("prefer", "wait=10").json(&json!({}))).await.expect(200);
+    tenant.admin.get("/v1/projects").await.expect(200);
 }

@@ -21,7 +21,7 @@ const IDLE_CALLS: u32 = 5;
 
 const KEYS: [Column; 3] = [("KEY", "/id"), ("CONFIGURED", "/configured"), ("DATA KEYS", "/data_keys")];
 const REPLICAS: [Column; 3] = [("REPLICA", "/name"), ("KEYS", "/keys"), ("SEEN", "/seen_at")];
-const ROTATED: [Column; 2] = [("rewrapped", "/rewrapped"), ("remaining", "/remaining")];
+const ROTATED: [Column; 3] = [("key", "/to"), ("rewrapped", "/rewrapped"), ("remaining", "/remaining")];
 
 /// Looks after the key-encryption keys.
 #[derive(Debug, clap::Subcommand)]
@@ -36,7 +36,7 @@ pub(super) enum Command {
     Status,
     /// Wrap all data keys with one key.
     Rotate {
-        /// The key that shall wrap them; else the active one.
+        /// The key that shall wrap them; else the active one of the replica that answers first.
         #[arg(long, value_name = "KEY")]
         to: Option<String>,
     },
@@ -45,7 +45,13 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
     match command {
         Command::Status => status(&client.get(PATH, &[]).await?, output)?,
-        Command::Rotate { to } => output.record(&rotate(&client, to.as_deref()).await?, &ROTATED)?,
+        Command::Rotate { to } => {
+            let to = match to {
+                Some(to) => to,
+                None => active(&client).await?,
+            };
+            output.record(&rotate(&client, &to).await?, &ROTATED)?;
+        }
     }
     Ok(Outcome::Success)
 }
@@ -59,9 +65,16 @@ fn status(keys: &Value, output: Output) -> anyhow::Result<()> {
     output::print(format_args!("\n{}", output::table(&rows("replicas"), &REPLICAS)))
 }
 
+/// The key that wraps new data keys. Named from then on: while the replicas' settings are being changed, another one
+/// would answer for another key.
+async fn active(client: &Client) -> anyhow::Result<String> {
+    let keys = client.get(PATH, &[]).await?;
+    Ok(keys.get("active").and_then(Value::as_str).context("the answer names no active key")?.to_owned())
+}
+
 /// Asks until nothing remains; what all calls together did.
-async fn rotate(client: &Client, to: Option<&str>) -> anyhow::Result<Value> {
-    let body = to.map_or_else(|| json!({}), |to| json!({ "to": to }));
+async fn rotate(client: &Client, to: &str) -> anyhow::Result<Value> {
+    let body = json!({ "to": to });
     let mut progress = Progress::begin("wrapping data keys anew");
     let (mut total, mut idle) = (0, 0);
     loop {
@@ -73,7 +86,7 @@ async fn rotate(client: &Client, to: Option<&str>) -> anyhow::Result<Value> {
         total += rewrapped;
         progress.tell(&format!("wrapped {total} data keys anew; {remaining} remain"));
         if remaining == 0 {
-            return Ok(json!({ "rewrapped": total, "remaining": 0 }));
+            return Ok(json!({ "to": to, "rewrapped": total, "remaining": 0 }));
         }
         idle = if rewrapped == 0 { idle + 1 } else { 0 };
         if idle == IDLE_CALLS {

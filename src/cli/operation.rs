@@ -98,6 +98,9 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let filter: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
             let (items, next) = client.items(PATH, &filter, limit).await?;
             output.list(&items, next.as_deref(), &COLUMNS)?;
+            if next.is_some() {
+                output::note("There are more: say --state, or raise --limit.");
+            }
         }
         Command::Show { id } => show(&client.get(&format!("{PATH}/{id}"), &[]).await?, output)?,
         Command::Watch { id } => show(&watch(&client, &id.to_string()).await?, output)?,

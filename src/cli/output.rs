@@ -12,7 +12,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::{error::Error, types::is_steering};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -141,9 +141,9 @@ fn cell(value: Option<&Value>) -> String {
     if text.is_empty() { "-".to_owned() } else { printable(&text) }
 }
 
-/// The text without control characters, which could steer the terminal that shows it.
+/// The text without what could steer the terminal that shows it, or make it look like another one.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ async fn dump(run: &Run) -> Result<()> {
 
 /// The archive that this operation has completed.
 async fn made(run: &Run) -> Result<Option<Archive>> {
-    let found = shelf::newest(&run.ctx, run.tenant_id()).await?;
+    let found = shelf::newest(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
     Ok(found.filter(|archive| archive.operation_id == run.operation.id))
 }
 

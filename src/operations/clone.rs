@@ -130,11 +130,11 @@ async fn lock_source_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Tena
     }
 }
 
-/// Beside the source, or where there is room.
+/// Beside the source, or in its region.
 async fn place_in_txn(txn: &mut PgConnection, source: &Tenant) -> Result<ServerId> {
     let missing = || Error::defect("a tenant's server is not in the control database");
     let home = servers::get(txn, source.server_id).await?.ok_or_else(missing)?;
-    let id = placement::choose_preferably_in_txn(txn, &home.name).await?;
+    let id = placement::choose_beside_in_txn(txn, &home).await?;
     let server = servers::get(txn, id).await?.ok_or_else(missing)?;
     check_versions(ServerVersion(home.version_num), ServerVersion(server.version_num))?;
     Ok(id)

@@ -9,7 +9,7 @@ use crate::{
         audit::Origin,
         servers::{self, Resident, Server},
     },
-    error::Result,
+    error::{Error, Result},
     types::ServerId,
 };
 
@@ -47,7 +47,10 @@ pub async fn drain(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Drain
             HashMap::new()
         }
     };
-    let (fits, left) = placement::spread(candidates, i64::from(server.tenants));
+    // Counted one by one, which takes seconds for a hundred thousand tenants on a hundred servers.
+    let arrivals = i64::from(server.tenants);
+    let spread = tokio::task::spawn_blocking(move || placement::spread(candidates, arrivals));
+    let (fits, left) = spread.await.map_err(Error::internal)?;
     let tenants = residents.into_iter().map(|resident| {
         let bytes = sizes.get(&resident.id.db_name().to_string()).copied();
         (resident, bytes)

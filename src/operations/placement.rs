@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use crate::{
-    control::servers::{self, Candidate},
+    control::servers::{self, Candidate, Server},
     error::{Error, FieldError, Result},
     types::ServerId,
 };
@@ -54,17 +54,22 @@ pub(super) async fn choose_in_txn(txn: &mut PgConnection, wishes: Wishes<'_>) ->
     choose(&candidates, wishes).map(|chosen| chosen.id)
 }
 
-/// The server for a tenant that takes no warm database: this one if it takes tenants, else any.
+/// The server for a tenant that takes no warm database and gets another one's data: this one if it takes tenants, else
+/// one of its region. No data leaves the region that somebody has chosen for it.
 ///
 /// # Errors
 /// `no_server_available` (409) with the reason.
-pub(super) async fn choose_preferably_in_txn(txn: &mut PgConnection, server: &str) -> Result<ServerId> {
+pub(super) async fn choose_beside_in_txn(txn: &mut PgConnection, home: &Server) -> Result<ServerId> {
     let mut candidates = servers::candidates(txn).await?;
     for candidate in &mut candidates {
         candidate.ready = 0;
     }
-    let preferred = choose(&candidates, Wishes { server: Some(server), ..Wishes::ANYWHERE });
-    let chosen = preferred.or_else(|_| choose(&candidates, Wishes::ANYWHERE))?;
+    choose_beside(&candidates, &home.name, home.region.as_deref())
+}
+
+fn choose_beside(candidates: &[Candidate], home: &str, region: Option<&str>) -> Result<ServerId> {
+    let same = choose(candidates, Wishes { server: Some(home), ..Wishes::ANYWHERE });
+    let chosen = same.or_else(|_| choose(candidates, Wishes { region, ..Wishes::ANYWHERE }))?;
     Ok(chosen.id)
 }
 
@@ -184,6 +189,23 @@ mod tests {
     }
 
     const ANY: Wishes<'static> = Wishes::ANYWHERE;
+
+    #[test]
+    fn a_copy_stays_in_the_region_of_what_it_is_a_copy_of() {
+        let at = |name: &str, region: &str, cordoned: bool| Candidate {
+            region: Some(region.to_owned()),
+            cordoned,
+            ..candidate(name, None, 0)
+        };
+        let all = [at("eu-1", "eu", false), at("eu-2", "eu", false), at("us-1", "us", false)];
+        assert_eq!(choose_beside(&all, "eu-2", Some("eu")).unwrap(), all[1].id);
+        let drained = [at("eu-1", "eu", true), at("eu-2", "eu", false), at("us-1", "us", false)];
+        assert_eq!(choose_beside(&drained, "eu-1", Some("eu")).unwrap(), drained[1].id);
+        let full = [at("eu-1", "eu", true), at("us-1", "us", false)];
+        let refusal = choose_beside(&full, "eu-1", Some("eu")).unwrap_err();
+        assert_eq!(refusal.summary(), "no_server_available: every server of the region is cordoned");
+        assert_eq!(choose_beside(&full, "gone", None).unwrap(), full[1].id);
+    }
 
     #[test]
     fn the_least_full_is_chosen_relative_to_what_it_takes() {

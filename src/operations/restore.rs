@@ -61,7 +61,7 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
         }
         state => return Err(refuse(state, "only an archived tenant can be woken")),
     }
-    let archive = shelf::newest(ctx, id).await?.ok_or_else(missing)?;
+    let archive = shelf::newest(&mut change.txn, id).await?.ok_or_else(missing)?;
     check_versions(ServerVersion(archive.server_version), server)?;
     let operation = change.queue(&KIND, &Input { archive: archive.id }).await?;
     change.record("tenant.restore", &json!({ "operation_id": operation, "archive_id": archive.id })).await?;

@@ -60,17 +60,22 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
     if let Err(error) = try_out(ctx, &access, &next).await {
         // A server that is away says nothing about the password: the next session finds out.
         if !error.is_transient() {
-            admin.set_own_password(&access.credentials.password).await?;
-            discard_next(ctx, id).await?;
+            restore(ctx, id, &admin, &access).await?;
         }
         return Err(error);
     }
-    promote(ctx, id, &next.password, origin).await?;
-    Ok(server)
+    if promote(ctx, id, &next.password, origin).await? {
+        return Ok(server);
+    }
+    // A replica that had lost its lock without knowing it has sealed another one since: what the role has by now is
+    // kept nowhere but here.
+    restore(ctx, id, &admin, &access).await?;
+    Err(locked())
 }
 
-/// The present password is the present one again: nothing is to take its place.
-async fn discard_next(ctx: &Context, id: ServerId) -> Result<()> {
+/// The present password is the role's again, and nothing is to take its place.
+async fn restore(ctx: &Context, id: ServerId, admin: &ServerAdmin, access: &Access) -> Result<()> {
+    admin.set_own_password(&access.credentials.password).await?;
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {
         secrets::delete(&mut txn, server.uuid(), NEXT).await?;
@@ -81,7 +86,8 @@ async fn discard_next(ctx: &Context, id: ServerId) -> Result<()> {
 /// Takes over a password that was replaced by somebody else.
 ///
 /// # Errors
-/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; the server is away.
+/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; `database_missing`; the
+/// server is away.
 pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
     let access = ctx.access(&mut *ctx.db.acquire().await?, &server).await?;
@@ -112,7 +118,11 @@ async fn lock(admin: &ServerAdmin) -> Result<()> {
     if admin.lock(&LockKey::Credentials, LOCK_WAIT).await? {
         return Ok(());
     }
-    Err(Error::unavailable("credentials_locked", "another rotation on this server is at work", None))
+    Err(locked())
+}
+
+fn locked() -> Error {
+    Error::unavailable("credentials_locked", "another rotation on this server is at work", None)
 }
 
 async fn find(ctx: &Context, id: ServerId) -> Result<Server> {
@@ -135,15 +145,18 @@ async fn seal(ctx: &Context, id: ServerId, password: &SecretString) -> Result<()
     Ok(txn.commit().await?)
 }
 
-async fn promote(ctx: &Context, id: ServerId, password: &SecretString, origin: &Origin) -> Result<()> {
+/// False, and nothing is changed, when another next password is kept than this one.
+async fn promote(ctx: &Context, id: ServerId, password: &SecretString, origin: &Origin) -> Result<bool> {
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {
         if !secrets::promote_in_txn(&mut txn, &ctx.keys, server.uuid(), (NEXT, PRESENT), password).await? {
-            return Err(Error::defect(format!("another password than the one just made is kept for {server}")));
+            tracing::warn!(server.id = %server, "another password than the one just made is kept: it is taken back");
+            return Ok(false);
         }
     }
     record(ctx, &mut txn, id, origin, "made").await?;
-    Ok(txn.commit().await?)
+    txn.commit().await?;
+    Ok(true)
 }
 
 async fn record(

@@ -6,6 +6,7 @@
 
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
+use sqlx::PgConnection;
 use tokio::io::AsyncRead;
 
 use super::{Context, attempt::Run, contents::Contents};
@@ -91,8 +92,8 @@ pub(super) async fn open(ctx: &Context, archive: &Archive) -> Result<impl AsyncR
 }
 
 /// The newest complete archive of the tenant.
-pub(super) async fn newest(ctx: &Context, tenant: TenantId) -> Result<Option<Archive>> {
-    let known = archives::list(&mut *ctx.db.acquire().await?, tenant).await?;
+pub(super) async fn newest(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Archive>> {
+    let known = archives::list(connection, tenant).await?;
     Ok(known.into_iter().rev().find(|archive| archive.verified_at.is_some()))
 }
 

@@ -4,6 +4,7 @@ use super::Context;
 use crate::{
     error::{Error, Result, Severity},
     servers::ServerAdmin,
+    tenancy::LOGIN_DENIED,
     types::TenantId,
 };
 
@@ -35,7 +36,8 @@ pub(super) async fn take(ctx: &Context, admin: &ServerAdmin, tenant: TenantId) -
 
 async fn count_users(ctx: &Context, tenant: TenantId) -> Result<Option<i64>> {
     match ctx.identity.count_users(tenant).await {
-        Err(error) if error.severity() == Severity::Defect => {
+        // One whose role may not log in is no server that will be back.
+        Err(error) if error.severity() == Severity::Defect || error.code() == LOGIN_DENIED.0 => {
             tracing::warn!(error = error.chain(), tenant.id = %tenant, "the tenant's users cannot be counted");
             Ok(None)
         }

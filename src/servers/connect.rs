@@ -106,8 +106,8 @@ impl Connector {
     /// Opens a dedicated session within [`CONNECT_TIMEOUT`].
     ///
     /// # Errors
-    /// `tenant_database_unavailable` when the server cannot be reached or is full; internal when it refuses
-    /// the credential.
+    /// `tenant_database_unavailable` when the server cannot be reached or is full; `database_missing`; internal when it
+    /// refuses the credential.
     pub async fn connect(
         &self,
         address: &ServerAddress,

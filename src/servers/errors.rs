@@ -1,7 +1,7 @@
 //! What PostgreSQL's errors mean to the domain.
 //!
-//! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. A database that is
-//! not there, and a password that is refused, are damage that others have done. All else is a broken assumption. The server's DETAIL and CONTEXT hold customer data and are left out of every text.
+//! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. A database that
+//! is not there, and a password that is refused, are damage that others have done. All else is a broken assumption. The server's DETAIL and CONTEXT hold customer data and are left out of every text.
 
 use tokio_postgres::error::SqlState;
 
@@ -52,7 +52,7 @@ pub(super) fn unavailable(cause: anyhow::Error) -> Error {
 #[must_use]
 pub fn login_refused(whose: impl std::fmt::Display) -> Error {
     let source = anyhow::anyhow!("postgresql refuses the password of {whose}");
-    Error::Damaged { code: "login_refused", detail: "postgresql refuses a login of Freehold's", source }
+    Error::Damaged { code: "database_login_refused", detail: "postgresql refuses a login of Freehold's", source }
 }
 
 /// Classes and codes that heal by themselves (PostgreSQL manual, appendix A).

@@ -63,15 +63,19 @@ impl ServerAdmin {
     /// Keeps the tenant's role from logging in; a role that is not there cannot. Sessions that it has go on: see
     /// [`terminate_sessions`](Self::terminate_sessions).
     pub async fn deny_login(&self, name: DbName) -> Result<()> {
-        match self.alter_role(name, "NOLOGIN").await? {
-            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_OBJECT) => Ok(()),
-            denied => Ok(denied?),
-        }
+        self.alter_login(name, "NOLOGIN").await
     }
 
-    /// Lets the tenant's role log in again.
+    /// Lets the tenant's role log in again. One that others have dropped stays away: what is undone ends all the same.
     pub async fn allow_login(&self, name: DbName) -> Result<()> {
-        Ok(self.alter_role(name, "LOGIN").await??)
+        self.alter_login(name, "LOGIN").await
+    }
+
+    async fn alter_login(&self, name: DbName, login: &str) -> Result<()> {
+        match self.alter_role(name, login).await? {
+            Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_OBJECT) => Ok(()),
+            altered => Ok(altered?),
+        }
     }
 
     /// Gives the tenant's role another password. Sessions that it has go on. False when there is no such role.

@@ -116,9 +116,13 @@ impl Login {
     }
 }
 
+/// What somebody meets whose tenant's role may not log in.
+pub(crate) const LOGIN_DENIED: (&str, &str) =
+    ("tenant_login_denied", "this tenant's database lets nobody in at the moment");
+
 fn shut_out() -> Error {
     let cause = anyhow::Error::msg("the tenant's role may not log in");
-    Error::unavailable("tenant_database_unavailable", "this tenant's database cannot be reached", cause)
+    Error::unavailable(LOGIN_DENIED.0, LOGIN_DENIED.1, cause)
 }
 
 impl Manager for Login {

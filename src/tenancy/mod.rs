@@ -20,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 pub use conn::{Param, Statements, TenantConn, TenantTxn};
 pub use digest::RegistryDigest;
 pub use gate::gate;
+pub(crate) use login::LOGIN_DENIED;
 pub use pools::PoolSettings;
 pub use registry::Registry;
 use vault::Vault;

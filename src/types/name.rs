@@ -4,8 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::{Invalid, text_value};
 
-/// 1 to 200 characters, trimmed, some of them visible, without control characters and without those that turn the
-/// direction of what is shown beside them.
+/// 1 to 200 characters, trimmed, some of them visible, and none that [steers](is_steering) what shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplayName(String);
 
@@ -17,6 +16,14 @@ impl DisplayName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A name that was accepted when it was stored, by whatever rules there were then.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub(crate) fn deserialize_stored<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::Deserialize::deserialize(deserializer).map(Self)
     }
 }
 
@@ -69,8 +76,9 @@ fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
     if text.is_empty() || text.chars().count() > max_chars {
         return Err(Invalid::new("invalid_length", format!("must be 1 to {max_chars} characters long")));
     }
-    if text.chars().any(|c| c.is_control() || is_turning(c)) {
-        return Err(Invalid::new("invalid_format", "must not hold control characters, or such as turn the direction"));
+    if text.chars().any(is_steering) {
+        let rule = "must not hold control characters, nor such as break the line or turn its direction";
+        return Err(Invalid::new("invalid_format", rule));
     }
     if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
         return Err(Invalid::new("invalid_format", "must hold something that can be seen"));
@@ -78,15 +86,22 @@ fn line(text: &str, max_chars: usize) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-/// Embeddings, overrides and isolates (Unicode Standard Annex #9): with them a text can look like another one, and
-/// change how what follows it looks. The marks, which right-to-left names need, are none of them.
-const fn is_turning(c: char) -> bool {
-    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+/// Whether a character changes how others beside it are shown, so that a text looks like another one: control
+/// characters, separators of lines, and the embeddings, overrides and isolates of Unicode Standard Annex #9. The marks
+/// of direction, which right-to-left names need, are none of them.
+pub(crate) fn is_steering(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Marks of direction, joiners and spaces without width.
+/// What leaves no trace alone: the default ignorable code points (Unicode Standard Annex #44), and an empty Braille cell.
 const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
+    matches!(
+        c,
+        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}'
+    )
 }
 
 text_value!(Reason, r"^\S(.*\S)?$", "Unpaid since March");
@@ -107,7 +122,17 @@ mod tests {
         ] {
             assert_eq!(name(&format!(" {fine} ")).unwrap().as_str(), fine);
         }
-        for bad in ["", " ", "a\u{7}b", "\u{200F}", "\u{200B} \u{FEFF}", "Acme \u{202E}moc.live", "a\u{2066}b"] {
+        for bad in [
+            "",
+            " ",
+            "a\u{7}b",
+            "\u{200F}",
+            "\u{200B} \u{FEFF}",
+            "Acme \u{202E}moc.live",
+            "a\u{2066}b",
+            "\u{3164}\u{2800}",
+            "a\u{2028}b",
+        ] {
             assert!(name(bad).is_err(), "{bad:?}");
         }
         assert!(name(&"x".repeat(200)).is_ok() && name(&"x".repeat(201)).is_err());

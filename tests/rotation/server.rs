@@ -134,6 +134,27 @@ async fn a_password_that_works_is_not_overwritten_by_the_next_one() {
 
 #[cfg(feature = "crash-points")]
 #[tokio::test]
+async fn a_password_that_is_kept_nowhere_any_more_is_taken_back() {
+    let fleet = fleet::alone().await;
+    let id = subject(&fleet).await;
+    let first = fleet.server_admin_password();
+    faults::arm(AFTER_ALTER, Mode::Hold, Some(id));
+    let lose = async {
+        eventually("the role to have its next password", async || (!opens(&fleet, &first).await).then_some(())).await;
+        fleet.control().run("DELETE FROM secrets WHERE purpose = 'next_server_admin_password'").await;
+        faults::release(id);
+    };
+    let nothing = json!({});
+    let (rotated, ()) = tokio::join!(ask(&fleet, &nothing), lose);
+    rotated.problem(503, "credentials_locked");
+    assert_eq!(next_passwords(&fleet).await, 0);
+    fleet.tenant().await;
+    rotate(&fleet).await;
+    restore(&fleet).await;
+}
+
+#[cfg(feature = "crash-points")]
+#[tokio::test]
 async fn a_password_is_not_taken_over_while_another_one_is_being_made() {
     let fleet = fleet::alone().await;
     let id = subject(&fleet).await;

@@ -47,6 +47,7 @@ pub(super) struct Input {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct InputAdmin {
     email: Email,
+    #[serde(deserialize_with = "DisplayName::deserialize_stored")]
     name: DisplayName,
 }
 

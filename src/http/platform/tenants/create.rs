@@ -135,7 +135,7 @@ pub(super) async fn settled(state: &AppState, started: Started, at_most: Duratio
     if let Err(error) = wait::settled(&state.operations, started.operation, at_most).await {
         tracing::warn!(error = error.chain(), "a request could not wait for its operation");
     }
-    // In memory it is as it was when the wait ended.
+    // As it was when the wait ended, if that could be read; at least as it was recorded.
     let found = state.operations.tenancy.by_id(started.tenant.id).await?;
     let tenant = found.ok_or_else(|| Error::defect("a tenant that was just made is gone"))?;
     Ok(Started { tenant: Tenant::clone(&tenant), ..started })
