@@ -224,6 +224,25 @@ async fn without_the_store_a_tenant_is_itself_again_with_all_its_rows() {
 }
 
 #[tokio::test]
+async fn after_a_quarter_of_an_hour_the_first_failure_lets_the_tenant_in_again() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    fs::write(folder(fleet, &tenant), "in the way").unwrap();
+    let operation = ask(fleet, &tenant, "archive").await;
+    let id = operation.trim_start_matches("op_");
+    fleet
+        .control()
+        .run(&format!("UPDATE operations SET started_at = now() - interval '16 minutes' WHERE id = '{id}'"))
+        .await;
+    eventually("the tenant to be itself again", async || (state(fleet, &tenant).await == "active").then_some(())).await;
+    let attempts = format!("SELECT sum(attempts) FROM operation_steps WHERE operation_id = '{id}' AND name = 'dump'");
+    assert!(fleet.control().value::<i64>(&attempts).await < 8, "it was tried as often as ever");
+    tenant.login().await;
+    fs::remove_file(folder(fleet, &tenant)).unwrap();
+    failed(fleet, &operation).await;
+}
+
+#[tokio::test]
 async fn what_a_prepared_transaction_holds_is_not_left_out_of_an_archive() {
     let fleet = fleet::shared().await;
     let tenant = fleet.tenant().await;

@@ -331,3 +331,40 @@ async fn whoever_loses_the_right_to_follow_is_told_nothing_more() {
     asked.becomes(&fleet, "succeeded").await;
     engine.stop().await;
 }
+
+#[tokio::test]
+async fn a_clone_is_called_off_while_it_copies_and_its_source_is_free_from_then_on() {
+    let fleet = fleet::idle().await;
+    let source = Asked::of(&fleet).await;
+    let engine_of_source = engine(&fleet).await;
+    source.becomes(&fleet, "succeeded").await;
+    engine_of_source.stop().await;
+    let path = format!("/platform/v1/tenants/{}", source.tenant);
+    let made = json!({ "slug": unique("copy"), "name": "A copy" });
+    let made = fleet.operator().post(&format!("{path}/clone"), &made).await.expect(202);
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let clone = Asked { tenant: text("id").parse().unwrap(), operation: text("operation_id") };
+    let [copying, undoing] = ["", ".undo"].map(|undo| format!("tenant.clone.copy_database{undo}.before_effect"));
+    for point in [&copying, &undoing] {
+        faults::arm(point, Mode::Hold, Some(clone.tenant));
+    }
+    let reaches = async |point: &str| {
+        eventually(point, PATIENCE, async || {
+            let mut fired = faults::fired().into_iter();
+            fired.any(|fired| fired.point == point && fired.tenant == clone.tenant).then_some(())
+        })
+        .await;
+    };
+    let engine = engine(&fleet).await;
+    reaches(&copying).await;
+    let rotation = format!("{path}/rotate-credentials");
+    fleet.operator().post(&rotation, &json!({})).await.problem(409, "operation_in_progress");
+    fleet.operator().post(&clone.path("/cancel"), &json!({})).await.expect(202);
+    reaches(&undoing).await;
+    fleet.operator().post(&rotation, &json!({})).await.expect(202);
+    faults::release(clone.tenant);
+    clone.becomes(&fleet, "cancelled").await;
+    let left = format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", clone.tenant.db_name());
+    assert_eq!(fleet.on_server("postgres").value::<i64>(&left).await, 0);
+    engine.stop().await;
+}

@@ -177,7 +177,7 @@ async fn a_database_that_people_use_is_no_warm_one_whatever_the_control_database
     };
     assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
     own.run("DELETE FROM users").await;
-    retried(&fleet, &format!("/platform/v1/operations/{operation}")).await;
+    retried(&fleet, &format!("/platform/v1/operations/{operation}"), "succeeded").await;
     assert_eq!(left_of(&server, &id).await, 0);
     drop(keeper);
     keep(&fleet, 0).await;
@@ -204,21 +204,68 @@ async fn no_tenant_gets_a_database_that_people_use() {
     assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1, "somebody was added to a used database");
     assert_eq!(own.value::<i64>("SELECT count(*) FROM invitations").await, 0);
     own.run("DELETE FROM users").await;
-    retried(&fleet, &operation).await;
+    retried(&fleet, &operation, "succeeded").await;
     assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1);
     drop(keeper);
     keep(&fleet, 0).await;
     fleet.assert_clean().await;
 }
 
-/// Retries the operation whenever it is blocked, until it has succeeded.
-async fn retried(fleet: &Fleet, operation: &str) {
+#[tokio::test]
+async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_cancelled() {
+    let fleet = fleet::alone().await;
+    let server = fleet.on_server("postgres");
+    let person =
+        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'lise@example.com', 'Lise', 'owner')";
+    let (keeper, id) = one_warm(&fleet).await;
+    let own = fleet.on_server(&id.replace("ten_", "tenant_"));
+    own.run(person).await;
+    fleet.control().run(&format!("UPDATE servers SET warm_target = 0 WHERE name = '{}'", fleet.server)).await;
+    // One too many is kept for a while.
+    fleet.control().run("UPDATE warm_databases SET ready_at = now() - interval '1 day'").await;
+    drop(keeper);
+    let refused = format!(
+        "SELECT 'op_' || replace(id::text, '-', '') FROM operations
+          WHERE kind = 'warm.retire' AND tenant_id = '{}' AND error LIKE 'database_used: %'",
+        uuid(&id)
+    );
+    eventually("it to say why not", async || !fleet.control().values::<String>(&refused).await.is_empty()).await;
+    assert_eq!(left_of(&server, &id).await, 2, "a used database was retired");
+    let operation = fleet.control().value::<String>(&refused).await;
+    own.run("DELETE FROM users").await;
+    retried(&fleet, &format!("/platform/v1/operations/{operation}"), "succeeded").await;
+    assert_eq!(left_of(&server, &id).await, 0);
+
+    let (keeper, id) = one_warm(&fleet).await;
+    let own = fleet.on_server(&id.replace("ten_", "tenant_"));
+    own.run(person).await;
+    let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&unique("used"))).await.expect(201);
+    assert_eq!(made["id"], *id);
+    let operation = format!("/platform/v1/operations/{}", made["operation_id"].as_str().unwrap());
+    fleet.operator().post(&format!("{operation}/cancel"), &json!({})).await.expect(202);
+    eventually("its undoing to say why not", async || {
+        let now = fleet.operator().get(&operation).await.expect(200);
+        let is_refused = now["error"].as_str().is_some_and(|error| error.starts_with("database_used: "));
+        now["direction"] == "undo" && is_refused
+    })
+    .await;
+    assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
+    own.run("DELETE FROM users").await;
+    retried(&fleet, &operation, "cancelled").await;
+    assert_eq!(left_of(&server, &id).await, 0);
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
+/// Retries the operation whenever it is blocked, until it has ended like this.
+async fn retried(fleet: &Fleet, operation: &str, end: &str) {
     eventually("it to be tried again", async || {
         let state = fleet.operator().get(operation).await.expect(200)["state"].clone();
         if state == "blocked" {
             fleet.operator().post(&format!("{operation}/retry"), &json!({})).await.expect(202);
         }
-        state == "succeeded"
+        state == end
     })
     .await;
 }

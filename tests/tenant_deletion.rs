@@ -95,6 +95,19 @@ async fn a_deletion_is_confirmed_previewed_and_taken_back_without_a_loss() {
 }
 
 #[tokio::test]
+async fn a_deletion_asked_for_while_an_earlier_one_is_being_taken_back_counts() {
+    let fleet = fleet::undisturbed().await;
+    let tenant = fleet.tenant().await;
+    delete(&fleet, &tenant, false).await.expect(200);
+    // Taken back while an erasure was at work, which has ended since: the janitor would finish that.
+    let taken_back = format!("UPDATE tenants SET erase_after = NULL WHERE id = '{}'", tenant.id.replace("ten_", ""));
+    fleet.control().run(&taken_back).await;
+    let deleted = delete(&fleet, &tenant, false).await.expect(200);
+    assert!(deleted["state"] == "deleting" && deleted["erase_after"].is_string(), "{deleted}");
+    undelete(&fleet, &tenant).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_tenant_whose_role_may_not_log_in_or_is_gone_is_erased_all_the_same() {
     let fleet = fleet::shared().await;
     let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));

@@ -65,6 +65,8 @@ pub struct Failing {
     pub failures: i32,
     /// Whether somebody asked for its undoing.
     pub is_cancelled: bool,
+    /// How long ago it was begun for the first time.
+    pub under_way: Duration,
 }
 
 /// Claims the operation that is due longest: a queued one, or a running one whose lease ran out. While releases are
@@ -169,7 +171,8 @@ pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stay
     let row = sqlx::query!(
         r#"UPDATE operations SET error = $3, failures = failures + CASE WHEN $4 THEN 1 ELSE 0 END, abandoned = 0
          WHERE id = $1 AND generation = $2 AND state = 'running'
-         RETURNING direction, attempts, failures, cancel_requested_at IS NOT NULL AS "is_cancelled!""#,
+         RETURNING direction, attempts, failures, cancel_requested_at IS NOT NULL AS "is_cancelled!",
+                   extract(epoch FROM now() - started_at)::float8 AS seconds"#,
         claim.id.uuid(),
         claim.generation,
         error,
@@ -182,6 +185,7 @@ pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stay
         attempts: row.attempts,
         failures: row.failures,
         is_cancelled: row.is_cancelled,
+        under_way: Duration::from_secs_f64(row.seconds.unwrap_or_default().max(0.0)),
     }))
 }
 
@@ -210,10 +214,11 @@ pub async fn clear_abandoned(connection: &mut PgConnection, claim: Claim) -> Res
     Ok(())
 }
 
-/// From here on the holder undoes the operation, and all is counted anew.
+/// From here on the holder undoes the operation, and all is counted anew. The tenant that it reads, if it reads one, is
+/// free for other operations: its data are not wanted any more, and undoing may take as long as a server is away.
 pub async fn turn(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0, abandoned = 0
+        "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0, abandoned = 0, source_id = NULL
          WHERE id = $1 AND generation = $2 AND state = 'running'",
         claim.id.uuid(),
         claim.generation

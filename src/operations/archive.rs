@@ -5,6 +5,8 @@
 //! once the archive was read back, decrypted and found to hold every table; until then all of it can be undone, and
 //! is when a reason stays or what is needed stays away: a tenant must not be shut out for want of a store.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -39,6 +41,9 @@ pub(super) const KIND: Kind = kind!("tenant.archive", Unwind, {
     drop_role => never,
     prune => never,
 });
+
+/// From the look at a role's rights until its session is seen: PostgreSQL does that without waiting for the client.
+const ENTERING: Duration = Duration::from_millis(100);
 
 /// The operation's input: there is nothing to say beyond which tenant it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +87,9 @@ async fn reopen(run: &Run) -> Result<()> {
 /// From here on nothing is written any more: what a replica had let in before it heard of the archiving has ended.
 async fn shut_out(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await?;
+    run.admin.terminate_sessions(run.database()).await?;
+    // Whoever was let in at the very moment is not to be seen until its session has begun.
+    tokio::time::sleep(ENTERING).await;
     run.admin.terminate_sessions(run.database()).await?;
     // What a prepared transaction holds is not in a dump, and may be committed after it.
     run.admin.check_droppable(run.database()).await

@@ -22,7 +22,7 @@ use crate::{
         Keeper,
         operation_claims::{self, Claim, Permission},
         operation_steps::{self, Step},
-        operations::{Direction, Operation},
+        operations::{self, Direction, Operation},
         servers::{self, Server},
         tenants::{self, Tenant},
     },
@@ -32,6 +32,8 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
+/// While a step takes long: how often a wish to cancel is looked for.
+const CALLED_OFF: Duration = Duration::from_secs(3);
 /// How long the lock of a tenant is waited for: another replica's backend may still be at work under it.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -352,8 +354,37 @@ impl Attempt<'_> {
             }
             faults::pass(points.after_effect, tenant).await
         };
+        let limit = definition.limit(direction);
         let late = |_| Err(Error::unavailable("step_timeout", "a step did not end in time", None));
-        tokio::time::timeout(definition.limit(direction), acting).await.unwrap_or_else(late)
+        let acting = async { tokio::time::timeout(limit, acting).await.unwrap_or_else(late) };
+        if limit <= USUAL {
+            return acting.await;
+        }
+        // Nobody who calls off what takes an hour waits for its end.
+        tokio::select! {
+            outcome = acting => outcome,
+            () = self.called_off() => {
+                Err(Error::conflict("operation_cancelled", "somebody asked for the undoing of the operation"))
+            }
+        }
+    }
+
+    /// Returns when somebody asks for the operation's undoing. Only before that has a step begun after which there is no
+    /// way back: it is not granted any more.
+    async fn called_off(&self) {
+        loop {
+            tokio::time::sleep(CALLED_OFF).await;
+            let asked = async {
+                let mut connection = self.run.ctx.db.acquire().await?;
+                let operation = operations::get(&mut connection, self.run.operation.id).await?;
+                Ok::<_, Error>(operation.is_some_and(|operation| operation.cancel_requested_at.is_some()))
+            };
+            match asked.await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(error = error.chain(), "a wish to cancel could not be looked for"),
+            }
+        }
     }
 }
 

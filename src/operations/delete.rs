@@ -93,7 +93,9 @@ pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, ori
     if let Some(operation) = change.under_way(&erase::KIND).await? {
         return Ok(Progress { tenant: change.leave().await?, operation: Some(operation) });
     }
-    if change.tenant.state == TenantState::Deleting && !erase {
+    // Without a time of erasure a deletion that was taken back is only not done with yet.
+    let is_going = change.tenant.state == TenantState::Deleting && change.tenant.erase_after.is_some();
+    if is_going && !erase {
         return Ok(Progress { tenant: change.leave().await?, operation: None });
     }
     admit(ctx, &mut change).await?;

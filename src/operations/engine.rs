@@ -5,8 +5,8 @@
 //! else; one that is restarted under the same name takes up its own work at once. Between two steps a stopping
 //! replica hands its operations back.
 //!
-//! What fails for a passing reason is tried again with growing pauses: for ever, or [`PATIENCE`] times where a way back
-//! is open, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
+//! What fails for a passing reason is tried again with growing pauses: for ever, or, where a way back is open,
+//! [`PATIENCE`] times and no more once [`LONGEST_PATIENCE`] is over, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
 //! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
 //! one operation, and a killed replica none of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times
 //! in a row at one step ends its way forward as well: the replicas may have died of it.
@@ -58,8 +58,11 @@ const FAILURES: i32 = 5;
 const DEATHS: i32 = 10;
 /// After this time a replica looks again for an operation whose next step it did not know.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
-/// After how many attempts, two to three minutes, an operation that can be undone no longer waits for what is away.
+/// After how many attempts, two to three minutes if each fails at once, an operation that can be undone no longer waits
+/// for what is away.
 const PATIENCE: i32 = 10;
+/// After what time its next failure is the last, however few there were: each may have taken an hour.
+const LONGEST_PATIENCE: Duration = Duration::from_mins(15);
 
 /// Starts `concurrency` workers' worth of engine; with 0 this replica leaves the work to others.
 pub fn spawn(ctx: &Context, concurrency: u32, background: &Background) {
@@ -266,7 +269,7 @@ async fn next(txn: &mut PgConnection, operation: &Operation, failing: &Failing) 
         return Ok(Next::Turn);
     }
     let is_hopeless = failing.failures >= FAILURES || is_deadly(operation.abandoned);
-    let is_long = failing.attempts >= PATIENCE;
+    let is_long = failing.attempts >= PATIENCE || failing.under_way >= LONGEST_PATIENCE;
     let unwinds = is_forward && (is_hopeless || is_long) && unwinds(txn, operation).await?;
     Ok(match (unwinds, is_hopeless) {
         (true, _) => Next::Turn,

@@ -20,6 +20,8 @@ use crate::{
 pub(super) const USUAL: Duration = Duration::from_secs(90);
 /// The longest that a step may take which moves all of a tenant's data: after that it begins anew.
 pub(super) const LONG: Duration = Duration::from_hours(1);
+/// The longest that a step may take which brings them back: what could be dumped can be restored.
+pub(super) const RESTORING: Duration = Duration::from_hours(13);
 
 /// All kinds of operations.
 static KINDS: [&Kind; 9] = [

@@ -69,7 +69,11 @@ pub(super) async fn choose_beside_in_txn(txn: &mut PgConnection, home: &Server) 
 
 fn choose_beside(candidates: &[Candidate], home: &str, region: Option<&str>) -> Result<ServerId> {
     let same = choose(candidates, Wishes { server: Some(home), ..Wishes::ANYWHERE });
-    let chosen = same.or_else(|_| choose(candidates, Wishes { region, ..Wishes::ANYWHERE }))?;
+    let chosen = same.or_else(|_| match region {
+        Some(_) => choose(candidates, Wishes { region, ..Wishes::ANYWHERE }),
+        None => best(candidates.iter().filter(|candidate| candidate.region.is_none() && !candidate.cordoned))
+            .ok_or_else(|| unavailable("every server without a region is cordoned or full")),
+    })?;
     Ok(chosen.id)
 }
 
@@ -81,13 +85,17 @@ pub(super) fn overtaken() -> Error {
 fn choose<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<&'a Candidate> {
     let meant = meant(candidates, wishes)?;
     let open: Vec<_> = meant.iter().copied().filter(|candidate| !candidate.cordoned).collect();
-    let roomy: Vec<_> = open.iter().copied().filter(|candidate| candidate.has_room()).collect();
+    best(open.iter().copied()).ok_or_else(|| refusal(wishes, meant.len(), open.len()))
+}
+
+/// The least full of those that have room.
+fn best<'a>(open: impl Iterator<Item = &'a Candidate>) -> Option<&'a Candidate> {
+    let roomy: Vec<_> = open.filter(|candidate| candidate.has_room()).collect();
     let largest = roomy.iter().filter_map(|candidate| candidate.capacity).max().map_or(0, i64::from);
     let nominal = largest.max(NOMINAL_CAPACITY);
-    let best = roomy.into_iter().min_by_key(|candidate| {
+    roomy.into_iter().min_by_key(|candidate| {
         (candidate.percent_full(nominal), candidate.ready == 0, candidate.tenants, &candidate.name)
-    });
-    best.ok_or_else(|| refusal(wishes, meant.len(), open.len()))
+    })
 }
 
 /// Those that the wishes leave.
@@ -204,7 +212,9 @@ mod tests {
         let full = [at("eu-1", "eu", true), at("us-1", "us", false)];
         let refusal = choose_beside(&full, "eu-1", Some("eu")).unwrap_err();
         assert_eq!(refusal.summary(), "no_server_available: every server of the region is cordoned");
-        assert_eq!(choose_beside(&full, "gone", None).unwrap(), full[1].id);
+        let none = [candidate("a", None, 1), candidate("b", None, 0), at("us-1", "us", false)];
+        assert_eq!(choose_beside(&none, "gone", None).unwrap(), none[1].id, "none chosen is none to leave for another");
+        assert!(choose_beside(&none[2..], "gone", None).is_err());
     }
 
     #[test]

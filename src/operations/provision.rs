@@ -21,12 +21,9 @@ use super::{
     Context,
     attempt::{Run, claim_lost},
     kind::{Kind, kind},
-    making::{
-        Bound, build_template, create_database, create_role, discard_database, discard_role, grant_access,
-        make_keys_in_txn,
-    },
+    making::{self, Bound, build_template, create_database, create_role, discard_role, grant_access, make_keys_in_txn},
     placement::{self, Wishes},
-    warm,
+    remains, warm,
 };
 use crate::{
     control::{
@@ -288,6 +285,13 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     let invitation =
         kept.map(|text| serde_json::from_str(text.expose_secret())).transpose().map_err(Error::internal)?;
     Ok(Started { tenant, operation, invitation })
+}
+
+/// What was made for the tenant, or was ready for it, goes, unless it turns out to be somebody else's.
+async fn discard_database(run: &Run) -> Result<()> {
+    let input: Input = run.input()?;
+    remains::refuse_used(run, input.admin.as_ref().map(|admin| &admin.email)).await?;
+    making::discard_database(run).await
 }
 
 /// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the

@@ -28,7 +28,7 @@ use crate::{
     },
     error::{Error, Result},
     servers::OWNER_ROLE,
-    types::{OperationId, ServerId, TenantId},
+    types::{Email, OperationId, ServerId, TenantId},
 };
 
 pub(super) const KIND: Kind = kind!("remains.clear", Block, {
@@ -55,7 +55,7 @@ pub async fn queue_in_txn(
 async fn may_go(run: &Run) -> Result<bool> {
     let tenant = tenants::get(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
     match tenant.map(|tenant| tenant.state) {
-        None => is_unused(run).await,
+        None => refuse_used(run, None).await.map(|()| true),
         Some(TenantState::Deleted) => {
             let found = run.admin.database(&run.database().to_string()).await?;
             Ok(found.is_none_or(|found| found.marked && found.is_interrupted_drop()))
@@ -64,28 +64,31 @@ async fn may_go(run: &Run) -> Result<bool> {
     }
 }
 
-/// Whether nobody can have used the database: it cannot be entered, or holds no people.
+/// Keeps what somebody uses from being dropped as what nobody does: a database that can be entered and holds people,
+/// other than the one with this address. A control database from a backup may take a customer's for a warm one.
 ///
 /// # Errors
-/// `database_used` (409): an operator has to find out whose it is.
-async fn is_unused(run: &Run) -> Result<bool> {
-    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(true) };
+/// `database_used` (409): an operator has to find out whose it is. `database_login_refused`: its password is another
+/// than the one that is known here, which says as much.
+pub(super) async fn refuse_used(run: &Run, own: Option<&Email>) -> Result<()> {
+    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(()) };
     // Somebody else's is refused where it would be dropped.
     if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
-        return Ok(true);
+        return Ok(());
     }
     let role = run.admin.tenant_role(run.database()).await?;
     if role.is_none_or(|role| !role.can_login) {
-        return Ok(true);
+        return Ok(());
     }
     let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "remains").await?;
-    let used = session.query_one("SELECT EXISTS (SELECT FROM users)", &[]).await;
+    let others = "SELECT EXISTS (SELECT FROM users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
+    let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
     session.close().await;
     if used?.try_get(0)? {
-        let detail = "the warm database that leaked holds people: find out whose it is before anything is dropped";
+        let detail = "a database that nobody should have holds people: find out whose it is before anything is dropped";
         return Err(Error::conflict("database_used", detail));
     }
-    Ok(true)
+    Ok(())
 }
 
 async fn drop_database(run: &Run) -> Result<()> {

@@ -10,7 +10,7 @@ use super::{
     Context,
     attempt::Run,
     change::{Change, Progress, refuse},
-    kind::{Kind, LONG, kind},
+    kind::{Kind, RESTORING, kind},
     making::{create_role, discard_role, restrict_database},
     shelf,
     transfer::{self, check_versions},
@@ -31,7 +31,7 @@ use crate::{
 pub(super) const KIND: Kind = kind!("tenant.restore", Unwind, {
     record => nothing,
     create_role => discard_role,
-    restore_database within LONG => discard_database,
+    restore_database within RESTORING => discard_database,
     restrict_database => nothing,
     activate => never,
 });

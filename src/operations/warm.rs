@@ -25,7 +25,7 @@ use super::{
         grant_access, make_keys_in_txn,
     },
     publish::Newest,
-    tenant_login,
+    remains, tenant_login,
 };
 use crate::{
     control::{
@@ -109,7 +109,9 @@ async fn check_login(run: &Run) -> Result<()> {
     tenant_login::credentials(&run.ctx, &run.access.address, run.tenant_id()).await.map(drop)
 }
 
+/// Looks first, while it can: afterwards nobody can enter.
 async fn deny_login(run: &Run) -> Result<()> {
+    remains::refuse_used(run, None).await?;
     run.admin.deny_login(run.database()).await
 }
 

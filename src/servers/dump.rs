@@ -38,8 +38,10 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// A whole dump or restore.
+/// A whole dump, or the reading of one.
 const RUN: Duration = Duration::from_hours(1);
+/// A whole restore: of what could be dumped. It builds indexes, and must not be what an archive never comes back from.
+const RESTORE: Duration = Duration::from_hours(12);
 /// A dump that yields nothing.
 const SILENCE: Duration = Duration::from_mins(5);
 const PIECE: usize = 64 * 1024;
@@ -187,7 +189,7 @@ impl DumpPrograms {
             "--no-password",
         ];
         let child = self.start(PG_RESTORE, &arguments, Some(target)).await?;
-        timeout_at(Instant::now() + RUN, fill(child, input)).await.map_err(|_| timeout())?
+        timeout_at(Instant::now() + RESTORE, fill(child, input)).await.map_err(|_| timeout())?
     }
 
     /// The dump's table of contents as `pg_restore --list` prints it: a line an object. Reads `input` to its end.

@@ -46,7 +46,7 @@ pub(super) struct Input {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct InputAdmin {
-    email: Email,
+    pub(super) email: Email,
     #[serde(deserialize_with = "DisplayName::deserialize_stored")]
     name: DisplayName,
 }
