@@ -230,10 +230,13 @@ async fn after_a_quarter_of_an_hour_the_first_failure_lets_the_tenant_in_again()
     fs::write(folder(fleet, &tenant), "in the way").unwrap();
     let operation = ask(fleet, &tenant, "archive").await;
     let id = operation.trim_start_matches("op_");
-    fleet
-        .control()
-        .run(&format!("UPDATE operations SET started_at = now() - interval '16 minutes' WHERE id = '{id}'"))
-        .await;
+    hurried(fleet, &operation, |now| now["steps"][2]["state"] == "failed").await;
+    let ago = "now() - interval '16 minutes'";
+    let stuck = format!(
+        "UPDATE operations SET started_at = {ago} WHERE id = '{id}';
+         UPDATE operation_steps SET finished_at = {ago} WHERE operation_id = '{id}' AND finished_at IS NOT NULL"
+    );
+    fleet.control().run(&stuck).await;
     eventually("the tenant to be itself again", async || (state(fleet, &tenant).await == "active").then_some(())).await;
     let attempts = format!("SELECT sum(attempts) FROM operation_steps WHERE operation_id = '{id}' AND name = 'dump'");
     assert!(fleet.control().value::<i64>(&attempts).await < 8, "it was tried as often as ever");

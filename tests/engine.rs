@@ -37,6 +37,15 @@ impl Asked {
         Self { tenant: text("id").parse().unwrap(), operation: text("operation_id") }
     }
 
+    /// One that is made, by an engine that has stopped since.
+    async fn made(fleet: &Fleet) -> Self {
+        let asked = Self::of(fleet).await;
+        let engine = engine(fleet).await;
+        asked.becomes(fleet, "succeeded").await;
+        engine.stop().await;
+        asked
+    }
+
     fn path(&self, action: &str) -> String {
         format!("/platform/v1/operations/{}{action}", self.operation)
     }
@@ -47,10 +56,14 @@ impl Asked {
 
     /// Waits until the operation is at the point.
     async fn reaches(&self, point: &str) {
-        let name = format!("tenant.provision.{point}");
-        eventually(&name, PATIENCE, async || {
+        self.passes(&format!("tenant.provision.{point}")).await;
+    }
+
+    /// The same for an operation of any kind.
+    async fn passes(&self, point: &str) {
+        eventually(point, PATIENCE, async || {
             let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant)).collect();
-            fired.contains(&(name.as_str(), self.tenant)).then_some(())
+            fired.contains(&(point, self.tenant)).then_some(())
         })
         .await;
     }
@@ -286,10 +299,7 @@ async fn what_others_have_taken_away_is_named_and_once_it_is_back_the_operation_
 #[tokio::test]
 async fn an_erasure_is_cancelled_by_those_who_may_delete() {
     let fleet = fleet::idle().await;
-    let asked = Asked::of(&fleet).await;
-    let engine = engine(&fleet).await;
-    asked.becomes(&fleet, "succeeded").await;
-    engine.stop().await;
+    let asked = Asked::made(&fleet).await;
     let path = format!("/platform/v1/tenants/{}", asked.tenant);
     let slug = fleet.operator().get(&path).await.expect(200)["slug"].clone();
     let body = json!({ "confirm": slug, "erase": true });
@@ -335,10 +345,7 @@ async fn whoever_loses_the_right_to_follow_is_told_nothing_more() {
 #[tokio::test]
 async fn a_clone_is_called_off_while_it_copies_and_its_source_is_free_from_then_on() {
     let fleet = fleet::idle().await;
-    let source = Asked::of(&fleet).await;
-    let engine_of_source = engine(&fleet).await;
-    source.becomes(&fleet, "succeeded").await;
-    engine_of_source.stop().await;
+    let source = Asked::made(&fleet).await;
     let path = format!("/platform/v1/tenants/{}", source.tenant);
     let made = json!({ "slug": unique("copy"), "name": "A copy" });
     let made = fleet.operator().post(&format!("{path}/clone"), &made).await.expect(202);
@@ -348,19 +355,12 @@ async fn a_clone_is_called_off_while_it_copies_and_its_source_is_free_from_then_
     for point in [&copying, &undoing] {
         faults::arm(point, Mode::Hold, Some(clone.tenant));
     }
-    let reaches = async |point: &str| {
-        eventually(point, PATIENCE, async || {
-            let mut fired = faults::fired().into_iter();
-            fired.any(|fired| fired.point == point && fired.tenant == clone.tenant).then_some(())
-        })
-        .await;
-    };
     let engine = engine(&fleet).await;
-    reaches(&copying).await;
+    clone.passes(&copying).await;
     let rotation = format!("{path}/rotate-credentials");
     fleet.operator().post(&rotation, &json!({})).await.problem(409, "operation_in_progress");
     fleet.operator().post(&clone.path("/cancel"), &json!({})).await.expect(202);
-    reaches(&undoing).await;
+    clone.passes(&undoing).await;
     fleet.operator().post(&rotation, &json!({})).await.expect(202);
     faults::release(clone.tenant);
     clone.becomes(&fleet, "cancelled").await;

@@ -258,6 +258,41 @@ async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_
     fleet.assert_clean().await;
 }
 
+#[tokio::test]
+async fn a_used_database_does_not_go_with_the_making_that_the_control_database_has_come_back_to() {
+    let fleet = fleet::alone().await;
+    let (keeper, id) = one_warm(&fleet).await;
+    let (server, own) = (fleet.on_server("postgres"), fleet.on_server(&id.replace("ten_", "tenant_")));
+    own.run(
+        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'emmy@example.com', 'Emmy', 'owner')",
+    )
+    .await;
+    let being_made = format!(
+        "UPDATE warm_databases SET state = 'making', ready_at = NULL WHERE id = '{0}';
+         UPDATE operation_steps SET state = 'pending', attempts = 0 WHERE name = 'mark_ready' AND operation_id IN
+             (SELECT id FROM operations WHERE tenant_id = '{0}');
+         UPDATE operations SET state = 'queued', finished_at = NULL, run_after = now(), cancel_requested_at = now()
+          WHERE tenant_id = '{0}'",
+        uuid(&id)
+    );
+    fleet.control().run(&being_made).await;
+    let refused = format!(
+        "SELECT 'op_' || replace(id::text, '-', '') FROM operations
+          WHERE tenant_id = '{}' AND direction = 'undo' AND error LIKE 'database_used: %'",
+        uuid(&id)
+    );
+    eventually("its undoing to say why not", async || !fleet.control().values::<String>(&refused).await.is_empty())
+        .await;
+    assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
+    let operation = format!("/platform/v1/operations/{}", fleet.control().value::<String>(&refused).await);
+    own.run("DELETE FROM users").await;
+    retried(&fleet, &operation, "cancelled").await;
+    assert_eq!(left_of(&server, &id).await, 0);
+    drop(keeper);
+    keep(&fleet, 0).await;
+    fleet.assert_clean().await;
+}
+
 /// Retries the operation whenever it is blocked, until it has ended like this.
 async fn retried(fleet: &Fleet, operation: &str, end: &str) {
     eventually("it to be tried again", async || {

@@ -146,6 +146,9 @@ async fn a_tenant_is_cloned_archived_and_woken() {
 #[tokio::test]
 async fn the_fleet_is_described_and_found_in_order() {
     let dev = Dev::shared().await;
+    let keys = freehold(dev, "keys status -o json").await.json();
+    let rotated = freehold(dev, "keys rotate -o json").await.json();
+    assert_eq!((&rotated["to"], &rotated["remaining"]), (&keys["active"], &0.into()), "{rotated}");
     let servers = freehold(dev, "server list -o json").await.json();
     let names: Vec<_> = servers["items"].as_array().unwrap().iter().map(|server| &server["name"]).collect();
     assert_eq!(names, ["platform", "local-1"]);

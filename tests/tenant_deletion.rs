@@ -14,7 +14,7 @@ use crate::harness::{
     fleet::{self, Fleet},
     replica::Replica,
     sql::Database,
-    tenant::{Tenant, new_tenant},
+    tenant::{Tenant, end_sessions, new_tenant},
     unique,
 };
 
@@ -113,7 +113,7 @@ async fn a_tenant_whose_role_may_not_log_in_or_is_gone_is_erased_all_the_same() 
     let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));
     let name = tenant.database_name();
     server.run(&format!("ALTER ROLE {name} NOLOGIN")).await;
-    server.run(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'")).await;
+    end_sessions(fleet, std::slice::from_ref(&tenant)).await;
     tenant.admin.get("/v1/projects").await.problem(503, "tenant_login_denied");
     let preview = json!({ "confirm": tenant.slug, "dry_run": true });
     let preview = fleet.operator().post(&path(&tenant.id, "delete"), &preview).await.expect(200);
@@ -123,7 +123,7 @@ async fn a_tenant_whose_role_may_not_log_in_or_is_gone_is_erased_all_the_same() 
 
     let tenant = fleet.tenant().await;
     let name = tenant.database_name();
-    server.run(&format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'")).await;
+    end_sessions(fleet, std::slice::from_ref(&tenant)).await;
     server.run(&format!("REVOKE ALL ON DATABASE {name} FROM {name}; DROP ROLE {name}")).await;
     let operation = delete(fleet, &tenant, true).await.expect(202)["operation_id"].as_str().unwrap().to_owned();
     fleet.finished(&operation).await;

@@ -9,7 +9,7 @@ use crate::harness::{
     PASSWORD,
     answer::Answer,
     fleet::{self, Fleet},
-    tenant::new_tenant,
+    tenant::{end_sessions, new_tenant},
     unique,
 };
 
@@ -241,8 +241,7 @@ async fn what_others_did_to_a_database_or_its_role_is_named_until_it_is_mended()
     let (tenant, server) = (fleet.tenant().await, fleet.on_server("postgres"));
     let name = tenant.database_name();
     let harm = async |sql: &str| {
-        let ended = format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{name}'");
-        server.run(&ended).await;
+        end_sessions(&fleet, std::slice::from_ref(&tenant)).await;
         server.run(sql).await;
     };
     harm(&format!("ALTER DATABASE {name} RENAME TO elsewhere")).await;

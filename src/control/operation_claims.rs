@@ -65,8 +65,8 @@ pub struct Failing {
     pub failures: i32,
     /// Whether somebody asked for its undoing.
     pub is_cancelled: bool,
-    /// How long ago it was begun for the first time.
-    pub under_way: Duration,
+    /// How long ago it came a step further, or was begun.
+    pub stuck: Duration,
 }
 
 /// Claims the operation that is due longest: a queued one, or a running one whose lease ran out. While releases are
@@ -126,18 +126,19 @@ pub async fn keep_in_txn(txn: &mut PgConnection, claim: Claim) -> Result<bool> {
     Ok(kept.fetch_optional(txn).await?.is_some())
 }
 
-/// Prolongs the lease.
-pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<bool> {
-    let done = sqlx::query!(
-        "UPDATE operations SET lease_expires_at = now() + make_interval(secs => $3)
-         WHERE id = $1 AND generation = $2 AND state = 'running'",
+/// Prolongs the lease. It is prolonged too when somebody asked for the operation's undoing, so that there is time for it.
+pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<Permission> {
+    let is_cancelled = sqlx::query_scalar!(
+        r#"UPDATE operations SET lease_expires_at = now() + make_interval(secs => $3)
+         WHERE id = $1 AND generation = $2 AND state = 'running'
+         RETURNING cancel_requested_at IS NOT NULL AS "is_cancelled!""#,
         claim.id.uuid(),
         claim.generation,
         lease.as_secs_f64()
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(Permission::new(is_cancelled.is_some(), is_cancelled == Some(false)))
 }
 
 /// Ends an operation whose steps are all done, or all undone: `succeeded`; `cancelled` when its undoing was asked
@@ -172,7 +173,9 @@ pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stay
         r#"UPDATE operations SET error = $3, failures = failures + CASE WHEN $4 THEN 1 ELSE 0 END, abandoned = 0
          WHERE id = $1 AND generation = $2 AND state = 'running'
          RETURNING direction, attempts, failures, cancel_requested_at IS NOT NULL AS "is_cancelled!",
-                   extract(epoch FROM now() - started_at)::float8 AS seconds"#,
+                   extract(epoch FROM now() - greatest(started_at, (
+                       SELECT max(finished_at) FROM operation_steps WHERE operation_id = $1 AND state = 'succeeded'
+                   )))::float8 AS stuck"#,
         claim.id.uuid(),
         claim.generation,
         error,
@@ -185,7 +188,7 @@ pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stay
         attempts: row.attempts,
         failures: row.failures,
         is_cancelled: row.is_cancelled,
-        under_way: Duration::from_secs_f64(row.seconds.unwrap_or_default().max(0.0)),
+        stuck: Duration::from_secs_f64(row.stuck.unwrap_or_default().max(0.0)),
     }))
 }
 

@@ -22,7 +22,7 @@ use crate::{
         Keeper,
         operation_claims::{self, Claim, Permission},
         operation_steps::{self, Step},
-        operations::{self, Direction, Operation},
+        operations::{Direction, Operation},
         servers::{self, Server},
         tenants::{self, Tenant},
     },
@@ -32,8 +32,6 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
-/// While a step takes long: how often a wish to cancel is looked for.
-const CALLED_OFF: Duration = Duration::from_secs(3);
 /// How long the lock of a tenant is waited for: another replica's backend may still be at work under it.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -46,6 +44,14 @@ pub(super) struct Run {
     pub(super) access: Access,
     /// Holds the tenant's lock for as long as it lives.
     pub(super) admin: ServerAdmin,
+}
+
+/// What an attempt heeds beside its steps.
+pub(super) struct Signals {
+    /// This replica is stopping.
+    pub(super) stop: CancellationToken,
+    /// Somebody asked for the operation's undoing.
+    pub(super) cancel: CancellationToken,
 }
 
 /// Why an attempt ended before the operation did.
@@ -201,11 +207,11 @@ fn homeless() -> Error {
 }
 
 /// Does what is left of the operation's steps, or undoes what was done of them, and records its end.
-pub(super) async fn run(ctx: &Context, operation: &Operation, stop: &CancellationToken) -> Result<(), Interrupted> {
+pub(super) async fn run(ctx: &Context, operation: &Operation, signals: &Signals) -> Result<(), Interrupted> {
     let kind = Kind::find(&operation.kind).map_err(Interrupted::Unknown)?;
     let mut records = ctx.db.keep();
     let run = Run::open(ctx, operation, &mut records).await?;
-    let mut attempt = Attempt { run: &run, kind, stop, records };
+    let mut attempt = Attempt { run: &run, kind, signals, records };
     let mut direction = operation.direction;
     if direction == Direction::Forward && operation.cancel_requested_at.is_some() {
         direction = attempt.turn().await?;
@@ -238,7 +244,7 @@ pub(super) fn can_turn(kind: &Kind, steps: &[Step]) -> bool {
 struct Attempt<'a> {
     run: &'a Run,
     kind: &'static Kind,
-    stop: &'a CancellationToken,
+    signals: &'a Signals,
     /// What it writes about itself.
     records: Keeper,
 }
@@ -264,7 +270,7 @@ impl Attempt<'_> {
         let mut is_begun = false;
         for (place, step) in steps.iter().enumerate() {
             // One that is recorded as begun and not done is handed over like any other: it can be repeated.
-            if self.stop.is_cancelled() {
+            if self.signals.stop.is_cancelled() {
                 return Err(Interrupted::Stopping);
             }
             if !is_begun {
@@ -310,7 +316,7 @@ impl Attempt<'_> {
         }
         let outcome = self.effect(definition, direction).await;
         // Asked now: this replica may have been told to stop meanwhile.
-        let next = next.filter(|next| self.may_follow_at_once(next, direction) && !self.stop.is_cancelled());
+        let next = next.filter(|next| self.may_follow_at_once(next, direction) && !self.signals.stop.is_cancelled());
         let permission = match (&outcome, next) {
             (Ok(()), Some(next)) => self.advance((step, next), direction).await?,
             (Ok(()), None) => self.end(step, direction, None).await?,
@@ -360,31 +366,9 @@ impl Attempt<'_> {
         if limit <= USUAL {
             return acting.await;
         }
-        // Nobody who calls off what takes an hour waits for its end.
-        tokio::select! {
-            outcome = acting => outcome,
-            () = self.called_off() => {
-                Err(Error::conflict("operation_cancelled", "somebody asked for the undoing of the operation"))
-            }
-        }
-    }
-
-    /// Returns when somebody asks for the operation's undoing. Only before that has a step begun after which there is no
-    /// way back: it is not granted any more.
-    async fn called_off(&self) {
-        loop {
-            tokio::time::sleep(CALLED_OFF).await;
-            let asked = async {
-                let mut connection = self.run.ctx.db.acquire().await?;
-                let operation = operations::get(&mut connection, self.run.operation.id).await?;
-                Ok::<_, Error>(operation.is_some_and(|operation| operation.cancel_requested_at.is_some()))
-            };
-            match asked.await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(error = error.chain(), "a wish to cancel could not be looked for"),
-            }
-        }
+        // Whoever calls off what takes an hour does not wait for its end.
+        let cancelled = || Err(Error::conflict("operation_cancelled", "somebody asked for the operation's undoing"));
+        self.signals.cancel.run_until_cancelled(acting).await.unwrap_or_else(cancelled)
     }
 }
 

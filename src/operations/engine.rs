@@ -6,10 +6,11 @@
 //! replica hands its operations back.
 //!
 //! What fails for a passing reason is tried again with growing pauses: for ever, or, where a way back is open,
-//! [`PATIENCE`] times and no more once [`LONGEST_PATIENCE`] is over, since somebody may be shut out meanwhile. What has failed [`FAILURES`] times for a reason that stays is
-//! undone, or set aside as `blocked` for an operator to mend and retry, as its kind says. A panic costs one attempt of
-//! one operation, and a killed replica none of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times
-//! in a row at one step ends its way forward as well: the replicas may have died of it.
+//! [`PATIENCE`] times and no more once it has come no further for [`LONGEST_PATIENCE`], since somebody may be shut out
+//! meanwhile. What has failed [`FAILURES`] times for a reason that stays is undone, or set aside as `blocked` for an
+//! operator to mend and retry, as its kind says. A panic costs one attempt of one operation, and a killed replica none
+//! of the [`FAILURES`]; but an operation whose lease was lost [`DEATHS`] times in a row at one step ends its way
+//! forward as well: the replicas may have died of it.
 //!
 //! While releases are mixed, a replica leaves alone what only a newer one knows: kinds, and steps of known kinds.
 
@@ -26,7 +27,7 @@ use tracing::Instrument;
 
 use super::{
     Context,
-    attempt::{self, Interrupted},
+    attempt::{self, Interrupted, Signals},
     kind::{Kind, OnDefect},
 };
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     control::{
         bounded,
         listener::Signal,
-        operation_claims::{self, Claim, Failing, Pause},
+        operation_claims::{self, Claim, Failing, Pause, Permission},
         operation_steps,
         operations::{Direction, Operation},
     },
@@ -61,7 +62,7 @@ const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 /// After how many attempts, two to three minutes if each fails at once, an operation that can be undone no longer waits
 /// for what is away.
 const PATIENCE: i32 = 10;
-/// After what time its next failure is the last, however few there were: each may have taken an hour.
+/// After what time at one step its next failure is the last, however few there were: each may have taken an hour.
 const LONGEST_PATIENCE: Duration = Duration::from_mins(15);
 
 /// Starts `concurrency` workers' worth of engine; with 0 this replica leaves the work to others.
@@ -169,16 +170,17 @@ async fn attempt(
             "its lease was lost at the same step time after time: replicas may die of it, and their logs say why";
         return Err(Error::conflict("operation_abandoned", detail).into());
     }
-    let steps = AssertUnwindSafe(attempt::run(ctx, operation, stop)).catch_unwind();
+    let signals = Signals { stop: stop.clone(), cancel: CancellationToken::new() };
+    let steps = AssertUnwindSafe(attempt::run(ctx, operation, &signals)).catch_unwind();
     tokio::select! {
         outcome = steps => outcome.unwrap_or_else(|_| Err(Error::defect("a step panicked").into())),
-        () = renew(ctx, claim) => Err(Interrupted::LeaseLost),
+        () = renew(ctx, claim, &signals.cancel) => Err(Interrupted::LeaseLost),
     }
 }
 
 /// Renews the lease; returns when it is lost. While the control database does not answer the lease may run out
-/// unseen, so after a lease's time without renewal it counts as lost.
-async fn renew(ctx: &Context, claim: Claim) {
+/// unseen, so after a lease's time without renewal it counts as lost. What it hears of a wish to cancel it passes on.
+async fn renew(ctx: &Context, claim: Claim, cancel: &CancellationToken) {
     let mut renewed = Instant::now();
     while renewed.elapsed() < LEASE {
         tokio::time::sleep(RENEWAL).await;
@@ -189,8 +191,12 @@ async fn renew(ctx: &Context, claim: Claim) {
         };
         // Never waits past the end of the lease: what is not known to be held is not held.
         match tokio::time::timeout(LEASE.saturating_sub(renewed.elapsed()), outcome).await {
-            Ok(Ok(true)) => renewed = asked,
-            Ok(Ok(false)) => return,
+            Ok(Ok(Permission::Granted)) => renewed = asked,
+            Ok(Ok(Permission::Cancelled)) => {
+                renewed = asked;
+                cancel.cancel();
+            }
+            Ok(Ok(Permission::ClaimLost)) => return,
             Ok(Err(error)) => tracing::warn!(error = error.chain(), "the lease could not be renewed"),
             Err(_) => tracing::warn!("the control database did not answer while the lease was to be renewed"),
         }
@@ -269,7 +275,7 @@ async fn next(txn: &mut PgConnection, operation: &Operation, failing: &Failing) 
         return Ok(Next::Turn);
     }
     let is_hopeless = failing.failures >= FAILURES || is_deadly(operation.abandoned);
-    let is_long = failing.attempts >= PATIENCE || failing.under_way >= LONGEST_PATIENCE;
+    let is_long = failing.attempts >= PATIENCE || failing.stuck >= LONGEST_PATIENCE;
     let unwinds = is_forward && (is_hopeless || is_long) && unwinds(txn, operation).await?;
     Ok(match (unwinds, is_hopeless) {
         (true, _) => Next::Turn,

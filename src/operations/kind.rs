@@ -138,10 +138,14 @@ impl Kind {
 
 /// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
 /// is the name of the function that does it, with `within` what it may take if that is more than usual. How a step is
-/// undone comes after it: by another function, or `nothing`, or `never`. `formerly` names steps of earlier releases, each
-/// with the one that does now as much as it did.
+/// undone comes after it: by another function, or `nothing`, or `never`. `formerly` names steps of earlier releases,
+/// each with the one that does now as much as it did.
 macro_rules! kind {
-    ($kind:literal, $on_defect:ident, { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? } $(, formerly { $($former:ident => $now:ident),+ $(,)? })?) => {
+    (
+        $kind:literal, $on_defect:ident,
+        { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? }
+        $(, formerly { $($former:ident => $now:ident),+ $(,)? })?
+    ) => {
         $crate::operations::kind::Kind {
             name: $kind,
             on_defect: $crate::operations::kind::OnDefect::$on_defect,

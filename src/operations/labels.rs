@@ -17,7 +17,7 @@ const VALUE: usize = 255;
 /// The labels, an object of texts, with these set or taken away (`None`); all others stay.
 ///
 /// # Errors
-/// `validation_failed` on `labels`: `invalid_length`, `invalid_format` where one would steer what shows it, or `too_many`
+/// `validation_failed` on `labels`: `invalid_length`; `invalid_format` where one would steer what shows it; `too_many`
 /// when there would be more than 50.
 pub fn merged(labels: &Value, changes: BTreeMap<String, Option<String>>) -> Result<Value> {
     let mut merged = labels.as_object().cloned().unwrap_or_default();

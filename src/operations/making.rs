@@ -14,7 +14,7 @@ use super::{
     attempt::Run,
     copies::Urgency,
     publish::{self, Newest},
-    template,
+    template, tenant_login,
 };
 use crate::{
     control::{
@@ -22,9 +22,10 @@ use crate::{
         secrets::{self, Purpose},
         tenant_keys,
     },
-    error::Result,
+    error::{Error, Result},
     identity,
-    types::{KeyId, TenantId},
+    servers::OWNER_ROLE,
+    types::{Email, KeyId, TenantId},
 };
 
 /// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
@@ -93,8 +94,37 @@ pub(super) async fn create_database(run: &Run) -> Result<()> {
     copied
 }
 
-pub(super) async fn discard_database(run: &Run) -> Result<()> {
+/// Undoes the making of a database, unless it turns out to be used by others than the one with the address `own`.
+pub(super) async fn discard_unused(run: &Run, own: Option<&Email>) -> Result<()> {
+    refuse_used(run, own).await?;
     run.admin.discard_database(run.database()).await
+}
+
+/// Keeps what somebody uses from being dropped as what nobody does: a database that can be entered and holds people,
+/// other than the one with this address. A control database from a backup may take a customer's for a warm one.
+///
+/// # Errors
+/// `database_used` (409): an operator has to find out whose it is. `database_login_refused`: its password is another
+/// than the one that is known here, which says as much.
+pub(super) async fn refuse_used(run: &Run, own: Option<&Email>) -> Result<()> {
+    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(()) };
+    // Somebody else's is refused where it would be dropped.
+    if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
+        return Ok(());
+    }
+    let role = run.admin.tenant_role(run.database()).await?;
+    if role.is_none_or(|role| !role.can_login) {
+        return Ok(());
+    }
+    let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "look").await?;
+    let others = "SELECT EXISTS (SELECT FROM users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
+    let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
+    session.close().await;
+    if used?.try_get(0)? {
+        let detail = "a database that nobody should have holds people: find out whose it is before anything is dropped";
+        return Err(Error::conflict("database_used", detail));
+    }
+    Ok(())
 }
 
 pub(super) async fn drop_database(run: &Run) -> Result<()> {

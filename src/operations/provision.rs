@@ -21,9 +21,12 @@ use super::{
     Context,
     attempt::{Run, claim_lost},
     kind::{Kind, kind},
-    making::{self, Bound, build_template, create_database, create_role, discard_role, grant_access, make_keys_in_txn},
+    making::{
+        Bound, build_template, create_database, create_role, discard_role, discard_unused, grant_access,
+        make_keys_in_txn,
+    },
     placement::{self, Wishes},
-    remains, warm,
+    warm,
 };
 use crate::{
     control::{
@@ -290,8 +293,7 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
 /// What was made for the tenant, or was ready for it, goes, unless it turns out to be somebody else's.
 async fn discard_database(run: &Run) -> Result<()> {
     let input: Input = run.input()?;
-    remains::refuse_used(run, input.admin.as_ref().map(|admin| &admin.email)).await?;
-    making::discard_database(run).await
+    discard_unused(run, input.admin.as_ref().map(|admin| &admin.email)).await
 }
 
 /// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the

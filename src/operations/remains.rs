@@ -18,7 +18,7 @@ use super::{
     attempt::Run,
     change,
     kind::{Kind, kind},
-    tenant_login,
+    making::refuse_used,
 };
 use crate::{
     control::{
@@ -26,9 +26,8 @@ use crate::{
         tenants::{self, TenantState},
         warm_databases,
     },
-    error::{Error, Result},
-    servers::OWNER_ROLE,
-    types::{Email, OperationId, ServerId, TenantId},
+    error::Result,
+    types::{OperationId, ServerId, TenantId},
 };
 
 pub(super) const KIND: Kind = kind!("remains.clear", Block, {
@@ -62,33 +61,6 @@ async fn may_go(run: &Run) -> Result<bool> {
         }
         Some(_) => Ok(false),
     }
-}
-
-/// Keeps what somebody uses from being dropped as what nobody does: a database that can be entered and holds people,
-/// other than the one with this address. A control database from a backup may take a customer's for a warm one.
-///
-/// # Errors
-/// `database_used` (409): an operator has to find out whose it is. `database_login_refused`: its password is another
-/// than the one that is known here, which says as much.
-pub(super) async fn refuse_used(run: &Run, own: Option<&Email>) -> Result<()> {
-    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(()) };
-    // Somebody else's is refused where it would be dropped.
-    if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
-        return Ok(());
-    }
-    let role = run.admin.tenant_role(run.database()).await?;
-    if role.is_none_or(|role| !role.can_login) {
-        return Ok(());
-    }
-    let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "remains").await?;
-    let others = "SELECT EXISTS (SELECT FROM users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
-    let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
-    session.close().await;
-    if used?.try_get(0)? {
-        let detail = "a database that nobody should have holds people: find out whose it is before anything is dropped";
-        return Err(Error::conflict("database_used", detail));
-    }
-    Ok(())
 }
 
 async fn drop_database(run: &Run) -> Result<()> {

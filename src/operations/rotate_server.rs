@@ -86,8 +86,8 @@ async fn restore(ctx: &Context, id: ServerId, admin: &ServerAdmin, access: &Acce
 /// Takes over a password that was replaced by somebody else.
 ///
 /// # Errors
-/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; `database_missing`; the
-/// server is away.
+/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; `database_missing`;
+/// the server is away.
 pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
     let access = ctx.access(&mut *ctx.db.acquire().await?, &server).await?;

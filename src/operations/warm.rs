@@ -21,11 +21,11 @@ use super::{
     change,
     kind::{Kind, kind},
     making::{
-        build_template, create_database, create_role, discard_database, discard_role, drop_database, drop_role,
-        grant_access, make_keys_in_txn,
+        build_template, create_database, create_role, discard_role, discard_unused, drop_database, drop_role,
+        grant_access, make_keys_in_txn, refuse_used,
     },
     publish::Newest,
-    remains, tenant_login,
+    tenant_login,
 };
 use crate::{
     control::{
@@ -109,9 +109,13 @@ async fn check_login(run: &Run) -> Result<()> {
     tenant_login::credentials(&run.ctx, &run.access.address, run.tenant_id()).await.map(drop)
 }
 
+async fn discard_database(run: &Run) -> Result<()> {
+    discard_unused(run, None).await
+}
+
 /// Looks first, while it can: afterwards nobody can enter.
 async fn deny_login(run: &Run) -> Result<()> {
-    remains::refuse_used(run, None).await?;
+    refuse_used(run, None).await?;
     run.admin.deny_login(run.database()).await
 }
 

@@ -1,7 +1,8 @@
 //! What PostgreSQL's errors mean to the domain.
 //!
 //! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. A database that
-//! is not there, and a password that is refused, are damage that others have done. All else is a broken assumption. The server's DETAIL and CONTEXT hold customer data and are left out of every text.
+//! is not there, and a password that is refused, are damage that others have done. All else is a broken assumption.
+//! The server's DETAIL and CONTEXT hold customer data and are left out of every text.
 
 use tokio_postgres::error::SqlState;
 

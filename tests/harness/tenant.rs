@@ -18,6 +18,7 @@ use super::{
     PASSWORD,
     actors::{Anonymous, Member},
     answer::Answer,
+    eventually,
     fleet::Fleet,
     replica::Replica,
     sql::Database,
@@ -181,4 +182,16 @@ impl Tenant<'_> {
 async fn sign_in(replica: &Replica, slug: &str, email: &str) -> Member {
     let tokens = replica.anonymous(slug).login(email, PASSWORD).await.expect(200);
     replica.member(slug, &tokens["access_token"].as_str().unwrap().into())
+}
+
+/// Ends every session of the tenants' own roles.
+pub(crate) async fn end_sessions(fleet: &Fleet, tenants: &[Tenant<'_>]) {
+    let names: Vec<_> = tenants.iter().map(|tenant| format!("'{}'", tenant.database_name())).collect();
+    let whose = format!("FROM pg_stat_activity WHERE usename IN ({})", names.join(", "));
+    let server = fleet.on_server("postgres");
+    server.value::<i64>(&format!("SELECT count(pg_terminate_backend(pid)) {whose}")).await;
+    eventually("the sessions to end", async || {
+        (server.value::<i64>(&format!("SELECT count(*) {whose}")).await == 0).then_some(())
+    })
+    .await;
 }

@@ -7,13 +7,13 @@ use futures::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{ask, end_sessions};
+use super::ask;
 use crate::{
     archiving::failed,
     harness::{
         eventually,
         fleet::{self, Fleet},
-        tenant::Tenant,
+        tenant::{Tenant, end_sessions},
         unique,
     },
 };

@@ -17,10 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::harness::{
     actors::Caller,
     answer::Answer,
-    eventually,
     fleet::{self, Fleet},
     replica::Replica,
-    tenant::Tenant,
+    tenant::{Tenant, end_sessions},
     unique,
 };
 
@@ -108,16 +107,4 @@ async fn ask_as(operator: &Caller, tenant: &str, action: &str) -> Answer {
     let path = format!("/platform/v1/tenants/{tenant}/{action}");
     let request = operator.request(reqwest::Method::POST, &path);
     Answer::to(request.header("prefer", "wait=10").json(&json!({}))).await
-}
-
-/// Ends every session of the tenants' own roles.
-async fn end_sessions(fleet: &Fleet, tenants: &[Tenant<'_>]) {
-    let names: Vec<_> = tenants.iter().map(|tenant| format!("'{}'", tenant.database_name())).collect();
-    let whose = format!("FROM pg_stat_activity WHERE usename IN ({})", names.join(", "));
-    let server = fleet.on_server("postgres");
-    server.value::<i64>(&format!("SELECT count(pg_terminate_backend(pid)) {whose}")).await;
-    eventually("the sessions to end", async || {
-        (server.value::<i64>(&format!("SELECT count(*) {whose}")).await == 0).then_some(())
-    })
-    .await;
 }
