@@ -22,12 +22,19 @@ use crate::{
     error::{Error, Result},
     http::{self, AppState, Readiness, listener::Bounds, router},
     identity::{self, Identity},
-    limits::{self, Attempts, Redis},
+    limits::{self, Attempts},
     migrations::{self, MigrationSet},
     operations::{
-        Context, Memory, checks, engine, heartbeat, janitor, key_encryption, publish, rotate_signing_keys, warm,
+        Context, Memory,
+        checks::schedule,
+        engine,
+        fleet::{heartbeat, key_encryption, warm},
+        janitor,
+        schema::publish,
+        tenants::rotate_signing_keys,
     },
     product,
+    redis::{self, Redis},
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{self, Tenancy},
@@ -236,7 +243,8 @@ impl App {
         }
         let (ctx, OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, .. }) =
             (self.state.operations.clone(), self.config.operations);
-        background.keep("checks", move |stop| checks::run(ctx.clone(), checks::Intervals { fsck, isolation }, stop));
+        background
+            .keep("checks", move |stop| schedule::run(ctx.clone(), schedule::Intervals { fsck, isolation }, stop));
         let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
@@ -272,7 +280,7 @@ impl App {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
             warm::record_gauges(&self.state.operations).await;
-            checks::record_gauges(&self.state.operations).await;
+            schedule::record_gauges(&self.state.operations).await;
         }
     }
 }
@@ -287,9 +295,10 @@ async fn ping_redis(redis: Redis) -> Result<()> {
 
 fn describe_metrics() {
     background::describe_metrics();
-    checks::describe_metrics();
+    schedule::describe_metrics();
     control::describe_metrics();
     limits::describe_metrics();
+    redis::describe_metrics();
     identity::describe_metrics();
     tenancy::describe_metrics();
     engine::describe_metrics();

@@ -7,15 +7,16 @@
 //! ```text
 //! main       -> cli
 //! cli        -> app, config, operations, servers, migrations, telemetry, faults
-//! app        -> config, product, http, operations, identity, tenancy, limits
+//! app        -> config, product, http, operations, identity, tenancy, limits, redis
 //! app        -> archives, servers, migrations, control, telemetry, background
 //! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! operations -> archives, identity, tenancy, limits, servers, migrations, control, faults, background
+//! operations -> archives, identity, tenancy, limits, redis, servers, migrations, control, faults, background
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control, background
+//! limits     -> redis
 //! config     -> archives, servers
-//! archives, background, limits, servers, migrations, control, telemetry, faults -> (types and error only)
+//! archives, background, redis, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
 
 pub mod app;
@@ -32,6 +33,7 @@ pub mod limits;
 pub mod migrations;
 pub mod operations;
 pub mod product;
+pub mod redis;
 pub mod servers;
 pub mod telemetry;
 pub mod tenancy;

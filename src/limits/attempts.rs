@@ -13,21 +13,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use fred::types::scripts::Script;
 
-use super::{Redis, local::Local, redis::NoAnswer, traces::prefix};
+use super::{
+    bounds::{Bounds, WINDOW},
+    local::Local,
+    traces::prefix,
+};
 use crate::{
     error::{Error, Result},
+    redis::{NoAnswer, Redis},
     types::{Clock, TenantId},
 };
-
-/// How long failures count, and how long a lock lasts (design.md §6).
-pub(super) const WINDOW: Duration = Duration::from_mins(15);
-
-/// Where delays and where the lock begin, in failed tries.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) delay_at: u32,
-    pub(super) lock_at: u32,
-}
 
 /// For one account, counted by all replicas together (design.md §6).
 const ACCOUNT: Bounds = Bounds { delay_at: 5, lock_at: 10 };
@@ -36,19 +31,6 @@ const ADDRESS: Bounds = Bounds { delay_at: 50, lock_at: 60 };
 /// The same for each replica by itself, which cannot see what the others count.
 const LOCAL_ACCOUNT: Bounds = Bounds { delay_at: 3, lock_at: 6 };
 const LOCAL_ADDRESS: Bounds = Bounds { delay_at: 25, lock_at: 30 };
-
-impl Bounds {
-    /// How long after the last of `tries` the next one has to wait.
-    pub(super) fn pause(self, tries: u32) -> Duration {
-        if tries < self.delay_at {
-            return Duration::ZERO;
-        }
-        if tries >= self.lock_at {
-            return WINDOW;
-        }
-        Duration::from_secs(1 << (tries - self.delay_at).min(10)).min(WINDOW)
-    }
-}
 
 /// Counts attempts. Clones share the counts.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::attempts::{Bounds, WINDOW};
+use super::bounds::{Bounds, WINDOW};
 
 /// How many subjects are remembered at once.
 const CAPACITY: usize = 100_000;

@@ -8,16 +8,13 @@
 //! into a key: what is counted is named by digests.
 
 mod attempts;
-mod breaker;
+mod bounds;
 mod local;
-mod redis;
-mod traces;
+pub mod traces;
 
 pub use attempts::{Attempts, Reservation};
-pub use redis::Redis;
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
     metrics::describe_counter!("freehold_attempts_refused_total", "attempts refused because too many had failed");
-    metrics::describe_counter!("freehold_redis_failures_total", "commands to Redis that failed or were too late");
 }

@@ -8,7 +8,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, engine, provision, publish, register_server, wait};
+use super::{
+    Context,
+    engine::{self, wait},
+    fleet::register_server,
+    schema::publish,
+    tenants::provision,
+};
 use crate::{
     background::Background,
     control::{audit::Origin, operations, servers, tenants},

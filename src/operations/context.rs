@@ -17,7 +17,7 @@ use crate::{
     },
     error::{Error, Result},
     identity::Identity,
-    limits::Redis,
+    redis::Redis,
     servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools, login_refused},
     tenancy::Tenancy,
     types::{Clock, Random, ServerId},

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use freehold::{
     control::warm_databases::{self, WarmState},
-    operations::{publish, remains, warm},
+    operations::{
+        fleet::{remains, warm},
+        schema::publish,
+    },
     types::{ServerId, TenantId},
 };
 use reqwest::Method;

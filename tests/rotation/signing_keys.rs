@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use freehold::{
-    operations::rotate_signing_keys,
+    operations::tenants::rotate_signing_keys,
     types::{Clock, KeyId, Random},
 };
 use jsonwebtoken::decode_header;

@@ -11,7 +11,7 @@ use crate::{
         extract::{Json, Operator, Query, right},
         problem::Problem,
     },
-    operations::{fsck, isolation},
+    operations::checks::{fsck, isolation},
     types::TenantId,
 };
 

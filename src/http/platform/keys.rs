@@ -13,7 +13,7 @@ use crate::{
         extract::{Json, JsonIfAny, Operator, right},
         problem::Problem,
     },
-    operations::key_encryption::{self, Kek, Status},
+    operations::fleet::key_encryption::{self, Kek, Status},
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {

@@ -15,7 +15,7 @@ use crate::{
         problem::Problem,
     },
     migrations::{MigrationFile, MigrationSet},
-    operations::publish,
+    operations::schema::publish,
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {

@@ -28,8 +28,8 @@ use crate::{
     },
     identity::Permission,
     operations::{
-        steer,
-        wait::{self, Snapshot},
+        control,
+        engine::wait::{self, Snapshot},
     },
     types::{OperationId, TenantId},
 };
@@ -231,7 +231,7 @@ async fn retry(
     _: NoBody,
 ) -> Result<Response, Problem> {
     check_secrets(&caller, wait::look(&state.operations, id).await?.operation.tenant_id)?;
-    steer::retry(&state.operations, id, &caller.origin()).await?;
+    control::retry(&state.operations, id, &caller.origin()).await?;
     followed(&state, id, at_most).await
 }
 
@@ -260,10 +260,10 @@ async fn cancel(
 ) -> Result<Response, Problem> {
     let operation = wait::look(&state.operations, id).await?.operation;
     check_secrets(&caller, operation.tenant_id)?;
-    if steer::is_deletion(&operation) {
+    if control::is_deletion(&operation) {
         caller.principal.require(Permission::TenantsDelete)?;
     }
-    steer::cancel(&state.operations, id, &caller.origin()).await?;
+    control::cancel(&state.operations, id, &caller.origin()).await?;
     followed(&state, id, at_most).await
 }
 

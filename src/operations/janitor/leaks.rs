@@ -16,7 +16,7 @@ use crate::{
     },
     error::Result,
     faults::crash_point,
-    operations::{Context, fsck::CutOff, remains},
+    operations::{Context, checks::fsck::CutOff, fleet::remains},
     types::{ServerId, TenantId},
 };
 

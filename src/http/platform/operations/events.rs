@@ -17,7 +17,7 @@ use crate::{
         extract::{Path, Watched, right},
         problem::Problem,
     },
-    operations::wait::{Follower, Snapshot},
+    operations::engine::wait::{Follower, Snapshot},
     types::OperationId,
 };
 

@@ -14,7 +14,7 @@ use crate::{
         extract::{Change, ETag, IfMatch, Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
-    operations::update_server::{self, Patch},
+    operations::fleet::update_server::{self, Patch},
     types::ServerId,
 };
 

@@ -11,7 +11,7 @@ use crate::{
         extract::{Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
-    operations::drain,
+    operations::fleet::drain,
     types::{ServerId, TenantId},
 };
 

@@ -10,7 +10,7 @@ use crate::{
         extract::{Json, Operator, Path, right},
         problem::Problem,
     },
-    operations::preflight,
+    operations::fleet::preflight,
     servers::Finding,
     types::ServerId,
 };

@@ -20,8 +20,8 @@ use crate::{
         problem::Problem,
     },
     operations::{
+        fleet::register_server::{self, Request},
         labels,
-        register_server::{self, Request},
     },
     servers::Finding,
 };

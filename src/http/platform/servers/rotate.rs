@@ -12,7 +12,7 @@ use crate::{
         extract::{Json, JsonIfAny, Operator, Path, right},
         problem::Problem,
     },
-    operations::rotate_server,
+    operations::fleet::rotate_server,
     types::ServerId,
 };
 

@@ -16,9 +16,10 @@ use crate::{
         extract::{Json, Listing, NoBody, Operator, Path, PreferWait, right},
         problem::Problem,
     },
-    operations::{
-        archive, restore,
-        shelf::{self, Kept},
+    operations::tenants::{
+        archive,
+        archive_store::{self, Kept},
+        restore,
     },
     types::{ArchiveId, TenantId},
 };
@@ -129,6 +130,6 @@ async fn list(
     State(state): State<AppState>,
     Path(id): Path<TenantId>,
 ) -> Result<Json<Listing<ArchiveView>>, Problem> {
-    let kept = shelf::list(&state.operations, id).await?;
+    let kept = archive_store::list(&state.operations, id).await?;
     Ok(Json(Listing::all(kept.into_iter().map(ArchiveView::from).collect())))
 }

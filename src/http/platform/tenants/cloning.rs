@@ -12,7 +12,7 @@ use crate::{
         extract::{IdempotencyKey, Json, Operator, Path, PreferWait, right},
         problem::Problem,
     },
-    operations::clone,
+    operations::tenants::clone,
     types::TenantId,
 };
 

@@ -25,8 +25,8 @@ use crate::{
         problem::Problem,
     },
     operations::{
-        provision::{self, Admin, Placement, Started},
-        wait,
+        engine::wait,
+        tenants::provision::{self, Admin, Placement, Started},
     },
     types::{Invalid, OperationId},
 };

@@ -17,7 +17,7 @@ use crate::{
         extract::{Json, NoBody, Operator, Path, PreferWait, right},
         problem::Problem,
     },
-    operations::{
+    operations::tenants::{
         certificate::Certificate,
         delete::{self, Inventory},
     },

@@ -14,7 +14,7 @@ use crate::{
     control::tenants::{self, Tenant},
     error::{Error, Result},
     http::{AppState, extract::Json},
-    operations::{Progress, wait},
+    operations::{engine::wait, tenants::Progress},
     types::OperationId,
 };
 

@@ -23,9 +23,11 @@ use crate::{
         problem::Problem,
     },
     operations::{
-        rotate_credentials,
-        rotate_signing_keys::{self, Previous},
-        wait,
+        engine::wait,
+        tenants::{
+            rotate_credentials,
+            rotate_signing_keys::{self, Previous},
+        },
     },
     types::{KeyId, OperationId, TenantId},
 };

@@ -11,7 +11,7 @@ use crate::{
         extract::{Json, NoBody, Operator, Path, right},
         problem::Problem,
     },
-    operations::suspend,
+    operations::tenants::suspend,
     types::{Reason, TenantId},
 };
 

@@ -13,7 +13,7 @@ use crate::{
         extract::{Change, ETag, IfMatch, Json, Operator, Path, right},
         problem::Problem,
     },
-    operations::update::{self, Patch},
+    operations::tenants::update::{self, Patch},
     types::{DisplayName, Slug, TenantId},
 };
 

@@ -1,0 +1,187 @@
+//! `freehold fsck`: compares what the control database says with what is really there. Read-only.
+//!
+//! A count per class of difference, all zero when Freehold is idle. While operations are under way a
+//! difference may be work in progress: the state is then `busy`, and the findings are for looking at.
+
+mod cache;
+mod clusters;
+mod drift;
+mod objects;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use clusters::Expected;
+
+use crate::{
+    control::{
+        operations, replicas, secrets,
+        servers::{self, Server},
+        slugs,
+        tenants::{self, Tenant},
+        warm_databases,
+    },
+    error::Result,
+    operations::Context,
+    tenancy::RegistryDigest,
+    types::{ServerId, TenantId},
+};
+
+/// What fsck says.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Report {
+    /// The verdict.
+    pub state: Verdict,
+    /// How many differences there are of each class.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// Each of them.
+    pub findings: Vec<Finding>,
+    /// Those among them that the janitor may know how to go on with.
+    #[serde(skip)]
+    pub(in crate::operations) cut_off: Vec<CutOff>,
+}
+
+/// What an interrupted DROP has left of a database of Freehold's own, and the server that it is on.
+pub(in crate::operations) type CutOff = (TenantId, ServerId);
+
+/// The verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything agrees.
+    Clean,
+    /// Something differs and nothing is under way that would explain it.
+    Dirty,
+    /// Operations are under way: ask again when they have ended.
+    Busy,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Finding {
+    /// Its class.
+    pub class: &'static str,
+    /// The server's name; empty for the control database.
+    pub server: String,
+    /// What differs: a database, a role, an id.
+    pub object: String,
+    /// In a sentence.
+    pub detail: String,
+}
+
+/// The classes, in the order in which they are told.
+const CLASSES: [&str; 20] = [
+    "unreachable_server",
+    "orphan_database",
+    "ghost_tenant",
+    "invalid_database",
+    "double_home",
+    "orphan_role",
+    "orphan_secret",
+    "orphan_archive",
+    "unreachable_store",
+    "leaked_reservation",
+    "stale_redis_key",
+    "unreachable_redis",
+    "stuck_operation",
+    "undo_failed",
+    "public_connect",
+    "idle_in_transaction",
+    "prepared_transaction",
+    "replication_slot",
+    "schema_drift",
+    "memory_mismatch",
+];
+
+/// Compares everything with everything.
+pub async fn check(ctx: &Context) -> Result<Report> {
+    let began = operations::now(&mut *ctx.db.acquire().await?).await?;
+    let cached = cache::owners(ctx).await;
+    let (servers, expected) = {
+        let mut connection = ctx.db.acquire().await?;
+        let servers = servers::list(&mut connection).await?;
+        // In this order: one that is claimed in between is in both lists, not in neither.
+        let warm = warm_databases::list(&mut connection).await?;
+        let tenants = tenants::changed_since(&mut connection, -1).await?;
+        (servers, Expected { tenants, warm })
+    };
+    let (clusters, mut findings) = clusters::inspect_all(ctx, &servers).await;
+    findings.extend(clusters.iter().flat_map(|cluster| clusters::judge(cluster, &expected)));
+    findings.extend(clusters::double_homes(&clusters));
+    let is_reachable = |server: &&Server| clusters.iter().any(|cluster| cluster.servers.contains(&server.id));
+    let reachable: Vec<_> = servers.iter().filter(is_reachable).collect();
+    findings.extend(drift::findings(ctx, &reachable, &expected.tenants).await?);
+    findings.extend(cache::findings(cached, &expected.tenants));
+    findings.extend(memory_mismatches(ctx, &expected.tenants).await?);
+    findings.extend(replica_mismatches(ctx, &expected.tenants).await?);
+    findings.extend(control_findings(ctx).await?);
+    findings.extend(objects::findings(ctx).await?);
+    // Asked last: an operation that was under way at any moment of the check may explain what was seen.
+    let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
+    let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));
+    let failed = unfinished.undo_failed.iter().map(|id| ("undo_failed", id, "it can neither go on nor be undone"));
+    findings.extend(stuck.chain(failed).map(|(class, id, detail)| finding(class, "", id.to_string(), detail)));
+    let cut_off = clusters.iter().flat_map(clusters::cut_off).collect();
+    Ok(Report { cut_off, ..report(findings, unfinished.is_busy) })
+}
+
+/// What the control database says that cannot all be true.
+async fn control_findings(ctx: &Context) -> Result<Vec<Finding>> {
+    let mut connection = ctx.db.acquire().await?;
+    let secrets = secrets::orphans(&mut connection).await?;
+    let slugs = slugs::leaks(&mut connection).await?;
+    let warm = warm_databases::leaked(&mut connection).await?;
+    let orphan = |owner: Uuid| {
+        finding("orphan_secret", "", owner.to_string(), "a data key of no tenant, warm database or server")
+    };
+    let leak = |slug: String| {
+        finding("leaked_reservation", "", slug, "the slug is held for a tenant that does not have it, or not any more")
+    };
+    let stray = |id: TenantId| {
+        let detail = "a warm database is being made or taken away, and no operation does it";
+        finding("leaked_reservation", "", id.db_name().to_string(), detail)
+    };
+    let reservations = slugs.into_iter().map(leak).chain(warm.into_iter().map(stray));
+    Ok(secrets.into_iter().map(orphan).chain(reservations).collect())
+}
+
+fn report(findings: Vec<Finding>, busy: bool) -> Report {
+    let count = |class: &'static str| (class, findings.iter().filter(|finding| finding.class == class).count());
+    let counts = CLASSES.into_iter().map(count).collect();
+    let state = match (busy, findings.is_empty()) {
+        (true, _) => Verdict::Busy,
+        (false, true) => Verdict::Clean,
+        (false, false) => Verdict::Dirty,
+    };
+    Report { state, counts, findings, cut_off: Vec::new() }
+}
+
+/// Tenants that this replica remembers otherwise than the control database has them.
+async fn memory_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for tenant in tenants {
+        let held = ctx.tenancy.by_id(tenant.id).await?;
+        // A newer revision in memory is a change that came after the rows were read.
+        if held.is_none_or(|held| held.revision < tenant.revision) {
+            let detail = "this replica remembers an older state of the tenant";
+            findings.push(finding("memory_mismatch", "", tenant.id.to_string(), detail));
+        }
+    }
+    Ok(findings)
+}
+
+/// Replicas that remember other tenants than the control database has, or other revisions of them.
+async fn replica_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Finding>> {
+    let expected = RegistryDigest::of(tenants).to_string();
+    let settled = replicas::settled(&mut *ctx.db.acquire().await?).await?;
+    let wrong = settled.into_iter().filter(|(_, digest)| *digest != expected);
+    let detail = "this replica remembers another state of the tenants";
+    Ok(wrong.map(|(name, _)| finding("memory_mismatch", "", name, detail)).collect())
+}
+
+fn finding(class: &'static str, server: &str, object: String, detail: &str) -> Finding {
+    Finding { class, server: server.to_owned(), object, detail: detail.to_owned() }
+}

@@ -1,0 +1,155 @@
+//! `fsck` and `verify isolation` going round by themselves, so that whoever watches the metrics need not ask.
+//!
+//! Every replica looks whether a check is due, and one at a time goes on with it; what the last round found is in the
+//! control database, and every replica tells it. A round of `fsck` counts when nothing was under way that would explain
+//! what it saw; until then it is tried again. A round over the isolation of all tenants goes a page at a time.
+//! What is found is told, and not mended from here; the janitor is told too, which never looks at a server itself.
+
+use std::time::Duration;
+
+use metrics::{describe_gauge, gauge};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    fsck::{self, Verdict},
+    isolation::{self, Pace},
+    verify_isolation::Report,
+};
+use crate::{
+    control::{
+        bounded,
+        checks::{self, Claimed, Come, Counts, Ended},
+    },
+    error::Result,
+    operations::{Context, janitor},
+};
+
+const FSCK: &str = "fsck";
+const ISOLATION: &str = "isolation";
+/// Between two looks for what is due, and between two pieces of one round; less when rounds follow each other faster.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// How long the control database may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Longer than a piece takes; what took longer all the same is not recorded.
+const LEASE: Duration = Duration::from_mins(10);
+
+/// How much time there is between two rounds of a check; none goes round by itself that has no interval.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    /// Of `fsck`.
+    pub fsck: Option<Duration>,
+    /// Of `verify isolation`.
+    pub isolation: Option<Duration>,
+}
+
+/// Checks what is due, until `stop`.
+pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
+    let wanted = [(FSCK, intervals.fsck), (ISOLATION, intervals.isolation)];
+    let wanted = wanted.into_iter().filter_map(|(name, interval)| Some((name, interval?))).collect::<Vec<_>>();
+    let mut ticks = tokio::time::interval(wanted.iter().map(|(_, interval)| *interval).fold(INTERVAL, Duration::min));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        for &(name, interval) in &wanted {
+            let outcome = stop.run_until_cancelled(Box::pin(go_on(&ctx, name, interval))).await;
+            if let Some(Err(error)) = outcome {
+                tracing::warn!(error = error.chain(), check = name, "a check that goes round could not go on");
+            }
+        }
+    }
+}
+
+/// One piece of a check, if it is due and nobody else is at it.
+async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
+    let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
+    let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
+    let until = claimed.until;
+    let come = match name {
+        FSCK => fsck_round(ctx).await,
+        _ => isolation_page(ctx, claimed).await,
+    };
+    let (come, failed) = match come {
+        Ok(come) => (come, None),
+        Err(error) => (Come::Nowhere, Some(error)),
+    };
+    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, until, come).await };
+    if !bounded(ANSWER, given).await? {
+        tracing::warn!(check = name, "a piece of a check took so long that somebody else has begun it anew");
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn fsck_round(ctx: &Context) -> Result<Come> {
+    let report = fsck::check(ctx).await?;
+    if ctx.settings.janitor {
+        janitor::finish_drops(ctx, &report.cut_off).await;
+    }
+    if report.state == Verdict::Busy {
+        return Ok(Come::Nowhere);
+    }
+    for found in &report.findings {
+        tracing::warn!(
+            fsck.class = found.class,
+            fsck.server = found.server,
+            fsck.object = found.object,
+            "{}",
+            found.detail
+        );
+    }
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    Ok(Come::Round(report.counts.into_iter().map(|(class, found)| (class.to_owned(), count(found))).collect()))
+}
+
+async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Come> {
+    let checked = isolation::check(ctx, claimed.after, Pace::Unasked).await?;
+    for found in &checked.report.findings {
+        tracing::warn!(
+            tenant.id = %found.tenant_id,
+            isolation.attempt = found.attempt,
+            isolation.target = found.target,
+            "a tenant's role can do what it must not"
+        );
+    }
+    let mut counts: Counts = claimed.so_far;
+    let Report { attempts, successes, ref unproven, .. } = checked.report;
+    let unproven = u64::try_from(unproven.len()).unwrap_or(u64::MAX);
+    for (what, count) in [("attempts", attempts), ("successes", successes), ("unproven", unproven)] {
+        *counts.entry(what.to_owned()).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
+    }
+    Ok(checked.next.map_or_else(|| Come::Round(counts.clone()), |next| Come::Here(next, counts.clone())))
+}
+
+/// Tells what the checks found last, on whichever replica that was.
+pub async fn record_gauges(ctx: &Context) {
+    let ended = async { checks::ended(&mut *ctx.db.acquire().await?).await };
+    match Result::<_, crate::error::Error>::from(ended.await) {
+        Ok(ended) => ended.into_iter().for_each(tell),
+        Err(error) => tracing::debug!(error = error.chain(), "what the checks found last could not be read"),
+    }
+}
+
+fn tell(ended: Ended) {
+    let number = |count: i64| f64::from(i32::try_from(count).unwrap_or(i32::MAX));
+    let at = Duration::from_millis(u64::try_from(ended.at.timestamp_millis()).unwrap_or_default());
+    let is_fsck = ended.name == FSCK;
+    gauge!("freehold_check_timestamp_seconds", "check" => ended.name).set(at.as_secs_f64());
+    for (what, count) in ended.counts {
+        match &*what {
+            _ if is_fsck => gauge!("freehold_fsck_findings", "class" => what).set(number(count)),
+            "attempts" => gauge!("freehold_isolation_attempts").set(number(count)),
+            "unproven" => gauge!("freehold_isolation_unproven").set(number(count)),
+            _ => gauge!("freehold_isolation_successes").set(number(count)),
+        }
+    }
+}
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    describe_gauge!("freehold_fsck_findings", "differences that fsck found last, by class");
+    describe_gauge!(
+        "freehold_isolation_attempts",
+        "what the last round tried as the tenants that must not be possible"
+    );
+    describe_gauge!("freehold_isolation_successes", "how much of it was possible");
+    describe_gauge!("freehold_isolation_unproven", "tenants that the last round could not try");
+    describe_gauge!("freehold_check_timestamp_seconds", "when the last round of the check ended");
+}

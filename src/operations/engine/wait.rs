@@ -1,0 +1,113 @@
+//! Following an operation to its end, woken by what replicas tell each other.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    control::{
+        listener::{Signal, Subscription},
+        operation_steps::{self, Step},
+        operations::{self, Operation},
+    },
+    error::{Error, Result},
+    operations::Context,
+    types::OperationId,
+};
+
+/// Behind the signals, in case one was lost.
+const POLL: Duration = Duration::from_millis(500);
+
+/// An operation and its steps, as they are at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The operation.
+    pub operation: Operation,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+}
+
+/// Follows one operation.
+pub struct Follower {
+    ctx: Context,
+    id: OperationId,
+    signals: Subscription,
+    last: Option<Snapshot>,
+}
+
+impl Follower {
+    /// Nothing is looked up yet.
+    #[must_use]
+    pub fn new(ctx: &Context, id: OperationId) -> Self {
+        Self { ctx: ctx.clone(), id, signals: ctx.signals.subscribe(), last: None }
+    }
+
+    /// How the operation is: at once the first time, then as soon as it has changed. Waits without a bound.
+    ///
+    /// # Errors
+    /// `not_found`; the control database is away.
+    pub async fn next(&mut self) -> Result<Snapshot> {
+        loop {
+            let now = look(&self.ctx, self.id).await?;
+            if self.last.as_ref() != Some(&now) {
+                self.last = Some(now.clone());
+                return Ok(now);
+            }
+            let changes = |signal| match signal {
+                Signal::OperationStepped(id) | Signal::OperationSettled(id) => id == self.id,
+                _ => false,
+            };
+            stir(&mut self.signals, changes).await;
+        }
+    }
+}
+
+/// Returns on a signal that matters, and after a while without one: the rows decide.
+async fn stir(signals: &mut Subscription, matters: impl Fn(Signal) -> bool) {
+    let wake = async { while !matters(signals.next().await) {} };
+    let _ = tokio::time::timeout(POLL, wake).await;
+}
+
+/// How the operation is now.
+///
+/// # Errors
+/// `not_found`; the control database is away.
+pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
+    let mut connection = ctx.db.acquire().await?;
+    let found = operations::get(&mut connection, id).await?;
+    let operation = found.ok_or_else(|| Error::not_found("operation"))?;
+    Ok(Snapshot { operation, steps: operation_steps::list(&mut connection, id).await? })
+}
+
+/// How the operation is once it has ended or is blocked, or `at_most` has passed.
+///
+/// # Errors
+/// As [`look`].
+pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Snapshot> {
+    let operation = settled(ctx, id, at_most).await?;
+    Ok(Snapshot { operation, steps: operation_steps::list(&mut *ctx.db.acquire().await?, id).await? })
+}
+
+/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then. Whoever is told here
+/// that it has ended finds the tenant as that left it, at this replica at least.
+///
+/// # Errors
+/// As [`look`].
+pub async fn settled(ctx: &Context, id: OperationId, at_most: Duration) -> Result<Operation> {
+    let mut signals = ctx.signals.subscribe();
+    let deadline = Instant::now() + at_most;
+    loop {
+        let found = operations::get(&mut *ctx.db.acquire().await?, id).await?;
+        let operation = found.ok_or_else(|| Error::not_found("operation"))?;
+        if operation.is_settled() {
+            ctx.tenancy.refresh(operation.tenant_id).await;
+            return Ok(operation);
+        }
+        if Instant::now() >= deadline {
+            return Ok(operation);
+        }
+        // Looks again when the operation is settled, not at each of its steps.
+        let settles = |signal| matches!(signal, Signal::OperationSettled(settled) if settled == id);
+        let _ = tokio::time::timeout_at(deadline, stir(&mut signals, settles)).await;
+    }
+}

@@ -1,0 +1,146 @@
+//! Key-encryption keys: which there are, who has them, and data keys wrapped anew under another one.
+//!
+//! Wrapping anew changes how a data key is stored, never the data key: what it sealed stays as it is, and a replica
+//! that read the old form still opens it as long as its ring holds the old key. It is done in small transactions that
+//! skip what another one is at work on, so any number may run at once, and one that dies has done part of the work.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    control::{
+        audit::{self, Origin},
+        data_keys,
+        key_rings::{self, Ring},
+    },
+    error::{Error, FieldError, Result},
+    operations::Context,
+    types::AuditEventId,
+};
+
+/// How often a replica says which keys it has.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many data keys one transaction wraps anew, and how many transactions one call makes.
+const BATCH: i64 = 250;
+const BATCHES: usize = 8;
+
+/// The key-encryption keys of the fleet.
+#[derive(Debug)]
+pub struct Status {
+    /// The one with which this replica wraps.
+    pub active: String,
+    /// All that are configured here, or that wrap a data key.
+    pub keys: Vec<Kek>,
+    /// Which replica has which.
+    pub rings: Vec<Ring>,
+}
+
+/// One key-encryption key.
+#[derive(Debug)]
+pub struct Kek {
+    /// Its name.
+    pub id: String,
+    /// Whether this replica has it. One that wraps data keys and is configured nowhere is lost, and they with it.
+    pub configured: bool,
+    /// How many data keys it wraps.
+    pub data_keys: i64,
+}
+
+/// What a call did, and what is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Rewrapped {
+    /// How many data keys were wrapped anew.
+    pub rewrapped: usize,
+    /// How many other keys still wrap.
+    pub remaining: i64,
+}
+
+/// Which keys there are.
+pub async fn status(ctx: &Context) -> Result<Status> {
+    let ids = ctx.keys.ids();
+    let mut connection = ctx.db.acquire().await?;
+    let counts = data_keys::count_by_key(&mut connection).await?;
+    let count = |id: &String| counts.iter().find(|(counted, _)| counted == id).map_or(0, |(_, count)| *count);
+    let configured = ids.iter().map(|id| Kek { id: id.clone(), configured: true, data_keys: count(id) });
+    let unknown = counts.iter().filter(|(id, _)| !ids.contains(id));
+    let unknown = unknown.map(|(id, count)| Kek { id: id.clone(), configured: false, data_keys: *count });
+    Ok(Status {
+        active: ids.first().cloned().unwrap_or_default(),
+        keys: configured.chain(unknown).collect(),
+        rings: key_rings::alive(&mut connection).await?,
+    })
+}
+
+/// Wraps some data keys anew with the key `to`, the active one unless said otherwise. To be called until nothing
+/// remains.
+///
+/// # Errors
+/// `unknown_key` on `to`; `key_not_everywhere` (409) while a replica lacks it.
+pub async fn rotate(ctx: &Context, to: Option<&str>, origin: &Origin) -> Result<Rewrapped> {
+    let ids = ctx.keys.ids();
+    let to = to.or(ids.first().map(String::as_str)).unwrap_or_default();
+    if !ids.iter().any(|id| id == to) {
+        return Err(FieldError::new("to", "unknown_key", "must name a key of FREEHOLD_KEY_ENCRYPTION_KEYS").into());
+    }
+    refuse_missing(&key_rings::alive(&mut *ctx.db.acquire().await?).await?, to)?;
+    let mut rewrapped = 0;
+    for _ in 0..BATCHES {
+        let mut txn = ctx.db.begin().await?;
+        let batch = data_keys::rewrap_in_txn(&mut txn, &ctx.keys, to, BATCH).await?;
+        if batch > 0 {
+            record(ctx, &mut txn, to, batch, origin).await?;
+        }
+        txn.commit().await?;
+        rewrapped += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    let counts = data_keys::count_by_key(&mut *ctx.db.acquire().await?).await?;
+    let remaining = counts.iter().filter(|(id, _)| id != to).map(|(_, count)| count).sum();
+    Ok(Rewrapped { rewrapped, remaining })
+}
+
+fn refuse_missing(rings: &[Ring], to: &str) -> Result<()> {
+    let lacks = |ring: &&Ring| !ring.key_ids.iter().any(|id| id == to);
+    let lacking: Vec<_> = rings.iter().filter(lacks).map(|ring| ring.replica.as_str()).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("these replicas do not have the key {to}: {}; give it to them first", lacking.join(", "));
+    Err(Error::conflict("key_not_everywhere", detail))
+}
+
+async fn record(ctx: &Context, txn: &mut sqlx::PgConnection, to: &str, count: usize, origin: &Origin) -> Result<()> {
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    audit::record_in_txn(txn, event, origin, ("keys.rotate", to), &serde_json::json!({ "data_keys": count })).await
+}
+
+/// Says which keys this replica has until `stop`, and that it is gone then. Tells when data keys are wrapped by one
+/// that it lacks: what belongs to their owners cannot be opened here.
+pub async fn announce(ctx: Context, stop: CancellationToken) {
+    if let Ok(status) = status(&ctx).await {
+        for key in status.keys.iter().filter(|key| !key.configured) {
+            let kek = key.id.as_str();
+            tracing::error!(
+                kek.id = kek,
+                data_keys = key.data_keys,
+                "data keys are wrapped by a key that is not configured"
+            );
+        }
+    }
+    let ids = ctx.keys.ids();
+    let mut ticks = tokio::time::interval(ANNOUNCE_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let said = async { key_rings::announce(&mut *ctx.db.acquire().await?, &ctx.replica, &ids).await };
+        if let Err(error) = Result::<_, Error>::from(said.await) {
+            tracing::debug!(error = error.chain(), "the other replicas could not be told which keys this one has");
+        }
+    }
+    let withdrawn = async { key_rings::withdraw(&mut *ctx.db.acquire().await?, &ctx.replica).await };
+    if let Err(error) = Result::<_, Error>::from(withdrawn.await) {
+        tracing::debug!(error = error.chain(), "this replica counts as alive for another minute");
+    }
+}

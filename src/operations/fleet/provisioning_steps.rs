@@ -1,0 +1,148 @@
+//! The steps that make a database or take it away, be it for a tenant that was asked for or for one that will be: the
+//! same steps, so that the two cannot be told apart afterwards.
+//!
+//! The database is made closed, and in the last step taken from PUBLIC and opened at once; the role first, the
+//! database's undoing before the role's. Each step adopts what is already there, so each can be repeated.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use super::tenant_login;
+use crate::{
+    control::{
+        sealing::DataKey,
+        secrets::{self, Purpose},
+        tenant_keys,
+    },
+    error::{Error, Result},
+    identity,
+    operations::{
+        Context,
+        engine::attempt::Run,
+        memory::Urgency,
+        schema::{Newest, publish, template},
+    },
+    servers::OWNER_ROLE,
+    types::{Email, KeyId, TenantId},
+};
+
+/// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
+pub(in crate::operations) async fn make_keys_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    id: TenantId,
+) -> Result<DataKey> {
+    let signing = identity::make_signing_key(KeyId::generate(&ctx.clock, ctx.random))?;
+    tenant_keys::create_in_txn(txn, &ctx.keys, id, &signing, ctx.random).await
+}
+
+pub(in crate::operations) async fn build_template(run: &Run) -> Result<()> {
+    source(run).await.map(drop)
+}
+
+/// The set that an operation's input may be bound to.
+#[derive(Deserialize)]
+pub(in crate::operations) struct Bound {
+    pub(in crate::operations) schema_version: Option<i32>,
+}
+
+/// The set that the database is made from, whose template is on the server: the newest, or the one that the operation
+/// is bound to.
+async fn source(run: &Run) -> Result<Arc<Newest>> {
+    let ctx = &run.ctx;
+    let Bound { schema_version: bound } = run.input()?;
+    // Sets only ever grow: one that goes as far holds what the operation is bound to.
+    let held = ctx.memory.newest().filter(|held| bound.is_some_and(|version| version <= held.set.version()));
+    let mut source = match held {
+        Some(held) => held,
+        None => publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?,
+    };
+    if let Some(version) = bound
+        && version != source.set.version()
+    {
+        source = Arc::new(Newest::new(source.set.up_to(version)));
+    }
+    if !ctx.memory.has_template(run.server.id, &source.template) {
+        let access = &run.access;
+        template::ensure(ctx, &run.admin, &access.address, &access.credentials, &source.set).await?;
+        ctx.memory.keep_template(run.server.id, &source.template);
+    }
+    Ok(source)
+}
+
+pub(in crate::operations) async fn create_role(run: &Run) -> Result<()> {
+    let password = {
+        let mut connection = run.ctx.db.acquire().await?;
+        let purpose = Purpose::TenantDatabasePassword;
+        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
+    };
+    run.admin.ensure_tenant_role(run.database(), &password).await
+}
+
+pub(in crate::operations) async fn discard_role(run: &Run) -> Result<()> {
+    run.admin.discard_tenant_role(run.database()).await
+}
+
+pub(in crate::operations) async fn create_database(run: &Run) -> Result<()> {
+    let source = source(run).await?;
+    // Nobody waits yet for what the warm pool makes.
+    let urgency = if run.operation.kind.starts_with("warm.") { Urgency::Ahead } else { Urgency::Awaited };
+    let copy = run.admin.ensure_database(run.database(), &source.template);
+    let copied = run.ctx.memory.copies().in_turn(run.server.id, urgency, &run.admin, copy).await;
+    if copied.is_err() {
+        // Perhaps somebody has dropped the template: the next attempt looks for it.
+        run.ctx.memory.forget_template(run.server.id, &source.template);
+    }
+    copied
+}
+
+/// Undoes the making of a database, unless it turns out to be used by others than the one with the address `own`.
+pub(in crate::operations) async fn discard_unused(run: &Run, own: Option<&Email>) -> Result<()> {
+    refuse_used(run, own).await?;
+    run.admin.discard_database(run.database()).await
+}
+
+/// Keeps what somebody uses from being dropped as what nobody does: a database that can be entered and holds people,
+/// other than the one with this address. A control database from a backup may take a customer's for a warm one.
+///
+/// # Errors
+/// `database_used` (409): an operator has to find out whose it is. `database_login_refused`: its password is another
+/// than the one that is known here, which says as much.
+pub(in crate::operations) async fn refuse_used(run: &Run, own: Option<&Email>) -> Result<()> {
+    let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(()) };
+    // Somebody else's is refused where it would be dropped.
+    if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
+        return Ok(());
+    }
+    let role = run.admin.tenant_role(run.database()).await?;
+    if role.is_none_or(|role| !role.can_login) {
+        return Ok(());
+    }
+    let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "look").await?;
+    let others = "SELECT EXISTS (SELECT FROM users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
+    let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
+    session.close().await;
+    if used?.try_get(0)? {
+        let detail = "a database that nobody should have holds people: find out whose it is before anything is dropped";
+        return Err(Error::conflict("database_used", detail));
+    }
+    Ok(())
+}
+
+pub(in crate::operations) async fn drop_database(run: &Run) -> Result<()> {
+    run.admin.drop_database(run.database()).await
+}
+
+pub(in crate::operations) async fn drop_role(run: &Run) -> Result<()> {
+    run.admin.drop_tenant_role(run.database()).await
+}
+
+pub(in crate::operations) async fn restrict_database(run: &Run) -> Result<()> {
+    run.admin.restrict_database(run.database()).await
+}
+
+pub(in crate::operations) async fn grant_access(run: &Run) -> Result<()> {
+    run.admin.grant_access(run.database()).await
+}

@@ -1,0 +1,66 @@
+//! What this replica remembers between operations, so that it need not look each time.
+//!
+//! Nothing here is the truth: a replica that starts anew knows none of it and does the same work, a little slower.
+//! Whoever finds a memory to be wrong forgets it.
+
+mod copies;
+mod newest;
+mod sessions;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use copies::Copies;
+pub(super) use copies::Urgency;
+pub use newest::Newest;
+use sessions::Sessions;
+
+use crate::types::ServerId;
+
+/// What this replica remembers. Clones share it.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Held>);
+
+#[derive(Default)]
+struct Held {
+    newest: RwLock<Option<Arc<Newest>>>,
+    templates: RwLock<HashSet<(ServerId, String)>>,
+    copies: Copies,
+    sessions: Sessions,
+}
+
+impl Memory {
+    /// The newest migration set, as it was read last.
+    pub(super) fn newest(&self) -> Option<Arc<Newest>> {
+        self.0.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep_newest(&self, newest: &Arc<Newest>) {
+        *self.0.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(newest));
+    }
+
+    /// Whether the server had the finished template when it was looked for last.
+    pub(super) fn has_template(&self, server: ServerId, name: &str) -> bool {
+        self.0.templates.read().unwrap_or_else(PoisonError::into_inner).contains(&(server, name.to_owned()))
+    }
+
+    pub(super) fn keep_template(&self, server: ServerId, name: &str) {
+        self.0.templates.write().unwrap_or_else(PoisonError::into_inner).insert((server, name.to_owned()));
+    }
+
+    pub(super) fn forget_template(&self, server: ServerId, name: &str) {
+        self.0.templates.write().unwrap_or_else(PoisonError::into_inner).remove(&(server, name.to_owned()));
+    }
+
+    /// The queues for copies, one a server.
+    pub(super) fn copies(&self) -> &Copies {
+        &self.0.copies
+    }
+
+    /// The administrative sessions that the next operations can use.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+}

@@ -1,0 +1,137 @@
+//! The archives of one tenant: their rows in the control database together with their objects in the store.
+//!
+//! A row comes before its object and goes after it. What deletes here can be repeated, and waits for nobody: whoever
+//! calls holds the tenant's lock, and the operation's claim whenever something is decided. The store knows neither: an
+//! object is only deleted whose row says that nobody needs it, or that has none.
+
+use futures::TryStreamExt;
+use secrecy::ExposeSecret;
+use sqlx::PgConnection;
+use tokio::io::AsyncRead;
+
+use super::contents::Contents;
+use crate::{
+    archives::{self as objects, ArchiveKey, ArchiveName},
+    control::{
+        archives::{self, Archive, NewArchive, key_purpose},
+        data_keys, tenants,
+    },
+    error::{Error, Result},
+    operations::{Context, engine::attempt::Run},
+    types::{ArchiveId, TenantId},
+};
+
+/// An archive, as operators see it.
+#[derive(Debug)]
+pub struct Kept {
+    /// What is known of it.
+    pub archive: Archive,
+    /// The newest migration that its database had.
+    pub schema_version: i32,
+    /// How many rows it holds, all tables together.
+    pub rows: i64,
+}
+
+/// The tenant's archives, the newest first. One that is not complete is being made.
+///
+/// # Errors
+/// `not_found`.
+pub async fn list(ctx: &Context, tenant: TenantId) -> Result<Vec<Kept>> {
+    let mut connection = ctx.db.acquire().await?;
+    let found = tenants::get(&mut connection, tenant).await?.filter(|tenant| !tenant.is_platform);
+    found.ok_or_else(|| Error::not_found("tenant"))?;
+    let known = archives::list(&mut connection, tenant).await?.into_iter().rev();
+    let kept = known.map(|archive| {
+        let Contents { schema_version, rows } = contents_of(&archive)?;
+        Ok(Kept { schema_version, rows: rows.values().sum(), archive })
+    });
+    kept.collect()
+}
+
+/// An archive that is recorded and not written yet.
+pub(in crate::operations) struct Draft {
+    pub(in crate::operations) name: ArchiveName,
+    pub(in crate::operations) key: ArchiveKey,
+}
+
+/// Records a new archive of what the operation dumps, with a key of its own.
+pub(in crate::operations) async fn announce(run: &Run, contents: &Contents) -> Result<Draft> {
+    let ctx = &run.ctx;
+    let (tenant, id) = (run.tenant_id(), ArchiveId::generate(&ctx.clock, ctx.random));
+    let key = ArchiveKey::generate(ctx.random);
+    let mut txn = run.begin().await?;
+    let data_key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
+    let new = NewArchive {
+        id,
+        tenant_id: tenant,
+        operation_id: run.operation.id,
+        sealed_key: data_key.seal(&key_purpose(id), key.expose_secret())?,
+        contents: serde_json::to_value(contents).map_err(Error::internal)?,
+        server_version: run.admin.version().0,
+    };
+    archives::insert(&mut txn, &new).await?;
+    txn.commit().await?;
+    Ok(Draft { name: ArchiveName { tenant, archive: id }, key })
+}
+
+/// What the archive held when it was dumped.
+pub(in crate::operations) fn contents_of(archive: &Archive) -> Result<Contents> {
+    serde_json::from_value(archive.contents.clone()).map_err(Error::internal)
+}
+
+/// The archive's plaintext: a dump. Its errors are ours.
+///
+/// # Errors
+/// `archive_not_found`, `archive_store_unavailable`; `archive_damaged`, here or from the reader.
+pub(in crate::operations) async fn open(
+    ctx: &Context,
+    archive: &Archive,
+) -> Result<impl AsyncRead + Send + Unpin + use<>> {
+    let key = {
+        let mut connection = ctx.db.acquire().await?;
+        let data_key = data_keys::get(&mut connection, &ctx.keys, archive.tenant_id.uuid()).await?;
+        ArchiveKey::from_bytes(data_key.open(&key_purpose(archive.id), &archive.sealed_key)?.expose_secret())?
+    };
+    objects::read(ctx.archives()?, &key, name_of(archive)).await
+}
+
+/// The newest complete archive of the tenant.
+pub(in crate::operations) async fn newest(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Archive>> {
+    let known = archives::list(connection, tenant).await?;
+    Ok(known.into_iter().rev().find(|archive| archive.verified_at.is_some()))
+}
+
+/// Deletes an archive. Its row says so first: whoever goes on with the operation does not count on it.
+pub(in crate::operations) async fn discard(run: &Run, archive: &Archive) -> Result<()> {
+    let mut txn = run.begin().await?;
+    archives::revoke(&mut txn, archive.id).await?;
+    txn.commit().await?;
+    run.ctx.archives()?.delete(name_of(archive)).await?;
+    archives::delete(&mut *run.ctx.db.acquire().await?, archive.id).await
+}
+
+/// Deletes all archives of the tenant but `kept`, and whatever else of the tenant lies in the store: a killed attempt
+/// may have left an object that has no row any more.
+pub(in crate::operations) async fn clear(run: &Run, kept: Option<ArchiveId>) -> Result<()> {
+    let (ctx, tenant) = (&run.ctx, run.tenant_id());
+    let known = archives::list(&mut *ctx.db.acquire().await?, tenant).await?;
+    if known.is_empty() && ctx.archives.is_none() {
+        return Ok(());
+    }
+    for archive in known.iter().filter(|archive| Some(archive.id) != kept) {
+        discard(run, archive).await?;
+    }
+    let store = ctx.archives()?;
+    let mut left = store.list(Some(tenant));
+    while let Some(stored) = left.try_next().await? {
+        let row = archives::get(&mut *ctx.db.acquire().await?, stored.name.archive).await?;
+        if row.is_none() {
+            store.delete(stored.name).await?;
+        }
+    }
+    Ok(())
+}
+
+const fn name_of(archive: &Archive) -> ArchiveName {
+    ArchiveName { tenant: archive.tenant_id, archive: archive.id }
+}

@@ -1,0 +1,114 @@
+//! What a tenant's database holds, in numbers: its version, and how many rows each table has.
+//!
+//! Counted at the moment of a dump and again where the dump was restored. Whoever counts sees every row: a dump is
+//! refused where row-level security would hide some.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use crate::{
+    error::{Error, Result},
+    migrations::HISTORY_TABLE,
+};
+
+/// What a database holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::operations) struct Contents {
+    /// The newest migration applied to it.
+    pub(in crate::operations) schema_version: i32,
+    /// Rows by table: `public.users`.
+    pub(in crate::operations) rows: BTreeMap<String, i64>,
+}
+
+/// Every table that has rows of its own, parts of partitioned ones included; extensions bring theirs along. The name
+/// as people read it, and as PostgreSQL itself quotes it.
+const TABLES: &str = "
+    SELECT n.nspname || '.' || c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname::text, 'pg_')
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                                                 AND d.deptype = 'e')
+     ORDER BY 1";
+
+impl Contents {
+    /// Counts what `session` sees.
+    pub(in crate::operations) async fn of(session: &Client) -> Result<Self> {
+        let version = format!("SELECT max(version)::int4 FROM public.{HISTORY_TABLE}");
+        let schema_version: Option<i32> = session.query_one(&version, &[]).await?.try_get(0)?;
+        let mut rows = BTreeMap::new();
+        for table in session.query(TABLES, &[]).await? {
+            let quoted: String = table.try_get("quoted")?;
+            let count = session.query_one(&format!("SELECT count(*) FROM ONLY {quoted}"), &[]).await?;
+            rows.insert(table.try_get("name")?, count.try_get(0)?);
+        }
+        Ok(Self { schema_version: schema_version.unwrap_or_default(), rows })
+    }
+
+    /// The same without the rows of some tables in the schema `public`.
+    pub(in crate::operations) fn without_rows(mut self, tables: &[&str]) -> Self {
+        for table in tables {
+            if let Some(count) = self.rows.get_mut(&format!("public.{table}")) {
+                *count = 0;
+            }
+        }
+        self
+    }
+
+    /// Holds it against what was dumped.
+    ///
+    /// # Errors
+    /// Internal; names the tables that differ.
+    pub(in crate::operations) fn compare(&self, dumped: &Self) -> Result<()> {
+        if self == dumped {
+            return Ok(());
+        }
+        let tables = dumped.rows.keys().chain(self.rows.keys());
+        let mut differ: Vec<_> = tables.filter(|table| self.rows.get(*table) != dumped.rows.get(*table)).collect();
+        differ.sort_unstable();
+        differ.dedup();
+        let (found, expected) = (self.schema_version, dumped.schema_version);
+        Err(Error::defect(format!("a restored database differs: version {found} of {expected}, rows in {differ:?}")))
+    }
+
+    /// The first table of which a dump holds no rows, by its table of contents: entries are lines such as
+    /// `3390; 0 16402 TABLE DATA public users freehold_owner`.
+    pub(in crate::operations) fn missing_in(&self, listed: &str) -> Option<&str> {
+        let plain = |text: &str| text.replace('.', " ");
+        let entries: Vec<_> = listed.lines().map(plain).collect();
+        let is_there = |table: &&String| {
+            let entry = format!(" TABLE DATA {} ", plain(table));
+            entries.iter().any(|line| line.contains(&entry))
+        };
+        self.rows.keys().find(|table| !is_there(table)).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(rows: &[(&str, i64)]) -> Contents {
+        Contents { schema_version: 2, rows: rows.iter().map(|(table, count)| ((*table).to_owned(), *count)).collect() }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let dumped = contents(&[("public.users", 2), ("public.tasks", 1)]);
+        dumped.compare(&dumped.clone()).unwrap();
+        let restored = contents(&[("public.users", 1), ("public.tasks", 1)]);
+        assert!(restored.compare(&dumped).unwrap_err().chain().contains("[\"public.users\"]"));
+        contents(&[("public.users", 0), ("public.tasks", 1)]).compare(&dumped.without_rows(&["users"])).unwrap();
+    }
+
+    #[test]
+    fn a_table_without_an_entry_of_its_own_is_missed() {
+        let listed = ";\n215; 1259 16390 TABLE public users freehold_owner\n\
+                      3390; 0 16390 TABLE DATA public users freehold_owner\n\
+                      216; 1259 16395 TABLE public tasks freehold_owner\n";
+        assert_eq!(contents(&[("public.users", 2)]).missing_in(listed), None);
+        assert_eq!(contents(&[("public.users", 2), ("public.tasks", 0)]).missing_in(listed), Some("public.tasks"));
+        assert_eq!(contents(&[("public.user", 2)]).missing_in(listed), Some("public.user"));
+    }
+}

@@ -1,0 +1,331 @@
+//! `tenant.provision`: from a request to a tenant that serves.
+//!
+//! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key.
+//! From then on the tenant will exist, whatever is killed. Where a warm database is ready the tenant gets that and
+//! serves as soon as its first administrator is there; else the steps make one first. `activate` lets requests in and
+//! is the point of no return: until it begins the tenant can be undone. Each step adopts what is already there, so
+//! each can be repeated.
+
+mod first_admin;
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgConnection;
+use tokio::time::Instant;
+
+pub use first_admin::Invitation;
+use first_admin::{Input, create_first_admin};
+
+use crate::{
+    control::{
+        audit::{self, Origin},
+        data_keys, idempotency, migration_files,
+        operations::{self, NewOperation},
+        secrets::{self, Purpose},
+        servers, slugs,
+        tenants::{self, NewTenant, Tenant},
+        warm_databases::{self, Claimed},
+    },
+    error::{Error, FieldError, Result},
+    faults::crash_point,
+    identity,
+    operations::{
+        Context,
+        engine::{
+            attempt::{Run, claim_lost},
+            kind::{Kind, kind},
+        },
+        fleet::{
+            placement::{self, Wishes},
+            provisioning_steps::{
+                Bound, build_template, create_database, create_role, discard_role, discard_unused, grant_access,
+                make_keys_in_txn,
+            },
+            warm,
+        },
+    },
+    tenancy::Statements,
+    types::{AuditEventId, DisplayName, Email, Idempotency, OperationId, ServerId, Slug, TenantId},
+};
+
+pub(in crate::operations) const KIND: Kind = kind!("tenant.provision", Block, {
+    record => forget,
+    build_template => nothing,
+    create_role => discard_role,
+    create_database => discard_database,
+    grant_access => nothing,
+    create_first_admin => nothing,
+    activate => never,
+}, formerly {
+    restrict_database => grant_access,
+    open_database => grant_access,
+});
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub struct Request {
+    /// The tenant's public name.
+    pub slug: Slug,
+    /// Its name for people.
+    pub name: DisplayName,
+    /// The name of its plan.
+    pub plan: String,
+    /// Where it shall live.
+    pub placement: Placement,
+    /// Its first administrator; without one, nobody can sign in until somebody is invited.
+    pub admin: Option<Admin>,
+}
+
+/// Where a tenant shall live.
+#[derive(Debug)]
+pub enum Placement {
+    /// On the least full server, of this name, in this region and with these labels if given.
+    Customer {
+        /// The server's name.
+        server: Option<String>,
+        /// The server's region.
+        region: Option<String>,
+        /// Labels that the server has, among others.
+        labels: BTreeMap<String, String>,
+    },
+    /// The platform tenant, on the platform server.
+    Platform(ServerId),
+}
+
+/// A tenant's first administrator.
+#[derive(Debug)]
+pub struct Admin {
+    /// Their address.
+    pub email: Email,
+    /// Their name; the local part of the address stands in for it.
+    pub name: Option<DisplayName>,
+    /// With a password they can sign in at once; without one they are invited.
+    pub password: Option<SecretString>,
+}
+
+/// A tenant that is, or will be.
+#[derive(Debug)]
+pub struct Started {
+    /// The tenant as it is now.
+    pub tenant: Tenant,
+    /// The operation that makes it.
+    pub operation: OperationId,
+    /// The first administrator's invitation, when no password was given.
+    pub invitation: Option<Invitation>,
+}
+
+/// Starts the provisioning of a tenant, or finds the one that an earlier request with the same key has started.
+///
+/// # Errors
+/// `slug_taken`, `no_server_available` (409); `validation_failed` on `plan`, `server`, `region` or
+/// `admin.password`; `idempotency_key_reused` (422).
+pub async fn start(
+    ctx: &Context,
+    request: &Request,
+    origin: &Origin,
+    idempotency: Option<&Idempotency>,
+) -> Result<Started> {
+    check_password(request)?;
+    for _ in 0..placement::ATTEMPTS {
+        if let Some(started) = record(ctx, request, origin, idempotency).await? {
+            return Ok(started);
+        }
+    }
+    Err(placement::overtaken())
+}
+
+/// `None` when the server that was chosen has filled up meanwhile: then nothing is recorded.
+async fn record(
+    ctx: &Context,
+    request: &Request,
+    origin: &Origin,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<Started>> {
+    let began = Instant::now();
+    let mut txn = ctx.db.begin().await?;
+    let fresh = TenantId::generate(&ctx.clock, ctx.random);
+    if let Some(earlier) = claim_in_txn(ctx, &mut txn, idempotency, fresh).await? {
+        return Ok(Some(earlier));
+    }
+    let place = place_in_txn(&mut txn, &request.placement).await?;
+    let id = place.warm.as_ref().map_or(fresh, |warm| warm.id);
+    if let (Some(idempotency), Some(_)) = (idempotency, &place.warm) {
+        idempotency::settle_in_txn(&mut txn, idempotency, id.uuid()).await?;
+    }
+    let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, id, &place)).await?;
+    let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), place.warm.as_ref()).await?;
+    let input = Input::new(request.admin.as_ref(), place.newest_version)?;
+    let is_warm = place.warm.is_some();
+    let operation = queue_in_txn(ctx, &mut txn, (&tenant, is_warm), &input, origin).await?;
+    crash_point!("tenant.provision.before_commit", id);
+    if !servers::commit_placed(txn).await? {
+        return Ok(None);
+    }
+    crash_point!("tenant.provision.after_commit", id);
+    if let Placement::Customer { .. } = request.placement {
+        warm::count(is_warm, began.elapsed());
+    }
+    tracing::info!(tenant.id = %id, operation.id = %operation, tenant.warm = is_warm, "a tenant is recorded");
+    Ok(Some(Started { tenant, operation, invitation }))
+}
+
+fn check_password(request: &Request) -> Result<()> {
+    let Some(Admin { email, password: Some(password), .. }) = &request.admin else { return Ok(()) };
+    let local_part = email.as_str().split('@').next().unwrap_or_default();
+    let about = [request.slug.as_str(), request.name.as_str(), local_part];
+    identity::check_password_policy(password.expose_secret(), &about)
+        .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
+}
+
+/// Where a tenant will live, and what its database is.
+struct Place {
+    server: ServerId,
+    /// The newest published migration: what its database has, or will be made with.
+    newest_version: i32,
+    /// The database that waits for it there.
+    warm: Option<Claimed>,
+}
+
+async fn place_in_txn(txn: &mut PgConnection, placement: &Placement) -> Result<Place> {
+    let wishes = match placement {
+        Placement::Platform(server) => {
+            let newest_version = migration_files::newest_version(txn).await?;
+            return Ok(Place { server: *server, newest_version, warm: None });
+        }
+        Placement::Customer { server, region, labels } => {
+            Wishes { server: server.as_deref(), region: region.as_deref(), labels }
+        }
+    };
+    let server = placement::choose_in_txn(txn, wishes).await?;
+    let (newest_version, warm) = warm_databases::claim_in_txn(txn, server).await?;
+    Ok(Place { server, newest_version, warm })
+}
+
+fn new_tenant(request: &Request, id: TenantId, place: &Place) -> NewTenant {
+    NewTenant {
+        id,
+        slug: request.slug.clone(),
+        name: request.name.clone(),
+        is_platform: matches!(request.placement, Placement::Platform(_)),
+        plan: request.plan.clone(),
+        server_id: place.server,
+        schema_version: place.warm.is_some().then_some(place.newest_version),
+        is_settling: place.warm.is_some() && request.admin.is_some(),
+    }
+}
+
+/// The tenant's keys, which a warm database has already, and what makes its first administrator.
+async fn keys_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    id: TenantId,
+    admin: Option<&Admin>,
+    warm: Option<&Claimed>,
+) -> Result<Option<Invitation>> {
+    let data_key = match (warm, admin) {
+        (Some(_), None) => return Ok(None),
+        (Some(warm), Some(_)) => ctx.keys.unwrap(id.uuid(), &warm.key)?,
+        (None, _) => make_keys_in_txn(ctx, txn, id).await?,
+    };
+    match admin {
+        Some(admin) => first_admin::keep_in_txn(ctx, txn, (&data_key, id), admin).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether a step is done when the tenant is recorded, since there is nothing to do in it: a warm database has been
+/// made already, and not every tenant gets an administrator.
+fn is_done(step: &str, is_warm: bool, input: &Input) -> bool {
+    match step {
+        "record" => true,
+        "create_first_admin" => input.admin.is_none(),
+        "activate" => is_warm && input.admin.is_none(),
+        _ => is_warm,
+    }
+}
+
+async fn queue_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    (tenant, is_warm): (&Tenant, bool),
+    input: &Input,
+    origin: &Origin,
+) -> Result<OperationId> {
+    let id = OperationId::generate(&ctx.clock, ctx.random);
+    let new = NewOperation {
+        id,
+        kind: KIND.name,
+        tenant_id: tenant.id,
+        input: serde_json::to_value(input).map_err(Error::internal)?,
+        requested_by: &origin.actor,
+        steps: &KIND.new_steps(|step| is_done(step, is_warm, input)),
+    };
+    operations::insert_in_txn(txn, &new).await?;
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    let details = serde_json::json!({ "slug": tenant.slug, "plan": tenant.plan, "operation_id": id, "warm": is_warm });
+    audit::record_in_txn(txn, event, origin, ("tenant.create", &tenant.id.to_string()), &details).await?;
+    Ok(id)
+}
+
+/// Claims the request's key for the tenant that this transaction is about to make, or finds what an earlier request
+/// with the same key has started.
+pub(in crate::operations) async fn claim_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    idempotency: Option<&Idempotency>,
+    id: TenantId,
+) -> Result<Option<Started>> {
+    let Some(idempotency) = idempotency else { return Ok(None) };
+    match idempotency::claim_in_txn(txn, &ctx.keys, idempotency, id.uuid()).await? {
+        Some(earlier) => find(ctx, txn, TenantId::from_uuid(earlier)).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What an earlier request has started, with the same invitation that it was told.
+async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
+    let missing = || Error::defect("an idempotency key refers to a tenant that is not there");
+    let tenant = tenants::get(connection, id).await?.ok_or_else(missing)?;
+    let operation = operations::provisioning_of(connection, id).await?.ok_or_else(missing)?;
+    let kept = secrets::get(connection, &ctx.keys, id.uuid(), Purpose::FirstAdminInvitation).await?;
+    let invitation =
+        kept.map(|text| serde_json::from_str(text.expose_secret())).transpose().map_err(Error::internal)?;
+    Ok(Started { tenant, operation, invitation })
+}
+
+/// What was made for the tenant, or was ready for it, goes, unless it turns out to be somebody else's.
+async fn discard_database(run: &Run) -> Result<()> {
+    let input: Input = run.input()?;
+    discard_unused(run, input.admin.as_ref().map(|admin| &admin.email)).await
+}
+
+/// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the
+/// request for it another one may be made.
+pub(in crate::operations) async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.begin().await?;
+    tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
+    slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
+    data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    operations::scrub_in_txn(&mut txn, run.tenant_id()).await?;
+    idempotency::forget_in_txn(&mut txn, run.tenant_id().uuid()).await?;
+    Ok(txn.commit().await?)
+}
+
+/// Lets requests in. Nobody has been before this step began, so that until then the tenant can be undone; from then on
+/// its database may hold what its people have written.
+pub(in crate::operations) async fn activate(run: &Run) -> Result<()> {
+    let version = match run.input()? {
+        Bound { schema_version: Some(version) } => version,
+        Bound { schema_version: None } => schema_version(run).await?,
+    };
+    let mut connection = run.ctx.db.acquire_for_change().await?;
+    if tenants::open(&mut connection, run.claim(), version).await? { Ok(()) } else { Err(claim_lost()) }
+}
+
+/// The version that the database itself says that it has.
+async fn schema_version(run: &Run) -> Result<i32> {
+    let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
+    let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;
+    Ok(row.and_then(|row| row.get::<_, Option<i32>>("version")).unwrap_or_default())
+}

@@ -1,0 +1,107 @@
+//! `tenant.restore`: an archived tenant is woken. Its database is made anew out of the newest archive.
+//!
+//! The tenant stays archived, and is refused, until the last step: what was made by then can be taken away again.
+//! The archive is kept as a backup until the tenant is archived the next time.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    archive_store,
+    change::{Change, Progress, refuse},
+    transfer::{self, Site, check_versions},
+};
+use crate::{
+    control::{
+        archives::{self, Archive},
+        audit::Origin,
+        tenant_states,
+        tenants::TenantState,
+    },
+    error::{Error, Result},
+    faults::crash_point,
+    operations::{
+        Context,
+        engine::{
+            attempt::Run,
+            kind::{Kind, RESTORING, kind},
+        },
+        fleet::provisioning_steps::{create_role, discard_role, restrict_database},
+    },
+    servers::ServerVersion,
+    types::{ArchiveId, TenantId},
+};
+
+pub(in crate::operations) const KIND: Kind = kind!("tenant.restore", Unwind, {
+    record => nothing,
+    create_role => discard_role,
+    restore_database within RESTORING => discard_database,
+    restrict_database => nothing,
+    activate => never,
+});
+
+/// The operation's input.
+#[derive(Debug, Serialize, Deserialize)]
+struct Input {
+    /// What the tenant is woken from.
+    archive: ArchiveId,
+}
+
+/// Wakes an archived tenant. Of one that is being woken, or awake, nothing is changed.
+///
+/// # Errors
+/// `not_found`; `archive_not_found` (404); `tenant_state_conflict`, `operation_in_progress` (409);
+/// `archives_not_configured`, `dump_tools_missing`, `dump_tools_unfit`, `server_too_old` (409); `tenant_gone` (410).
+pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progress> {
+    let server = transfer::check_means(ctx, id).await?;
+    let mut change = Change::begin(ctx, id, origin).await?;
+    if let Some(operation) = change.under_way(&KIND).await? {
+        return Ok(Progress { tenant: change.leave().await?, operation: Some(operation) });
+    }
+    match change.tenant.state {
+        TenantState::Archived => {}
+        TenantState::Active | TenantState::Suspended => {
+            return Ok(Progress { tenant: change.leave().await?, operation: None });
+        }
+        state => return Err(refuse(state, "only an archived tenant can be woken")),
+    }
+    let archive = archive_store::newest(&mut change.txn, id).await?.ok_or_else(missing)?;
+    check_versions(ServerVersion(archive.server_version), server)?;
+    let operation = change.queue(&KIND, &Input { archive: archive.id }).await?;
+    change.record("tenant.restore", &json!({ "operation_id": operation, "archive_id": archive.id })).await?;
+    crash_point!("tenant.restore.before_commit", id);
+    let tenant = change.commit().await?;
+    crash_point!("tenant.restore.after_commit", id);
+    Ok(Progress { tenant, operation: Some(operation) })
+}
+
+fn missing() -> Error {
+    let detail = "no archive of this tenant is known".to_owned();
+    Error::NotFound { code: "archive_not_found", detail }
+}
+
+async fn archive(run: &Run) -> Result<Archive> {
+    let input: Input = run.input()?;
+    archives::get(&mut *run.ctx.db.acquire().await?, input.archive).await?.ok_or_else(missing)
+}
+
+async fn restore_database(run: &Run) -> Result<()> {
+    let archive = archive(run).await?;
+    check_versions(ServerVersion(archive.server_version), run.admin.version())?;
+    let dump = archive_store::open(&run.ctx, &archive).await?;
+    Site::of(run).fill(dump, &archive_store::contents_of(&archive)?).await
+}
+
+async fn discard_database(run: &Run) -> Result<()> {
+    Site::of(run).empty().await
+}
+
+/// Opens the gate: of a tenant that was suspended only so far.
+async fn activate(run: &Run) -> Result<()> {
+    let contents = archive_store::contents_of(&archive(run).await?)?;
+    let mut txn = run.begin().await?;
+    tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(contents.schema_version)).await?;
+    txn.commit().await?;
+    run.ctx.tenancy.refresh(run.tenant_id()).await;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! `tenant.rotate_credentials`: another password for a tenant's database role, without a failed request.
+//!
+//! [`start`] seals the next password beside the present one in the transaction that queues the operation; from then
+//! on new connections try both (`tenancy::login`). The role is altered, then the next password becomes the present
+//! one. Until that it can be undone. Sessions that the role has go on: a rotation ends nobody's.
+
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::change::refuse;
+use crate::{
+    control::{
+        audit::{self, Origin},
+        data_keys,
+        secrets::{self, Purpose},
+        tenants::{self, Tenant, TenantState},
+    },
+    error::{Error, Result},
+    faults::crash_point,
+    operations::{
+        Context,
+        engine::{
+            attempt::Run,
+            kind::{Kind, kind},
+            queue::{queue_in_txn, under_way_in_txn},
+        },
+    },
+    types::{AuditEventId, OperationId, TenantId},
+};
+
+pub(in crate::operations) const KIND: Kind = kind!("tenant.rotate_credentials", Unwind, {
+    record => forget,
+    alter_role => restore_role,
+    promote => never,
+});
+
+const PRESENT: Purpose = Purpose::TenantDatabasePassword;
+const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
+
+/// Queues the rotation, or finds the one that is under way.
+///
+/// # Errors
+/// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) while the tenant has no database that serves, and
+/// `operation_in_progress` (409) while another operation is at work on it.
+pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
+    let mut txn = ctx.db.begin().await?;
+    let found = tenants::lock_in_txn(&mut txn, tenant).await?;
+    check_state(&found.ok_or_else(|| Error::not_found("tenant"))?)?;
+    if let Some(live) = under_way_in_txn(&mut txn, tenant, &KIND).await? {
+        return Ok(live);
+    }
+    let id = queue_in_txn(ctx, &mut txn, tenant, (&KIND, &json!({})), origin).await?;
+    let key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
+    secrets::put(&mut txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
+    tenants::touch_in_txn(&mut txn, tenant).await?;
+    let event = AuditEventId::generate(&ctx.clock, ctx.random);
+    let action = ("tenant.rotate_credentials", &*tenant.to_string());
+    audit::record_in_txn(&mut txn, event, origin, action, &json!({ "operation_id": id })).await?;
+    crash_point!("tenant.rotate_credentials.before_commit", tenant);
+    txn.commit().await?;
+    crash_point!("tenant.rotate_credentials.after_commit", tenant);
+    Ok(id)
+}
+
+/// Whether the tenant has what can be rotated: a role with a database.
+pub(in crate::operations) fn check_state(tenant: &Tenant) -> Result<()> {
+    match tenant.state {
+        TenantState::Active | TenantState::Suspended => Ok(()),
+        state => Err(refuse(state, "only an active or suspended one has secrets that can be replaced")),
+    }
+}
+
+async fn forget(run: &Run) -> Result<()> {
+    let mut txn = run.begin().await?;
+    secrets::delete(&mut txn, run.tenant_id().uuid(), NEXT).await?;
+    tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+    Ok(txn.commit().await?)
+}
+
+async fn alter_role(run: &Run) -> Result<()> {
+    if set_password(run, NEXT).await? {
+        return Ok(());
+    }
+    let detail = format!("the role {} is not on the tenant's server", run.database());
+    Err(Error::conflict("role_missing", detail))
+}
+
+/// Where there is no role, there is none to restore.
+async fn restore_role(run: &Run) -> Result<()> {
+    set_password(run, PRESENT).await.map(drop)
+}
+
+async fn set_password(run: &Run, purpose: Purpose) -> Result<bool> {
+    let password = {
+        let mut connection = run.ctx.db.acquire().await?;
+        secrets::require(&mut connection, &run.ctx.keys, run.tenant_id().uuid(), purpose).await?
+    };
+    run.admin.set_tenant_password(run.database(), &password).await
+}
+
+async fn promote(run: &Run) -> Result<()> {
+    let (keys, owner) = (&run.ctx.keys, run.tenant_id().uuid());
+    let mut txn = run.begin().await?;
+    match secrets::get(&mut txn, keys, owner, NEXT).await? {
+        Some(next) => {
+            secrets::promote_in_txn(&mut txn, keys, owner, (NEXT, PRESENT), &next).await?;
+            tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
+        }
+        // An earlier attempt has done it and died before it could say so.
+        None if secrets::is_newer(&mut txn, owner, PRESENT, run.operation.created_at).await? => {}
+        None => return Err(Error::defect("the password that the role has by now is kept nowhere")),
+    }
+    Ok(txn.commit().await?)
+}

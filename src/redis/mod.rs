@@ -1,0 +1,15 @@
+//! The connection to Redis, with its breaker and its time-outs. What is kept there is for others to say.
+//!
+//! Correctness and security never depend on Redis. A command delays its caller by at most its time-out, and by nothing
+//! while the breaker is open.
+
+mod breaker;
+mod connection;
+mod keys;
+
+pub use connection::{NoAnswer, Redis};
+
+/// Says what the metrics of this module mean.
+pub fn describe_metrics() {
+    metrics::describe_counter!("freehold_redis_failures_total", "commands to Redis that failed or were too late");
+}
