@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::{Identity, Inner, hashing, permissions::OWNER, sessions::token_hash};
+use super::{Identity, Inner, credentials, permissions::OWNER, sessions::token_hash};
 use crate::{
     error::{Error, Result},
     tenancy::{Param, Statements},
@@ -84,7 +84,7 @@ impl Identity {
                 if inner.has_password(tenant, email).await? {
                     return Ok(());
                 }
-                let hash = inner.hasher.hash(password, hashing::BACKGROUND).await?;
+                let hash = inner.hasher.hash(password, credentials::BACKGROUND).await?;
                 inner.add_admin(tenant, (email, name), &hash).await
             }
         }

@@ -12,32 +12,25 @@
 mod api_keys;
 mod audit;
 mod authenticate;
-mod census;
+mod credentials;
 mod first_admin;
-mod hashing;
 mod invitations;
-mod keys;
-mod login;
-mod logout;
-mod me;
+mod people;
 mod permissions;
-mod policy;
 mod principal;
-mod refresh;
 mod sessions;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
 pub use audit::Client;
+pub use credentials::check_password_policy;
 pub use first_admin::FirstAdmin;
-pub use keys::make_signing_key;
-pub use login::Login;
-pub use me::{Me, MyTenant};
+pub use people::{Me, MyTenant};
 pub use permissions::Permission;
-pub use policy::check_password_policy;
 pub use principal::{Actor, Principal};
-pub use sessions::Tokens;
+pub use sessions::{Login, Tokens};
+pub use tokens::make_signing_key;
 
 use crate::{
     control::{
@@ -90,8 +83,8 @@ struct Inner {
     clock: Clock,
     random: Random,
     attempts: Attempts,
-    hasher: hashing::Hasher,
-    keys: keys::Keys,
+    hasher: credentials::Hasher,
+    keys: tokens::Keys,
     verified: authenticate::Verified,
     session_idle: Duration,
     issuer: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
@@ -119,8 +112,8 @@ impl Identity {
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts } = dependencies;
         let inner = Inner {
-            hasher: hashing::Hasher::new(settings.hash_concurrency, random),
-            keys: keys::Keys::new(tenancy.clone(), key_ring),
+            hasher: credentials::Hasher::new(settings.hash_concurrency, random),
+            keys: tokens::Keys::new(tenancy.clone(), key_ring),
             verified: authenticate::Verified::new(),
             session_idle: settings.session_idle,
             issuer: settings.issuer,

@@ -1,7 +1,6 @@
 //! How many people a tenant has.
 
-use super::Identity;
-use crate::{error::Result, tenancy::Statements, types::TenantId};
+use crate::{error::Result, identity::Identity, tenancy::Statements, types::TenantId};
 
 const COUNT: &str = "SELECT count(*) FROM users";
 

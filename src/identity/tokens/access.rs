@@ -15,51 +15,51 @@ use crate::{
 };
 
 /// How long an access token lives.
-pub(super) const LIFETIME: Duration = Duration::from_mins(10);
+pub(in crate::identity) const LIFETIME: Duration = Duration::from_mins(10);
 /// By how much the clocks of two replicas may differ, in seconds.
 const LEEWAY: i64 = 5;
 const TYPE: &str = "at+jwt";
 
 /// What a token says. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Claims {
+pub(in crate::identity) struct Claims {
     /// The tenant's public address.
-    pub(super) iss: String,
+    pub(in crate::identity) iss: String,
     /// For whose API it is: the tenant's.
-    pub(super) aud: TenantId,
+    pub(in crate::identity) aud: TenantId,
     /// Who.
-    pub(super) sub: UserId,
+    pub(in crate::identity) sub: UserId,
     /// The tenant.
-    pub(super) tid: TenantId,
+    pub(in crate::identity) tid: TenantId,
     /// The session.
-    pub(super) sid: SessionId,
+    pub(in crate::identity) sid: SessionId,
     /// The user's role when it was made.
-    pub(super) role: String,
+    pub(in crate::identity) role: String,
     /// The tenant's epoch when it was made.
-    pub(super) epoch: i64,
+    pub(in crate::identity) epoch: i64,
     /// Not from then on.
-    pub(super) exp: i64,
+    pub(in crate::identity) exp: i64,
     /// Made then.
-    pub(super) iat: i64,
+    pub(in crate::identity) iat: i64,
     /// Not before.
-    pub(super) nbf: i64,
+    pub(in crate::identity) nbf: i64,
     /// Its own name.
-    pub(super) jti: String,
+    pub(in crate::identity) jti: String,
 }
 
 /// The refusal of whatever is not a valid token. The same for every cause.
-pub(super) fn invalid() -> Error {
+pub(in crate::identity) fn invalid() -> Error {
     Error::Unauthenticated { code: "invalid_token", detail: "the token is not valid, or not any more" }
 }
 
 /// Signs `claims`.
-pub(super) fn sign(kid: KeyId, key: &EncodingKey, claims: &Claims) -> Result<String> {
+pub(in crate::identity) fn sign(kid: KeyId, key: &EncodingKey, claims: &Claims) -> Result<String> {
     let header = Header { typ: Some(TYPE.to_owned()), kid: Some(kid.to_string()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, claims, key).map_err(Error::internal)
 }
 
 /// The tenant that a token claims to be for. Proves nothing.
-pub(super) fn claimed_tenant(token: &str) -> Option<TenantId> {
+pub(in crate::identity) fn claimed_tenant(token: &str) -> Option<TenantId> {
     #[derive(Deserialize)]
     struct Claimed {
         tid: TenantId,
@@ -71,7 +71,7 @@ pub(super) fn claimed_tenant(token: &str) -> Option<TenantId> {
 ///
 /// # Errors
 /// `invalid_token`.
-pub(super) fn key_id(token: &str) -> Result<KeyId> {
+pub(in crate::identity) fn key_id(token: &str) -> Result<KeyId> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
     let is_ours = header.typ.as_deref() == Some(TYPE) && header.alg == Algorithm::EdDSA && header.crit.is_none();
     let kid = header.kid.filter(|_| is_ours).ok_or_else(invalid)?;
@@ -82,7 +82,13 @@ pub(super) fn key_id(token: &str) -> Result<KeyId> {
 ///
 /// # Errors
 /// `invalid_token`.
-pub(super) fn verify(token: &str, key: &DecodingKey, tenant: TenantId, issuers: &[String], now: i64) -> Result<Claims> {
+pub(in crate::identity) fn verify(
+    token: &str,
+    key: &DecodingKey,
+    tenant: TenantId,
+    issuers: &[String],
+    now: i64,
+) -> Result<Claims> {
     let mut signature_only = Validation::new(Algorithm::EdDSA);
     // The claims are judged below: all of them, by the clock that Freehold goes by.
     signature_only.required_spec_claims.clear();

@@ -4,6 +4,10 @@
 //! revoked, when it was not used for the configured time, and in any case after ninety days. All by the clock of
 //! the tenant's database.
 
+mod login;
+mod logout;
+mod refresh;
+
 use std::{fmt, time::Duration};
 
 use aws_lc_rs::{
@@ -11,6 +15,7 @@ use aws_lc_rs::{
     hmac,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+pub use login::Login;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 

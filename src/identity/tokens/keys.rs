@@ -23,7 +23,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::{Identity, tokens};
+use super::access;
 use crate::{
     control::{
         sealed::{SealedKey, SealedTenant},
@@ -32,6 +32,7 @@ use crate::{
         tenants::Tenant,
     },
     error::{Error, Result},
+    identity::Identity,
     tenancy::Tenancy,
     types::{KeyId, TenantId},
 };
@@ -46,7 +47,7 @@ const CAPACITY: u64 = 10_000;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Every tenant's keys, as far as they were needed.
-pub(super) struct Keys {
+pub(in crate::identity) struct Keys {
     tenancy: Tenancy,
     ring: Arc<KeyRing>,
     held: Cache<TenantId, Arc<KeySet>>,
@@ -61,7 +62,7 @@ struct Look {
 }
 
 /// One tenant's keys.
-pub(super) struct KeySet {
+pub(in crate::identity) struct KeySet {
     /// In the order in which they sign.
     keys: Vec<Key>,
     revision: i64,
@@ -80,14 +81,14 @@ struct Key {
 }
 
 impl Keys {
-    pub(super) fn new(tenancy: Tenancy, ring: Arc<KeyRing>) -> Self {
+    pub(in crate::identity) fn new(tenancy: Tenancy, ring: Arc<KeyRing>) -> Self {
         let held = Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE).build();
         let looks = Cache::builder().max_capacity(CAPACITY).time_to_idle(LOOK_WAIT * 2).build();
         Self { tenancy, ring, held, looks, turns: Semaphore::new(LOOKS) }
     }
 
     /// The tenant's keys.
-    pub(super) async fn of(&self, tenant: &Tenant) -> Result<Arc<KeySet>> {
+    pub(in crate::identity) async fn of(&self, tenant: &Tenant) -> Result<Arc<KeySet>> {
         if let Some(held) = self.held.get(&tenant.id).await.filter(|held| held.revision >= tenant.revision) {
             return Ok(held);
         }
@@ -99,7 +100,7 @@ impl Keys {
     ///
     /// # Errors
     /// `invalid_token` when the tenant has no such key; `control_database_unavailable` when that cannot be known.
-    pub(super) async fn with(&self, tenant: &Tenant, kid: KeyId) -> Result<Arc<KeySet>> {
+    pub(in crate::identity) async fn with(&self, tenant: &Tenant, kid: KeyId) -> Result<Arc<KeySet>> {
         let keys = self.of(tenant).await?;
         if keys.verifier(kid).is_some() {
             return Ok(keys);
@@ -107,11 +108,11 @@ impl Keys {
         let detail = "signing keys cannot be looked up at the moment; try again shortly";
         let late = |_| Err(Error::unavailable("control_database_unavailable", detail, None));
         let looked = Box::pin(tokio::time::timeout(LOOK_WAIT, self.look(tenant.id))).await.unwrap_or_else(late)?;
-        looked.verifier(kid).is_some().then_some(looked).ok_or_else(tokens::invalid)
+        looked.verifier(kid).is_some().then_some(looked).ok_or_else(access::invalid)
     }
 
     /// Has the tenant's keys read now, so that this replica goes by them before it is told of a change.
-    pub(super) async fn renew(&self, tenant: TenantId) -> Result<()> {
+    pub(in crate::identity) async fn renew(&self, tenant: TenantId) -> Result<()> {
         let sealed = self.tenancy.sealed_anew(tenant).await?;
         self.hold(&sealed).await.map(drop)
     }
@@ -165,7 +166,7 @@ impl KeySet {
     ///
     /// # Errors
     /// Internal when the tenant has none.
-    pub(super) fn signer(&self) -> Result<(KeyId, &EncodingKey)> {
+    pub(in crate::identity) fn signer(&self) -> Result<(KeyId, &EncodingKey)> {
         let age = self.age();
         let mut able = self.keys.iter().filter_map(|key| key.signs.as_ref().map(|signs| (key, signs)));
         let signer = able.clone().rfind(|(key, _)| key.signs_from <= age).or_else(|| able.next());
@@ -174,7 +175,7 @@ impl KeySet {
     }
 
     /// The key of this name, if it verifies.
-    pub(super) fn verifier(&self, kid: KeyId) -> Option<&DecodingKey> {
+    pub(in crate::identity) fn verifier(&self, kid: KeyId) -> Option<&DecodingKey> {
         self.verifying().find(|key| key.id == kid).map(|key| &key.verifies)
     }
 

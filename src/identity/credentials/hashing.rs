@@ -28,18 +28,18 @@ const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$XQC9xbNCwgao/vbV3IxEWQ$3/U+iSOfivwDs5xAkRP4wNZ7Y3uKDW7fk9p2tpxXkVY";
 
 /// How long a request waits for its turn (promises.md §2).
-pub(super) const REQUEST: Duration = Duration::from_secs(1);
+pub(in crate::identity) const REQUEST: Duration = Duration::from_secs(1);
 /// How long background work waits for its turn.
-pub(super) const BACKGROUND: Duration = Duration::from_secs(30);
+pub(in crate::identity) const BACKGROUND: Duration = Duration::from_secs(30);
 
 /// Hashes and verifies passwords, so many at once.
-pub(super) struct Hasher {
+pub(in crate::identity) struct Hasher {
     permits: Arc<Semaphore>,
     random: Random,
 }
 
 impl Hasher {
-    pub(super) fn new(concurrency: usize, random: Random) -> Self {
+    pub(in crate::identity) fn new(concurrency: usize, random: Random) -> Self {
         Self { permits: Arc::new(Semaphore::new(concurrency.max(1))), random }
     }
 
@@ -47,7 +47,7 @@ impl Hasher {
     ///
     /// # Errors
     /// `hashing_busy` when no turn came within `wait`.
-    pub(super) async fn hash(&self, password: &SecretString, wait: Duration) -> Result<String> {
+    pub(in crate::identity) async fn hash(&self, password: &SecretString, wait: Duration) -> Result<String> {
         let (password, salt) = (password.clone(), self.random.bytes::<16>());
         let hash = move || argon2()?.hash_password_with_salt(password.expose_secret().as_bytes(), &salt);
         Ok(self.run(wait, hash).await?.map_err(unusable)?.to_string())
@@ -57,7 +57,12 @@ impl Hasher {
     ///
     /// # Errors
     /// `hashing_busy` when no turn came within `wait`.
-    pub(super) async fn verify(&self, password: &SecretString, hash: Option<String>, wait: Duration) -> Result<bool> {
+    pub(in crate::identity) async fn verify(
+        &self,
+        password: &SecretString,
+        hash: Option<String>,
+        wait: Duration,
+    ) -> Result<bool> {
         let (password, is_known) = (password.clone(), hash.is_some());
         let verify = move || {
             let stored = PasswordHash::new(hash.as_deref().unwrap_or(NOBODY))?;

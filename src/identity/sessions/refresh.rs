@@ -7,14 +7,14 @@
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{
-    Client, Identity, Inner, Tokens,
-    audit::{ANONYMOUS, Event},
-    sessions::{Session, seconds, successor, token_hash},
-};
+use super::{Session, Tokens, seconds, successor, token_hash};
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
+    identity::{
+        Client, Identity, Inner,
+        audit::{ANONYMOUS, Event},
+    },
     tenancy::Statements,
     types::{SessionId, UserId},
 };

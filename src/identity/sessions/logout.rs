@@ -5,8 +5,13 @@
 
 use serde_json::json;
 
-use super::{Client, Identity, Inner, Principal, audit::Event};
-use crate::{control::tenants::Tenant, error::Result, tenancy::Statements, types::SessionId};
+use crate::{
+    control::tenants::Tenant,
+    error::Result,
+    identity::{Client, Identity, Inner, Principal, audit::Event},
+    tenancy::Statements,
+    types::SessionId,
+};
 
 /// Of one session, or of all.
 const END: &str = "UPDATE sessions SET revoked_at = now(), revoked_because = $3

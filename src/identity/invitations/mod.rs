@@ -6,7 +6,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{Client, Identity, Inner, audit::Event, check_password_policy, hashing, sessions::token_hash};
+use super::{Client, Identity, Inner, audit::Event, check_password_policy, credentials, sessions::token_hash};
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
@@ -50,7 +50,7 @@ impl Identity {
         let email = inner.invited(tenant, token).await?;
         let local_part = email.split('@').next().unwrap_or_default();
         check_password_policy(password.expose_secret(), &[tenant.slug.as_str(), &tenant.name, local_part])?;
-        let hash = inner.hasher.hash(password, hashing::REQUEST).await?;
+        let hash = inner.hasher.hash(password, credentials::REQUEST).await?;
         inner.accept(tenant, token, (name, &hash), client).await
     }
 }

@@ -7,14 +7,15 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::{
-    Client, Identity, Inner, Tokens,
-    audit::{ANONYMOUS, Event},
-    hashing,
-};
+use super::Tokens;
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
+    identity::{
+        Client, Identity, Inner,
+        audit::{ANONYMOUS, Event},
+        credentials,
+    },
     limits::Reservation,
     tenancy::Statements,
     types::{Email, UserId},
@@ -69,7 +70,7 @@ impl Inner {
         self.keys.of(tenant).await?;
         let mut account = self.account(tenant, request).await?;
         let hash = account.as_mut().and_then(|account| account.password_hash.take());
-        let is_right = self.hasher.verify(&request.password, hash, hashing::REQUEST).await?;
+        let is_right = self.hasher.verify(&request.password, hash, credentials::REQUEST).await?;
         match account {
             Some(account) if is_right && account.may_sign_in && account.is_verified => {
                 self.admit(tenant, account.user, client).await

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Identity, Permission, Principal, tokens};
 use crate::{
     control::tenants::Tenant,
     error::Result,
+    identity::{Identity, Permission, Principal, tokens},
     tenancy::Statements,
     types::{Slug, TenantId, UserId},
 };
