@@ -33,6 +33,8 @@ mod layering;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod lists;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod migrations;

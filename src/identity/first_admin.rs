@@ -126,7 +126,7 @@ impl Inner {
         self.add(tenant, ADD_AND_INVITE, &params).await
     }
 
-    async fn add(&self, tenant: TenantId, sql: &str, params: &[Param<'_>]) -> Result<()> {
+    async fn add(&self, tenant: TenantId, sql: &'static str, params: &[Param<'_>]) -> Result<()> {
         let others = self.tenancy.connect(tenant).await?.row(sql, params).await?;
         // A control database from a backup may take a customer's database for a new one.
         if others.is_some_and(|row| row.get(0)) {

@@ -2,8 +2,8 @@
 //!
 //! A resource is a folder: `mod.rs` holds its values, `store.rs` its SQL and rules, `routes.rs` its handlers. What
 //! the resources share stands beside them: [`stored`] (rows and their versions), [`listing`] (pages in every order),
-//! [`answer`] (entity tags, 201), [`choice`] (enumerations), [`text`] and [`date`]. CONTRIBUTING.md
-//! has the checklists "Add a tenant table" and "Add an endpoint".
+//! [`sql`] (statements that share a part), [`answer`] (entity tags, 201), [`choice`] (enumerations), [`text`] and
+//! [`date`]. CONTRIBUTING.md has the checklists "Add a tenant table" and "Add an endpoint".
 //!
 //! A handler takes a connection late, calls one function of the store, and maps the result. Nothing here knows
 //! another tenant or the control database: the connection is the predicate. Never put a value into SQL text.
@@ -13,6 +13,7 @@ mod choice;
 mod date;
 mod listing;
 mod projects;
+mod sql;
 mod stored;
 mod tasks;
 mod text;

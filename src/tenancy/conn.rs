@@ -57,7 +57,7 @@ impl TenantTxn<'_> {
 }
 
 /// Statements on a tenant's database, in a transaction or out of one. Each text is prepared once a connection,
-/// so texts are constants: never put a value into one.
+/// so a text is a constant by its type: one that is put together at run time, with a value in it, does not compile.
 ///
 /// Errors are PostgreSQL's own, so that a caller can tell a broken constraint
 /// ([`crate::servers::constraint`]); `?` turns them into the domain's.
@@ -65,35 +65,39 @@ pub trait Statements: Send + Sync {
     /// All rows.
     fn rows(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: &[Param<'_>],
     ) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send;
 
     /// The row, if there is one. More than one is an error.
     fn row(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: &[Param<'_>],
     ) -> impl Future<Output = Result<Option<Row>, tokio_postgres::Error>> + Send;
 
     /// How many rows were touched.
-    fn run(&self, sql: &str, params: &[Param<'_>]) -> impl Future<Output = Result<u64, tokio_postgres::Error>> + Send;
+    fn run(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> impl Future<Output = Result<u64, tokio_postgres::Error>> + Send;
 }
 
 macro_rules! statements {
     ($name:ty, $field:ident) => {
         impl Statements for $name {
-            async fn rows(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+            async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
                 let statement = self.$field.prepare_cached(sql).await?;
                 self.$field.query(&statement, params).await
             }
 
-            async fn row(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, tokio_postgres::Error> {
+            async fn row(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Option<Row>, tokio_postgres::Error> {
                 let statement = self.$field.prepare_cached(sql).await?;
                 self.$field.query_opt(&statement, params).await
             }
 
-            async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, tokio_postgres::Error> {
+            async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, tokio_postgres::Error> {
                 let statement = self.$field.prepare_cached(sql).await?;
                 self.$field.execute(&statement, params).await
             }

@@ -2,10 +2,11 @@
 //!
 //! Pages are found by key (`WHERE (created_at, id) > cursor`), never by offset: a page costs the same
 //! however deep it is, and rows that appear meanwhile shift nothing. A cursor is the last row's key, opaque to
-//! clients; it grants nothing, so it is not signed.
+//! clients; it grants nothing, so it is not signed. Anybody can make one up: a [`CursorKey`] says what may reach SQL.
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::form_urlencoded;
 
@@ -13,6 +14,7 @@ use super::query;
 use crate::{
     error::{Error, FieldError, Result},
     http::problem::Problem,
+    types::{AuditEventId, OperationId, TenantId},
 };
 
 /// The parameters that every list has; all others are the filter's.
@@ -74,16 +76,55 @@ impl Page {
     /// The key of the last row that the client has seen.
     ///
     /// # Errors
-    /// 422 on `cursor` when it was not made for this list.
-    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>> {
+    /// 422 on `cursor` when it was not made for this list, or holds what no row can.
+    pub fn after<K: CursorKey>(&self) -> Result<Option<K>> {
         let decode = |cursor: &String| {
             let key = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            serde_json::from_slice(&key).ok()
+            serde_json::from_slice(&key).ok().filter(K::can_be_stored)
         };
         let invalid = || FieldError::new("cursor", "invalid_cursor", "must be the next_cursor of this list");
         self.cursor.as_ref().map(|cursor| decode(cursor).ok_or_else(|| Error::from(invalid()))).transpose()
     }
 }
+
+/// What leads from a page to the next one: the columns that sort, of the last row seen.
+///
+/// A list's own rows are the only source of good keys, but the client holds the cursor. What PostgreSQL would refuse
+/// as a parameter is refused here, where it is the client's mistake.
+pub trait CursorKey: Serialize + DeserializeOwned {
+    /// Whether a column of this type can hold it.
+    fn can_be_stored(&self) -> bool;
+}
+
+impl CursorKey for DateTime<Utc> {
+    /// PostgreSQL's own range is wider than this and narrower than chrono's.
+    fn can_be_stored(&self) -> bool {
+        (0..=9999).contains(&self.year())
+    }
+}
+
+impl CursorKey for String {
+    fn can_be_stored(&self) -> bool {
+        !self.contains('\0')
+    }
+}
+
+impl<A: CursorKey, B: CursorKey> CursorKey for (A, B) {
+    fn can_be_stored(&self) -> bool {
+        self.0.can_be_stored() && self.1.can_be_stored()
+    }
+}
+
+macro_rules! always_stored {
+    ($($id:ty),+) => {
+        $(impl CursorKey for $id {
+            fn can_be_stored(&self) -> bool {
+                true
+            }
+        })+
+    };
+}
+always_stored!(uuid::Uuid, AuditEventId, OperationId, TenantId);
 
 /// The query of a list without filters.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -133,7 +174,7 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     /// A page of `rows`, of which [`Page::fetch`] were asked for; `key` is what [`Page::after`] gives back.
-    pub fn new<K: Serialize>(mut rows: Vec<T>, page: &Page, key: impl FnOnce(&T) -> K) -> Result<Self> {
+    pub fn new<K: CursorKey>(mut rows: Vec<T>, page: &Page, key: impl FnOnce(&T) -> K) -> Result<Self> {
         let limit = usize::from(page.limit.0);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -155,7 +196,7 @@ impl<T> Listing<T> {
     }
 }
 
-fn encode<K: Serialize>(key: &K) -> Result<String> {
+fn encode<K: CursorKey>(key: &K) -> Result<String> {
     let json = serde_json::to_vec(key).map_err(Error::internal)?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(json))
 }
@@ -202,11 +243,36 @@ mod tests {
     #[test]
     fn a_cursor_leads_on_and_ends() {
         let page = |query: &str| split::<NoFilter>(query).unwrap().page;
-        let first = Listing::new(vec![1, 2, 3], &page("limit=2"), |last| (*last, "x")).unwrap();
+        let key = |last: &i32| (DateTime::UNIX_EPOCH, last.to_string());
+        let first = Listing::new(vec![1, 2, 3], &page("limit=2"), key).unwrap();
         assert_eq!(first.items, [1, 2]);
         let next = page(&format!("limit=2&cursor={}", first.next_cursor.unwrap()));
-        assert_eq!(next.after::<(i32, String)>().unwrap(), Some((2, "x".to_owned())));
-        assert!(Listing::new(vec![3], &next, |last| *last).unwrap().next_cursor.is_none());
-        assert_eq!(page("cursor=nonsense").after::<i32>().unwrap_err().code(), "validation_failed");
+        assert_eq!(next.after().unwrap(), Some(key(&2)));
+        assert!(Listing::new(vec![3], &next, key).unwrap().next_cursor.is_none());
+        assert_eq!(page("cursor=nonsense").after::<String>().unwrap_err().code(), "validation_failed");
+    }
+
+    #[test]
+    fn a_made_up_key_never_reaches_the_database() {
+        let page = |key: &str| {
+            let cursor = BASE64_URL_SAFE_NO_PAD.encode(key);
+            split::<NoFilter>(&format!("cursor={cursor}")).unwrap().page
+        };
+        let refused = |key: &str| page(key).after::<(DateTime<Utc>, String)>().is_err();
+        assert!(!refused(r#"["0000-01-01T00:00:00Z","a"]"#) && !refused(r#"["9999-12-31T23:59:59Z",""]"#));
+        for made_up in [
+            r#"["-4714-01-01T00:00:00Z","a"]"#,
+            r#"["-0001-12-31T23:59:59Z","a"]"#,
+            r#"["+10000-01-01T00:00:00Z","a"]"#,
+            r#"["+262142-12-31T23:59:59Z","a"]"#,
+            r#"["2030-01-31T00:00:00Z","\u0000"]"#,
+            r#"["2030-01-31T00:00:00Z"]"#,
+            r#"["2030-01-31T00:00:00Z",1]"#,
+            r#"["2030-01-31T00:00:00Z","a","b"]"#,
+            "[]",
+            "",
+        ] {
+            assert!(refused(made_up), "{made_up}");
+        }
     }
 }

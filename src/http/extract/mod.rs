@@ -17,7 +17,7 @@ pub use caller::{Member, Operator, Right, SignedIn, Watched, right};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub use json::{Json, JsonIfAny, NoBody};
-pub use list::{List, Listing, NoFilter, Page};
+pub use list::{CursorKey, List, Listing, NoFilter, Page};
 pub use path::Path;
 pub use query::Query;
 pub(super) use tenant::TenantName;

@@ -9,6 +9,7 @@ use crate::{
     http::extract::{IfMatch, Listing, Page},
     product::{
         listing::{self, Column, Order, order},
+        sql::sql,
         stored::{Stored, Versioned},
         text::Search,
     },
@@ -16,54 +17,32 @@ use crate::{
     types::{ProjectId, UserId},
 };
 
-macro_rules! columns {
-    () => {
-        "id, name, description, status, created_by, version, created_at, updated_at"
-    };
-}
+const COLUMNS: &str = "id, name, description, status, created_by, version, created_at, updated_at";
 
-macro_rules! filtered {
-    ($status:literal, $q:literal) => {
-        concat!(
-            " FROM projects WHERE (",
-            $status,
-            "::text IS NULL OR status = ",
-            $status,
-            ")",
-            " AND (",
-            $q,
-            "::text IS NULL OR name ILIKE ",
-            $q,
-            " OR description ILIKE ",
-            $q,
-            ")"
-        )
-    };
-}
+/// What a client lists and counts. `$1`: the status; `$2`: what to find in the name or the description. Null: any.
+const MATCHING: &str = " FROM projects
+     WHERE ($1::text IS NULL OR status = $1)
+       AND ($2::text IS NULL OR name ILIKE $2 OR description ILIKE $2)";
 
-macro_rules! list {
-    () => {
-        concat!("SELECT ", columns!(), filtered!("$2", "$3"))
-    };
-}
+const COUNT: &str = sql!["SELECT count(*)", MATCHING];
 
-const COUNT: &str = concat!("SELECT count(*)", filtered!("$1", "$2"));
+const LIST: &str = sql!["SELECT ", COLUMNS, MATCHING];
 
-const GET: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1");
+const GET: &str = sql!["SELECT ", COLUMNS, " FROM projects WHERE id = $1"];
 
-const LOCK: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1 FOR UPDATE");
+const LOCK: &str = sql!["SELECT ", COLUMNS, " FROM projects WHERE id = $1 FOR UPDATE"];
 
 /// Others may lock it likewise, so tasks of one project are added side by side.
-const SHARE: &str = concat!("SELECT ", columns!(), " FROM projects WHERE id = $1 FOR SHARE");
+const SHARE: &str = sql!["SELECT ", COLUMNS, " FROM projects WHERE id = $1 FOR SHARE"];
 
 const INSERT: &str =
-    concat!("INSERT INTO projects (id, name, description, created_by) VALUES ($1, $2, $3, $4) RETURNING ", columns!());
+    sql!["INSERT INTO projects (id, name, description, created_by) VALUES ($1, $2, $3, $4) RETURNING ", COLUMNS];
 
-const UPDATE: &str = concat!(
+const UPDATE: &str = sql![
     "UPDATE projects SET name = $2, description = $3, status = $4, version = version + 1, updated_at = now()
      WHERE id = $1 RETURNING ",
-    columns!()
-);
+    COLUMNS
+];
 
 const DELETE: &str = "DELETE FROM projects WHERE id = $1";
 
@@ -93,12 +72,12 @@ impl ProjectSort {
         const BY_NAME: Column<Project> = Column::Text(|project| project.name.as_str());
         const BY_CHANGE: Column<Project> = Column::Time(|project| project.updated_at);
         match self {
-            Self::OldestFirst => order!(list!(), "created_at" ascending, after "$4, $5", BY_CREATION),
-            Self::NewestFirst => order!(list!(), "created_at" descending, after "$4, $5", BY_CREATION),
-            Self::NameAscending => order!(list!(), "name" ascending, after "$4, $5", BY_NAME),
-            Self::NameDescending => order!(list!(), "name" descending, after "$4, $5", BY_NAME),
-            Self::LongestUnchanged => order!(list!(), "updated_at" ascending, after "$4, $5", BY_CHANGE),
-            Self::LatestChanged => order!(list!(), "updated_at" descending, after "$4, $5", BY_CHANGE),
+            Self::OldestFirst => order!(LIST, "created_at" ascending, limit "$3", after "$4, $5", BY_CREATION),
+            Self::NewestFirst => order!(LIST, "created_at" descending, limit "$3", after "$4, $5", BY_CREATION),
+            Self::NameAscending => order!(LIST, "name" ascending, limit "$3", after "$4, $5", BY_NAME),
+            Self::NameDescending => order!(LIST, "name" descending, limit "$3", after "$4, $5", BY_NAME),
+            Self::LongestUnchanged => order!(LIST, "updated_at" ascending, limit "$3", after "$4, $5", BY_CHANGE),
+            Self::LatestChanged => order!(LIST, "updated_at" descending, limit "$3", after "$4, $5", BY_CHANGE),
         }
     }
 }
@@ -106,9 +85,8 @@ impl ProjectSort {
 /// One page of the projects that match.
 pub(super) async fn list(conn: &TenantConn, filter: &ProjectFilter, page: &Page) -> Result<Listing<Project>> {
     let q = filter.q.as_ref().map(Search::pattern);
-    let total = listing::total(conn, COUNT, &[&filter.status, &q], page).await?;
     let order = (filter.sort, &filter.sort.order());
-    Ok(listing::page(conn, order, &[&filter.status, &q], page).await?.with_total(total))
+    listing::page(conn, COUNT, order, &[&filter.status, &q], page).await
 }
 
 /// The project with this id.

@@ -12,6 +12,7 @@ use crate::{
         date::Date,
         listing::{self, Column, Order, order},
         projects,
+        sql::sql,
         stored::{Stored, Versioned},
         text::Search,
     },
@@ -20,76 +21,39 @@ use crate::{
     types::{ProjectId, TaskId, UserId},
 };
 
-macro_rules! columns {
-    () => {
-        "id, project_id, title, description, status, priority, assignee_id, due_on, created_by, version, created_at, \
-         updated_at"
-    };
-}
+const COLUMNS: &str = "id, project_id, title, description, status, priority, assignee_id, due_on, created_by, version,
+     created_at, updated_at";
 
-macro_rules! filtered {
-    ($project:literal, $assignee:literal, $status:literal, $priority:literal, $due:literal, $q:literal) => {
-        concat!(
-            " FROM tasks WHERE (",
-            $project,
-            "::uuid IS NULL OR project_id = ",
-            $project,
-            ")",
-            " AND (",
-            $assignee,
-            "::uuid IS NULL OR assignee_id = ",
-            $assignee,
-            ")",
-            " AND (",
-            $status,
-            "::text IS NULL OR status = ",
-            $status,
-            ")",
-            " AND (",
-            $priority,
-            "::text IS NULL OR priority = ",
-            $priority,
-            ")",
-            " AND (",
-            $due,
-            "::date IS NULL OR due_on < ",
-            $due,
-            ")",
-            " AND (",
-            $q,
-            "::text IS NULL OR title ILIKE ",
-            $q,
-            " OR description ILIKE ",
-            $q,
-            ")"
-        )
-    };
-}
+/// What a client lists and counts. `$1`: the project; `$2`: the assignee; `$3`: the status; `$4`: the priority; `$5`: the
+/// day that they are due before; `$6`: what to find in the title or the description. Null: any.
+const MATCHING: &str = " FROM tasks
+     WHERE ($1::uuid IS NULL OR project_id = $1)
+       AND ($2::uuid IS NULL OR assignee_id = $2)
+       AND ($3::text IS NULL OR status = $3)
+       AND ($4::text IS NULL OR priority = $4)
+       AND ($5::date IS NULL OR due_on < $5)
+       AND ($6::text IS NULL OR title ILIKE $6 OR description ILIKE $6)";
 
-macro_rules! list {
-    () => {
-        concat!("SELECT ", columns!(), filtered!("$2", "$3", "$4", "$5", "$6", "$7"))
-    };
-}
+const COUNT: &str = sql!["SELECT count(*)", MATCHING];
 
-const COUNT: &str = concat!("SELECT count(*)", filtered!("$1", "$2", "$3", "$4", "$5", "$6"));
+const LIST: &str = sql!["SELECT ", COLUMNS, MATCHING];
 
-const GET: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1");
+const GET: &str = sql!["SELECT ", COLUMNS, " FROM tasks WHERE id = $1"];
 
-const LOCK: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1 FOR UPDATE");
+const LOCK: &str = sql!["SELECT ", COLUMNS, " FROM tasks WHERE id = $1 FOR UPDATE"];
 
-const INSERT: &str = concat!(
+const INSERT: &str = sql![
     "INSERT INTO tasks (id, project_id, title, description, status, priority, assignee_id, due_on, created_by)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ",
-    columns!()
-);
+    COLUMNS
+];
 
-const UPDATE: &str = concat!(
+const UPDATE: &str = sql![
     "UPDATE tasks SET title = $2, description = $3, status = $4, priority = $5, assignee_id = $6, due_on = $7,
          version = version + 1, updated_at = now()
      WHERE id = $1 RETURNING ",
-    columns!()
-);
+    COLUMNS
+];
 
 const DELETE: &str = "DELETE FROM tasks WHERE id = $1";
 
@@ -124,12 +88,12 @@ impl TaskSort {
         const BY_TITLE: Column<Task> = Column::Text(|task| task.title.as_str());
         const BY_CHANGE: Column<Task> = Column::Time(|task| task.updated_at);
         match self {
-            Self::OldestFirst => order!(list!(), "created_at" ascending, after "$8, $9", BY_CREATION),
-            Self::NewestFirst => order!(list!(), "created_at" descending, after "$8, $9", BY_CREATION),
-            Self::TitleAscending => order!(list!(), "title" ascending, after "$8, $9", BY_TITLE),
-            Self::TitleDescending => order!(list!(), "title" descending, after "$8, $9", BY_TITLE),
-            Self::LongestUnchanged => order!(list!(), "updated_at" ascending, after "$8, $9", BY_CHANGE),
-            Self::LatestChanged => order!(list!(), "updated_at" descending, after "$8, $9", BY_CHANGE),
+            Self::OldestFirst => order!(LIST, "created_at" ascending, limit "$7", after "$8, $9", BY_CREATION),
+            Self::NewestFirst => order!(LIST, "created_at" descending, limit "$7", after "$8, $9", BY_CREATION),
+            Self::TitleAscending => order!(LIST, "title" ascending, limit "$7", after "$8, $9", BY_TITLE),
+            Self::TitleDescending => order!(LIST, "title" descending, limit "$7", after "$8, $9", BY_TITLE),
+            Self::LongestUnchanged => order!(LIST, "updated_at" ascending, limit "$7", after "$8, $9", BY_CHANGE),
+            Self::LatestChanged => order!(LIST, "updated_at" descending, limit "$7", after "$8, $9", BY_CHANGE),
         }
     }
 }
@@ -139,9 +103,8 @@ pub(super) async fn list(conn: &TenantConn, filter: &TaskFilter, page: &Page) ->
     let (project, assignee) = (filter.project_id.map(ProjectId::uuid), filter.assignee_id.map(UserId::uuid));
     let (due, q) = (filter.due_before.map(Date::naive), filter.q.as_ref().map(Search::pattern));
     let params: [Param<'_>; 6] = [&project, &assignee, &filter.status, &filter.priority, &due, &q];
-    let total = listing::total(conn, COUNT, &params, page).await?;
     let order = (filter.sort, &filter.sort.order());
-    Ok(listing::page(conn, order, &params, page).await?.with_total(total))
+    listing::page(conn, COUNT, order, &params, page).await
 }
 
 /// One page of a project's tasks that match.

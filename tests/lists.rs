@@ -1,0 +1,87 @@
+//! Every list of both listeners: what leads through it, and what somebody made up.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::harness::{actors::Caller, fleet};
+
+/// The lists that go page by page, by the listener's own document.
+async fn paged(caller: &Caller) -> Vec<String> {
+    let document = caller.get("/openapi.json").await.expect(200);
+    let takes_cursor = |operation: &Value| {
+        let parameters = operation["get"]["parameters"].as_array();
+        parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "cursor"))
+    };
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.filter(|(_, operation)| takes_cursor(operation)).map(|(path, _)| path.clone()).collect()
+}
+
+/// The same JSON with each of its texts, one after the other, replaced by each of these.
+fn made_up(cursor: &Value) -> Vec<Value> {
+    const HOSTILE: [&str; 7] = [
+        "-4714-01-01T00:00:00Z",
+        "-4713-01-01T00:00:00Z",
+        "-0001-12-31T23:59:59Z",
+        "+10000-01-01T00:00:00Z",
+        "+262142-12-31T23:59:59Z",
+        "\0",
+        "",
+    ];
+    let mut pointers = vec![(String::new(), cursor)];
+    let mut all = vec![Value::Null, json!([]), json!({}), json!([[[]]]), json!(1e300)];
+    while let Some((pointer, value)) = pointers.pop() {
+        match value {
+            Value::Array(items) => {
+                pointers.extend(items.iter().enumerate().map(|(at, item)| (format!("{pointer}/{at}"), item)));
+            }
+            Value::Object(fields) => {
+                pointers.extend(fields.iter().map(|(name, field)| (format!("{pointer}/{name}"), field)));
+            }
+            _ => all.extend(HOSTILE.into_iter().map(|text| {
+                let mut changed = cursor.clone();
+                *changed.pointer_mut(&pointer).unwrap() = json!(text);
+                changed
+            })),
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_cursor_that_no_list_made_is_refused_and_never_a_defect() {
+    let fleet = fleet::shared().await;
+    let (tenant, operator) = (fleet.tenant().await, fleet.operator());
+    fleet.tenant().await;
+    let mut project = Value::Null;
+    for name in ["One", "Two"] {
+        project = tenant.admin.post("/v1/projects", &json!({ "name": name })).await.expect(201)["id"].clone();
+        let tasks = format!("/v1/projects/{}/tasks", project.as_str().unwrap());
+        tenant.admin.post(&tasks, &json!({ "title": "First" })).await.expect(201);
+        tenant.admin.post(&tasks, &json!({ "title": "Second" })).await.expect(201);
+    }
+    let sorts = ["", "&sort=name", "&sort=title", "&sort=-updated_at"];
+    let mut seen = 0;
+    for (caller, lists, at_least) in [
+        (&*tenant.admin, paged(&tenant.anonymous()).await, 3),
+        (&*operator, paged(&fleet.replica.admin_anonymous()).await, 3),
+    ] {
+        assert!(lists.len() >= at_least, "{lists:?}");
+        for (list, sort) in lists.iter().flat_map(|list| sorts.map(|sort| (list, sort))) {
+            let list = list.replace("{id}", project.as_str().unwrap());
+            let first = caller.get(&format!("{list}?limit=1{sort}")).await;
+            if first.status() == 422 {
+                continue;
+            }
+            let cursor = first.expect(200)["next_cursor"].as_str().map(str::to_owned);
+            let cursor = cursor.unwrap_or_else(|| panic!("{list} has no second page"));
+            let cursor = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(cursor).unwrap()).unwrap();
+            for made_up in made_up(&cursor) {
+                let token = BASE64_URL_SAFE_NO_PAD.encode(made_up.to_string());
+                let answer = caller.get(&format!("{list}?cursor={token}{sort}")).await;
+                assert!(matches!(answer.status(), 200 | 422), "{list} after {made_up}: {}", answer.text());
+                seen += usize::from(answer.status() == 422 && answer.names("cursor", "invalid_cursor"));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} cursors were refused");
+}
