@@ -246,6 +246,46 @@ fn constant<'a>(tokens: &'a [Token], name: &str) -> Option<&'a str> {
     })
 }
 
+/// The names that the types of a file have in OpenAPI documents: of those that derive or implement `ToSchema`, and of
+/// those that the macros make which do.
+fn schemas_in(tokens: &[Token]) -> Vec<String> {
+    const MACROS: [&str; 3] = ["choice", "text_value", "typed_id"];
+    let mut names = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let rest = &tokens[at + 1..];
+        let name = match token.word() {
+            "ToSchema" if rest.first().is_some_and(|next| next.word() == "for") => rest.get(1).map(Token::word),
+            "ToSchema" if is_derived(&tokens[..at]) => declared(rest),
+            name if MACROS.contains(&name) && rest.first().is_some_and(|next| next.is('!')) => {
+                after_attributes(&rest[2..]).map(Token::word)
+            }
+            _ => None,
+        };
+        names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
+    }
+    names
+}
+
+fn after_attributes(mut rest: &[Token]) -> Option<&Token> {
+    while rest.first()?.is('#') {
+        let end = rest.iter().position(|token| token.is(']'))?;
+        rest = &rest[end + 1..];
+    }
+    rest.first()
+}
+
+/// Whether what stands before is `#[derive(…`.
+fn is_derived(before: &[Token]) -> bool {
+    before.iter().rev().take_while(|token| !token.is('#')).any(|token| token.word() == "derive")
+}
+
+/// The name of the struct or enum that follows, or what `#[schema(as = …)]` makes of it.
+fn declared(rest: &[Token]) -> Option<&str> {
+    let at = rest.iter().position(|token| matches!(token.word(), "struct" | "enum"))?;
+    let renamed = rest[..at].windows(3).find(|window| window[0].word() == "as" && window[1].is('='));
+    renamed.map(|window| window[2].word()).or_else(|| rest.get(at + 1).map(Token::word))
+}
+
 fn assert_same(what: &str, source: &BTreeSet<String>, documented: &BTreeSet<String>) {
     let missing: Vec<_> = source.difference(documented).collect();
     let stale: Vec<_> = documented.difference(source).collect();
@@ -270,6 +310,22 @@ fn every_route_is_documented_and_no_other() {
     let api = api();
     let documented: BTreeSet<_> = rows(section(&api, "Routes")).map(str::to_owned).collect();
     assert_same("routes", &routes, &documented);
+}
+
+/// A document has one place for a name: of two types that have the same one, the last would stand for both.
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let mut places = std::collections::BTreeMap::<String, Vec<PathBuf>>::new();
+    for path in sources() {
+        for name in schemas_in(&tokens(&path)) {
+            places.entry(name).or_default().push(path.clone());
+        }
+    }
+    let twice: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).collect();
+    assert!(twice.is_empty(), "types with one name in OpenAPI, say #[schema(as = …)] at one of them: {twice:#?}");
+    for known in ["Tenant", "Server", "Operation", "OperationState", "Problem", "Slug", "TenantId", "TaskStatus"] {
+        assert!(places.contains_key(known), "{known} is not seen");
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ mod matrix;
 #[cfg(test)]
 mod migrations;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod placement;

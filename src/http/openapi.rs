@@ -160,7 +160,21 @@ fn complete(listener: Listener, document: &mut OpenApi) {
             let shared = RefOr::Ref(Ref::from_response_name(format!("Problem{status}")));
             operation.responses.responses.entry((*status).to_owned()).or_insert(shared);
         }
+        operation.responses.responses.values_mut().for_each(name_media_type);
     }
+}
+
+/// A handler says `body = Problem`; that every problem is of one media type is known here.
+fn name_media_type(response: &mut RefOr<utoipa::openapi::Response>) {
+    let RefOr::T(response) = response else { return };
+    let problem = RefOr::Ref(Ref::from_schema_name(Problem::name()));
+    let is_problem =
+        |content: &RefOr<Content>| matches!(content, RefOr::T(one) if one.schema.as_ref() == Some(&problem));
+    let named = std::mem::take(&mut response.content).into_iter().map(|(media_type, content)| {
+        let media_type = if is_problem(&content) { MEDIA_TYPE.to_owned() } else { media_type };
+        (media_type, content)
+    });
+    response.content = named.collect();
 }
 
 fn complete_components(components: &mut Components) {

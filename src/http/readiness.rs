@@ -60,6 +60,7 @@ pub struct Dependency {
 
 /// What `/health/ready` answers.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Readiness)]
 pub struct Report {
     /// The sum of the dependencies.
     pub status: ServiceStatus,

@@ -1,8 +1,9 @@
 //! Enumerations that are the same words in JSON, in queries and in the database's `CHECK`.
 
-/// An enumeration with its words. A stored word that is not among them is a broken assumption, not a default.
+/// An enumeration with its words, which are tokens (`tt`): in a `literal` derives do not see the text, and OpenAPI would
+/// name the variants instead. A stored word that is not among them is a broken assumption, not a default.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         pub(in crate::product) enum $name {

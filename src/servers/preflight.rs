@@ -32,6 +32,7 @@ const CONNECTIONS: &str = "SELECT sum(CASE WHEN name = 'max_connections' THEN se
 
 /// Something about a server that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ServerFinding)]
 pub struct Finding {
     /// Stable code.
     #[schema(example = "too_few_connections")]

@@ -2,7 +2,7 @@
 //!
 //! What they can do is [`Caller`]'s; the types keep tests from mixing them up.
 
-use std::{net::SocketAddr, ops::Deref, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::Deref, sync::LazyLock, time::Duration};
 
 use reqwest::{Method, RequestBuilder, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -78,6 +78,12 @@ impl Caller {
     /// Exchanges a refresh token.
     pub(crate) async fn refresh(&self, token: &Value) -> Answer {
         self.post("/v1/auth/refresh", &json!({ "refresh_token": token })).await
+    }
+
+    /// How a program of its own speaks to the same listener as the same caller; `parameters` fill the paths.
+    pub(crate) fn for_programs(&self, name: &str, parameters: &BTreeMap<String, Value>) -> Value {
+        let (url, token) = (format!("http://{}", self.address), self.bearer().expose_secret());
+        json!({ "name": name, "url": url, "host": self.host, "token": token, "parameters": parameters })
     }
 
     /// The token that it sends.

@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A line of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
 struct View {
     /// Its id.
     id: AuditEventId,

@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// The key-encryption keys.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyEncryption)]
 struct View {
     /// The one that wraps new data keys.
     #[schema(example = "k1")]
@@ -34,6 +35,7 @@ struct View {
 
 /// A key-encryption key.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyEncryptionKey)]
 struct KeyView {
     /// Its name.
     #[schema(example = "k1")]
@@ -46,6 +48,7 @@ struct KeyView {
 
 /// The key-encryption keys of one replica.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyRing)]
 struct RingView {
     /// Its name.
     name: String,

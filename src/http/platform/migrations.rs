@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A published migration.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Migration)]
 struct View {
     /// Its version.
     version: i32,

@@ -45,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A durable change to one tenant.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Operation)]
 struct View {
     /// Its id.
     id: OperationId,
@@ -53,8 +54,8 @@ struct View {
     kind: String,
     /// The tenant that it changes.
     tenant_id: TenantId,
-    /// `queued`, `running`, `blocked`, `succeeded`, `failed` or `cancelled`.
-    #[schema(example = "running")]
+    /// Where it is in its life.
+    #[schema(value_type = OperationState)]
     state: String,
     /// `forward`, or `undo` when what it did is undone.
     #[schema(example = "forward")]
@@ -79,6 +80,7 @@ struct View {
 
 /// One step of an operation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OperationStep)]
 struct StepView {
     /// Its name.
     name: String,
@@ -152,6 +154,7 @@ struct ListFilter {
     tenant_id: Option<TenantId>,
 }
 
+/// Where an operation is in its life.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum OperationState {

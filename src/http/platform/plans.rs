@@ -20,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A plan. In `limits` and `quotas` an absent or null entry means unlimited.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plan)]
 struct View {
     /// Its name.
     #[schema(example = "default")]

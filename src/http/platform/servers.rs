@@ -39,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A PostgreSQL server that holds tenant databases. Its credential is never shown.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Server)]
 struct View {
     /// Its id.
     id: ServerId,

@@ -49,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 
 /// A tenant.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tenant)]
 struct View {
     /// Its id; the hexadecimal part names its database.
     id: TenantId,

@@ -84,6 +84,7 @@ async fn restore(
 
 /// An archive of a tenant's database.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Archive)]
 struct ArchiveView {
     /// Its id; with the tenant's, its name in the store.
     id: ArchiveId,

@@ -86,6 +86,7 @@ pub(super) struct Created {
 
 /// An invitation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Invitation)]
 struct InvitationView {
     /// The secret that accepts it.
     token: String,

@@ -32,6 +32,7 @@ use crate::{
 
 /// What fsck says.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = FsckReport)]
 pub struct Report {
     /// The verdict.
     pub state: Verdict,
@@ -61,6 +62,7 @@ pub enum Verdict {
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = FsckFinding)]
 pub struct Finding {
     /// Its class.
     pub class: &'static str,

@@ -32,6 +32,7 @@ pub(in crate::operations) struct Site<'a> {
 
 /// Something that was possible and should not be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = IsolationFinding)]
 pub struct Finding {
     /// The tenant whose role could do it.
     pub tenant_id: TenantId,
