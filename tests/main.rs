@@ -61,6 +61,8 @@ mod process_dev;
 #[cfg(test)]
 mod process_faults;
 #[cfg(test)]
+mod process_memory;
+#[cfg(test)]
 mod process_replicas;
 #[cfg(test)]
 mod process_warm;
