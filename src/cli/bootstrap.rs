@@ -1,5 +1,12 @@
 //! `freehold bootstrap`: the first operator, made where the configuration is, before there is anybody to ask.
 
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -22,7 +29,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Migrates the control database, makes the platform tenant on the server that FREEHOLD_PLATFORM_SERVER_URL names, and
-prints the first operator's API key, once. Run again it says that it is done, and exits with 0.
+prints the first operator's API key, once, or writes it into a file. Run again it says that it is done, and exits with 0.
 
 Example:
   freehold bootstrap --email ada@example.com --password-stdin < password.txt")]
@@ -36,6 +43,9 @@ pub(super) struct Arguments {
     /// Read their password (15 characters or more) from standard input.
     #[arg(long, required = true)]
     password_stdin: bool,
+    /// Write the API key into this file, which only its owner may read, and do not print it.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     #[command(flatten)]
     configuration: configuration::Arguments,
 }
@@ -47,12 +57,51 @@ pub(super) fn run(arguments: Arguments, environment: &Environment, output: Outpu
     )?;
     let password = secret_input::from_stdin("the password on standard input")?;
     let request = bootstrap::Request { server_url, email: arguments.email, name: arguments.name, password };
+    // Made before the key is: one that cannot be written is refused while nothing is lost.
+    let file = arguments.api_key_file.as_deref().map(KeyFile::make).transpose()?;
     let _telemetry = telemetry::start(&configuration::telemetry(&config.telemetry, config.environment))?;
-    match process::block_on_all_cores(make(config, request))? {
-        Some(key) => tell(&key, output)?,
-        None => output.either(&json!({ "api_key": null }), "there is an operator already: nothing to do")?,
+    match (process::block_on_all_cores(make(config, request))?, file) {
+        (Some(key), Some(file)) => file.keep(&key, output)?,
+        (Some(key), None) => tell(&key, output)?,
+        (None, file) => {
+            file.map(KeyFile::discard).transpose()?;
+            output.either(&json!({ "api_key": null }), "there is an operator already: nothing to do")?;
+        }
     }
     Ok(Outcome::Success)
+}
+
+/// Where the API key is to be: beside it under another name, until it is whole. What an earlier run has left stays when
+/// this one has no key.
+struct KeyFile<'a> {
+    path: &'a Path,
+    unfinished: PathBuf,
+    file: File,
+}
+
+impl<'a> KeyFile<'a> {
+    fn make(path: &'a Path) -> anyhow::Result<Self> {
+        let unfinished = path.with_added_extension("unfinished");
+        let failed = || format!("the file {} cannot be made", unfinished.display());
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(failed),
+            _ => {}
+        }
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished).with_context(failed)?;
+        Ok(Self { path, unfinished, file })
+    }
+
+    fn keep(mut self, key: &SecretString, output: Output) -> anyhow::Result<()> {
+        writeln!(self.file, "{}", key.expose_secret())?;
+        self.file.sync_all()?;
+        fs::rename(&self.unfinished, self.path)?;
+        let told = format!("the first operator's API key is in {}", self.path.display());
+        output.either(&json!({ "api_key_file": self.path }), told)
+    }
+
+    fn discard(self) -> io::Result<()> {
+        fs::remove_file(&self.unfinished)
+    }
 }
 
 /// The first operator's API key, unless there is one already.

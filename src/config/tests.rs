@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const CONTROL: &str = "postgres://freehold:pw@127.0.0.1:5432/freehold_control?sslmode=disable";
@@ -88,6 +90,32 @@ fn the_example_names_every_setting_and_no_other() {
     let mut known: Vec<_> = reader.known().iter().map(String::as_str).chain(CLIENT_NAMES).collect();
     known.sort_unstable();
     assert_eq!(example().keys().map(String::as_str).collect::<Vec<_>>(), known);
+}
+
+/// The settings that docker-compose.yml hands to Freehold's containers, however it does.
+fn composed() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docker-compose.yml")).unwrap();
+    let (_, freehold) = text.split_once("\nx-freehold: &freehold\n").unwrap();
+    let (freehold, _) = freehold.split_once("\n\n").unwrap();
+    let names = freehold.lines().filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name.to_owned());
+    names.filter(|name| name.starts_with("FREEHOLD_")).collect()
+}
+
+#[test]
+fn every_setting_reaches_the_containers() {
+    let nothing = BTreeMap::new();
+    let mut reader = Reader::new(&nothing, None).unwrap();
+    drop(Config::read(&mut reader));
+    let mut composed = composed();
+    for name in reader.known() {
+        let by_file = composed.remove(&format!("{name}_FILE"));
+        assert!(
+            composed.remove(name) != by_file,
+            "docker-compose.yml hands {name} on {}",
+            if by_file { "twice" } else { "never" }
+        );
+    }
+    assert!(composed.is_empty(), "docker-compose.yml hands on what is no setting: {composed:?}");
 }
 
 #[test]
