@@ -150,7 +150,7 @@ impl App {
         let name = format!("freehold:{}:migrate", self.config.replica);
         let mut connection: Connection =
             self.connector.connect(&url.address, &url.database, &url.credentials, &name).await?;
-        let report = migrations::apply(&mut connection, &MigrationSet::embedded_control()?, None).await?;
+        let report = migrations::apply_control(&mut connection, &MigrationSet::embedded_control()?).await?;
         connection.close().await;
         Ok(report)
     }
@@ -216,7 +216,7 @@ impl App {
             };
             match background.stop().run_until_cancelled(prepared).await {
                 None => return Ok(()),
-                Some(Ok(_)) => break,
+                Some(Ok(())) => break,
                 Some(Err(error)) if error.is_transient() => {
                     tracing::warn!(error = error.chain(), "waiting for the control database");
                     tokio::time::sleep(STARTUP_PAUSE).await;

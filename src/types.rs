@@ -11,6 +11,7 @@ mod ids;
 mod name;
 mod network;
 mod random;
+mod schema;
 mod slug;
 
 pub use clock::Clock;
@@ -24,6 +25,7 @@ pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};
 pub use random::Random;
+pub use schema::{SchemaVersions, Stream, TableName};
 pub use slug::{RESERVED_SLUGS, Slug};
 
 /// Why a text is not the value it was meant to be: a stable code and a sentence for people.

@@ -44,7 +44,9 @@ pub(crate) const GRANTS: &str = "
         UNION ALL SELECT ARRAY['extension', extname, pg_get_userbyid(extowner)] FROM pg_extension) AS grants
      ORDER BY 1";
 
-const TABLES: &str = "SELECT c.oid::regclass::text FROM pg_class c WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1";
+const TABLES: &str = "
+    SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+     WHERE relkind = 'r' AND nspname IN ('freehold', 'public') ORDER BY 1";
 
 /// What migrations of a product may do beyond the example's, as the role that runs them.
 const UNUSUAL: &str = "
@@ -201,7 +203,7 @@ async fn an_archive_comes_back_with_the_same_rows_and_grants_and_reveals_nothing
     desk.admin.end_errand(Errand::Dump(database_of(&tenant))).await.unwrap();
 
     let listed = desk.programs.contents(archives::read(desk.store(), &key, name).await.unwrap()).await.unwrap();
-    for table in ["public users", "public projects", "public read_only", "extra numbers"] {
+    for table in ["freehold users", "public projects", "public read_only", "extra numbers"] {
         assert!(listed.contains(&format!("TABLE DATA {table} freehold_owner")), "{table}: {listed}");
     }
 
@@ -244,7 +246,7 @@ async fn the_logins_of_an_errand_can_do_nothing_else() {
         for refused in [
             "CREATE TABLE public.mine (id int)",
             "CREATE ROLE mine",
-            "DROP TABLE public.users",
+            "DROP TABLE freehold.users",
             "SET ROLE freehold_admin",
         ] {
             let refusal = session.batch_execute(refused).await.unwrap_err();

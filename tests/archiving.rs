@@ -36,7 +36,7 @@ async fn act(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> Answer {
 }
 
 /// Asks `action` of the tenant and waits until it has succeeded.
-async fn done(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> Value {
+pub(crate) async fn done(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> Value {
     let asked = act(fleet, tenant, action).await.expect(202);
     fleet.finished(asked["operation_id"].as_str().unwrap()).await
 }
@@ -92,7 +92,7 @@ fn objects(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<PathBuf> {
 /// Gives the tenant rows that are recognised: users with addresses, projects, tasks.
 pub(crate) async fn fill(tenant: &Tenant<'_>, canary: &str) {
     let sql = format!(
-        "INSERT INTO users (id, email, name, role) SELECT gen_random_uuid(), '{canary}-' || n || '@example.com', 'x', 'member'
+        "INSERT INTO freehold.users (id, email, name, role) SELECT gen_random_uuid(), '{canary}-' || n || '@example.com', 'x', 'member'
            FROM generate_series(1, 50) n;
          INSERT INTO projects (id, name, description) SELECT gen_random_uuid(), '{canary} ' || n, repeat('{canary}', 20)
            FROM generate_series(1, 500) n;

@@ -21,8 +21,14 @@ use crate::{
 };
 
 /// What a clone has no rows of.
-const LEFT_BEHIND: [&str; 6] =
-    ["sessions", "refresh_tokens", "invitations", "api_keys", "audit_events", "idempotency_keys"];
+const LEFT_BEHIND: [&str; 6] = [
+    "freehold.sessions",
+    "freehold.refresh_tokens",
+    "freehold.invitations",
+    "freehold.api_keys",
+    "freehold.audit_events",
+    "freehold.idempotency_keys",
+];
 
 fn wanted(slug: &str) -> Value {
     json!({ "slug": slug, "name": "A copy" })
@@ -34,26 +40,26 @@ async fn ask(fleet: &Fleet, source: &Tenant<'_>) -> Value {
 }
 
 /// A clone of the tenant, once it is made.
-async fn made(fleet: &Fleet, source: &Tenant<'_>) -> Value {
+pub(crate) async fn made(fleet: &Fleet, source: &Tenant<'_>) -> Value {
     let asked = ask(fleet, source).await;
     let operation = fleet.finished(asked["operation_id"].as_str().unwrap()).await;
     assert_eq!((&operation["kind"], &operation["tenant_id"]), (&json!("tenant.clone"), &asked["id"]));
     asked
 }
 
-fn database_of(fleet: &Fleet, tenant: &Value) -> Database {
+pub(crate) fn database_of(fleet: &Fleet, tenant: &Value) -> Database {
     fleet.on_server(&tenant["id"].as_str().unwrap().replace("ten_", "tenant_"))
 }
 
 /// Rows of every kind that tells of people or opens doors.
 async fn open_doors(tenant: &Tenant<'_>) {
-    let sql = "INSERT INTO api_keys (id, name, secret_hash, user_id, scopes)
-                    SELECT gen_random_uuid(), 'key', sha256('key'), id, '{}' FROM users LIMIT 1;
-               INSERT INTO invitations (id, email, role, token_hash, invited_by, expires_at)
+    let sql = "INSERT INTO freehold.api_keys (id, name, secret_hash, user_id, scopes)
+                    SELECT gen_random_uuid(), 'key', sha256('key'), id, '{}' FROM freehold.users LIMIT 1;
+               INSERT INTO freehold.invitations (id, email, role, token_hash, invited_by, expires_at)
                     VALUES (gen_random_uuid(), 'guest@example.com', 'member', sha256('guest'), 'usr', now() + interval '1 day');
-               INSERT INTO idempotency_keys (principal, route, key, request_hash, resource_id)
+               INSERT INTO freehold.idempotency_keys (principal, route, key, request_hash, resource_id)
                     VALUES ('usr', 'POST /v1/x', 'key', sha256('x'), gen_random_uuid());
-               INSERT INTO audit_events (id, actor, action) VALUES (gen_random_uuid(), 'usr', 'x')";
+               INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'usr', 'x')";
     tenant.database().run(sql).await;
 }
 

@@ -329,7 +329,7 @@ async fn whoever_loses_the_right_to_follow_is_told_nothing_more() {
     let mut stream = viewer.request(Method::GET, &asked.path("/events")).send().await.unwrap();
     let first = stream.chunk().await.unwrap().unwrap();
     assert!(first.starts_with(b"event: operation"), "{first:?}");
-    platform.run(&format!("UPDATE users SET active = false WHERE email = '{email}'")).await;
+    platform.run(&format!("UPDATE freehold.users SET active = false WHERE email = '{email}'")).await;
     fleet.control().run("UPDATE tenants SET epoch = epoch + 1 WHERE kind = 'platform'").await;
     eventually("the viewer to be refused", PATIENCE, async || {
         (viewer.get(&asked.path("")).await.status() == 401).then_some(())

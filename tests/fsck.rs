@@ -71,6 +71,18 @@ fn on_the_server(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault("prepared_transaction", &own, "BEGIN; PREPARE TRANSACTION 'forgotten'", "ROLLBACK PREPARED 'forgotten'"),
         fault("replication_slot", &own, slot, "SELECT pg_drop_replication_slot('forgotten')"),
         fault("schema_drift", &own, "ALTER TABLE projects ADD drifted int", "ALTER TABLE projects DROP drifted"),
+        fault(
+            "schema_drift",
+            &own,
+            "ALTER TABLE freehold.users ADD drifted int",
+            "ALTER TABLE freehold.users DROP drifted",
+        ),
+        fault(
+            "schema_drift",
+            &own,
+            "GRANT UPDATE ON freehold.audit_events TO freehold_tenant",
+            "REVOKE UPDATE ON freehold.audit_events FROM freehold_tenant",
+        ),
         fault("schema_drift", &own, "GRANT TRUNCATE ON projects TO PUBLIC", "REVOKE TRUNCATE ON projects FROM PUBLIC"),
         fault("schema_drift", &own, "CREATE INDEX drifted ON projects (name)", "DROP INDEX drifted"),
     ]

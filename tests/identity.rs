@@ -49,7 +49,7 @@ async fn every_refused_sign_in_looks_the_same() {
     let fleet = fleet::shared().await;
     let tenant = fleet.tenant().await;
     let inactive = tenant.member("member").await.get(ME).await.expect(200)["email"].as_str().unwrap().to_owned();
-    tenant.database().run(&format!("UPDATE users SET active = false WHERE email = '{inactive}'")).await;
+    tenant.database().run(&format!("UPDATE freehold.users SET active = false WHERE email = '{inactive}'")).await;
     let anonymous = tenant.anonymous();
     let mut seen = BTreeSet::new();
     for (email, password) in [
@@ -63,7 +63,7 @@ async fn every_refused_sign_in_looks_the_same() {
         seen.insert(anonymised(answer.problem(401, "invalid_credentials")).to_string());
     }
     assert_eq!(seen.len(), 1, "{seen:?}");
-    let failures = "SELECT count(*) FROM audit_events WHERE action = 'login.failed'";
+    let failures = "SELECT count(*) FROM freehold.audit_events WHERE action = 'login.failed'";
     assert_eq!(tenant.database().value::<i64>(failures).await, 5);
 }
 
@@ -127,7 +127,7 @@ async fn a_token_opens_nothing_in_another_tenant() {
     fleet.replica.member(&theirs.slug, operator.bearer()).get(ME).await.problem(403, "tenant_mismatch");
     fleet.replica.operator(ours.admin.bearer()).get(ME).await.problem(403, "tenant_mismatch");
     let rows: i64 = theirs.database().value("SELECT count(*) FROM projects").await;
-    let sessions: i64 = theirs.database().value("SELECT count(*) FROM sessions").await;
+    let sessions: i64 = theirs.database().value("SELECT count(*) FROM freehold.sessions").await;
     assert_eq!((rows, sessions), (0, 1), "the other tenant is as it was");
 }
 
@@ -230,18 +230,18 @@ async fn an_operators_key_opens_the_admin_listener_as_far_as_its_scopes() {
     fleet.replica.operator(&mistyped.into()).get(ME).await.problem(401, "invalid_token");
     let alone = fleet::alone().await;
     let platform = alone.platform_database().await;
-    let all: Vec<String> = platform.value("SELECT scopes FROM api_keys").await;
+    let all: Vec<String> = platform.value("SELECT scopes FROM freehold.api_keys").await;
     for (change, status, code) in [
         ("scopes = '{tenants:read}'", 403, "forbidden"),
         ("expires_at = now()", 401, "invalid_token"),
         ("expires_at = NULL, allowed_addresses = '{192.0.2.0/24}'", 401, "invalid_token"),
         ("allowed_addresses = NULL, revoked_at = now()", 401, "invalid_token"),
     ] {
-        platform.run(&format!("UPDATE api_keys SET {change}")).await;
+        platform.run(&format!("UPDATE freehold.api_keys SET {change}")).await;
         forget(&alone).await;
         alone.operator().get("/platform/v1/servers").await.problem(status, code);
     }
-    platform.run(&format!("UPDATE api_keys SET revoked_at = NULL, scopes = '{{{}}}'", all.join(","))).await;
+    platform.run(&format!("UPDATE freehold.api_keys SET revoked_at = NULL, scopes = '{{{}}}'", all.join(","))).await;
     forget(&alone).await;
     alone.operator().get("/platform/v1/servers").await.expect(200);
 }
@@ -364,7 +364,7 @@ async fn a_demoted_user_loses_the_right_with_the_next_epoch_and_an_inactive_one_
     let id = member.get(ME).await.expect(200)["email"].as_str().unwrap().to_owned();
     member.post("/v1/projects", &json!({ "name": "mine" })).await.expect(201);
     for (change, status, code) in [("role = 'viewer'", 403, "forbidden"), ("active = false", 401, "invalid_token")] {
-        tenant.database().run(&format!("UPDATE users SET {change} WHERE email = '{id}'")).await;
+        tenant.database().run(&format!("UPDATE freehold.users SET {change} WHERE email = '{id}'")).await;
         fleet.control().run(&format!("UPDATE tenants SET epoch = epoch + 1 WHERE slug = '{}'", tenant.slug)).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         member.post("/v1/projects", &json!({ "name": "mine" })).await.problem(status, code);

@@ -70,8 +70,8 @@ async fn counted(fleet: &Fleet, chore: &str) -> f64 {
 /// A warm database's row that says it is being made since `created`, by nobody.
 async fn stray(fleet: &Fleet, id: &str, created: &str) {
     let sql = format!(
-        "INSERT INTO warm_databases (id, server_id, template, schema_version, created_at)
-         SELECT '{}', id, 'none', 1, {created} FROM servers WHERE name = '{}'",
+        "INSERT INTO warm_databases (id, server_id, template, freehold_version, schema_version, created_at)
+         SELECT '{}', id, 'none', 1, 1, {created} FROM servers WHERE name = '{}'",
         uuid(id),
         fleet.server
     );
@@ -154,8 +154,7 @@ async fn a_database_that_people_use_is_no_warm_one_whatever_the_control_database
     let (server, name) = (fleet.on_server("postgres"), id.replace("ten_", "tenant_"));
     let own = fleet.on_server(&name);
     // As after a control database from a backup: by now a customer has it.
-    let person =
-        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'ada@example.com', 'Ada', 'owner')";
+    let person = "INSERT INTO freehold.users (id, email, name, role) VALUES (gen_random_uuid(), 'ada@example.com', 'Ada', 'owner')";
     own.run(person).await;
     let old = "now() - interval '1 day'";
     let leak = format!(
@@ -176,7 +175,7 @@ async fn a_database_that_people_use_is_no_warm_one_whatever_the_control_database
         control.value::<String>(&sql).await
     };
     assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
-    own.run("DELETE FROM users").await;
+    own.run("DELETE FROM freehold.users").await;
     retried(&fleet, &format!("/platform/v1/operations/{operation}"), "succeeded").await;
     assert_eq!(left_of(&server, &id).await, 0);
     drop(keeper);
@@ -189,8 +188,7 @@ async fn no_tenant_gets_a_database_that_people_use() {
     let fleet = fleet::alone().await;
     let (keeper, id) = one_warm(&fleet).await;
     let own = fleet.on_server(&id.replace("ten_", "tenant_"));
-    let person =
-        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'grace@example.com', 'Grace', 'owner')";
+    let person = "INSERT INTO freehold.users (id, email, name, role) VALUES (gen_random_uuid(), 'grace@example.com', 'Grace', 'owner')";
     own.run(person).await;
     let made = fleet.operator().post("/platform/v1/tenants", &new_tenant(&unique("used"))).await.expect(201);
     assert_eq!(made["id"], *id);
@@ -201,11 +199,15 @@ async fn no_tenant_gets_a_database_that_people_use() {
         steps.as_array().unwrap().iter().any(refused)
     })
     .await;
-    assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1, "somebody was added to a used database");
-    assert_eq!(own.value::<i64>("SELECT count(*) FROM invitations").await, 0);
-    own.run("DELETE FROM users").await;
+    assert_eq!(
+        own.value::<i64>("SELECT count(*) FROM freehold.users").await,
+        1,
+        "somebody was added to a used database"
+    );
+    assert_eq!(own.value::<i64>("SELECT count(*) FROM freehold.invitations").await, 0);
+    own.run("DELETE FROM freehold.users").await;
     retried(&fleet, &operation, "succeeded").await;
-    assert_eq!(own.value::<i64>("SELECT count(*) FROM users").await, 1);
+    assert_eq!(own.value::<i64>("SELECT count(*) FROM freehold.users").await, 1);
     drop(keeper);
     keep(&fleet, 0).await;
     fleet.assert_clean().await;
@@ -215,8 +217,7 @@ async fn no_tenant_gets_a_database_that_people_use() {
 async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_cancelled() {
     let fleet = fleet::alone().await;
     let server = fleet.on_server("postgres");
-    let person =
-        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'lise@example.com', 'Lise', 'owner')";
+    let person = "INSERT INTO freehold.users (id, email, name, role) VALUES (gen_random_uuid(), 'lise@example.com', 'Lise', 'owner')";
     let (keeper, id) = one_warm(&fleet).await;
     let own = fleet.on_server(&id.replace("ten_", "tenant_"));
     own.run(person).await;
@@ -232,7 +233,7 @@ async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_
     eventually("it to say why not", async || !fleet.control().values::<String>(&refused).await.is_empty()).await;
     assert_eq!(left_of(&server, &id).await, 2, "a used database was retired");
     let operation = fleet.control().value::<String>(&refused).await;
-    own.run("DELETE FROM users").await;
+    own.run("DELETE FROM freehold.users").await;
     retried(&fleet, &format!("/platform/v1/operations/{operation}"), "succeeded").await;
     assert_eq!(left_of(&server, &id).await, 0);
 
@@ -250,7 +251,7 @@ async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_
     })
     .await;
     assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
-    own.run("DELETE FROM users").await;
+    own.run("DELETE FROM freehold.users").await;
     retried(&fleet, &operation, "cancelled").await;
     assert_eq!(left_of(&server, &id).await, 0);
     drop(keeper);
@@ -264,7 +265,7 @@ async fn a_used_database_does_not_go_with_the_making_that_the_control_database_h
     let (keeper, id) = one_warm(&fleet).await;
     let (server, own) = (fleet.on_server("postgres"), fleet.on_server(&id.replace("ten_", "tenant_")));
     own.run(
-        "INSERT INTO users (id, email, name, role) VALUES (gen_random_uuid(), 'emmy@example.com', 'Emmy', 'owner')",
+        "INSERT INTO freehold.users (id, email, name, role) VALUES (gen_random_uuid(), 'emmy@example.com', 'Emmy', 'owner')",
     )
     .await;
     let being_made = format!(
@@ -285,7 +286,7 @@ async fn a_used_database_does_not_go_with_the_making_that_the_control_database_h
         .await;
     assert_eq!(left_of(&server, &id).await, 2, "a used database was dropped");
     let operation = format!("/platform/v1/operations/{}", fleet.control().value::<String>(&refused).await);
-    own.run("DELETE FROM users").await;
+    own.run("DELETE FROM freehold.users").await;
     retried(&fleet, &operation, "cancelled").await;
     assert_eq!(left_of(&server, &id).await, 0);
     drop(keeper);

@@ -77,6 +77,8 @@ mod servers;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod telemetry;
 #[cfg(test)]
 mod tenant_churn;

@@ -10,13 +10,17 @@ use crate::harness::{
     unique,
 };
 
-const MIGRATIONS: &str = "/platform/v1/migrations";
+pub(crate) const MIGRATIONS: &str = "/platform/v1/migrations";
 
-/// The published files as a client would send them again.
+/// The published files of the product as a client would send them again.
 pub(crate) async fn published(fleet: &Fleet) -> Vec<Value> {
     let rows = fleet.control().connect().await.unwrap();
     let rows = rows
-        .query("SELECT 'V' || version || '__' || name || '.sql', sql FROM migrations ORDER BY version", &[])
+        .query(
+            "SELECT 'V' || version || '__' || name || '.sql', sql FROM migrations
+              WHERE stream = 'product' ORDER BY version",
+            &[],
+        )
         .await
         .unwrap();
     rows.iter().map(|row| json!({ "name": row.get::<_, &str>(0), "sql": row.get::<_, &str>(1) })).collect()
@@ -34,7 +38,7 @@ async fn traces(fleet: &Fleet) -> (i64, Vec<String>, Vec<String>) {
     )
 }
 
-fn set(files: &[Value], name: &str, sql: &str) -> Value {
+pub(crate) fn set(files: &[Value], name: &str, sql: &str) -> Value {
     let mut files = files.to_vec();
     files.push(json!({ "name": name, "sql": sql }));
     json!({ "files": files })
@@ -53,7 +57,9 @@ async fn a_set_that_extends_the_newest_is_what_new_tenants_get() {
     assert_eq!(answer, json!({ "version": next, "added": 1 }));
     assert_eq!(operator.post(MIGRATIONS, &extended).await.expect(200), json!({ "version": next, "added": 0 }));
     let listed = operator.get(MIGRATIONS).await.expect(200);
-    assert_eq!(listed["items"].as_array().unwrap().len(), next);
+    let streams: Vec<_> = listed["items"].as_array().unwrap().iter().map(|file| file["stream"].clone()).collect();
+    assert_eq!(streams.iter().filter(|stream| *stream == "product").count(), next);
+    assert!(streams.iter().any(|stream| stream == "freehold") && streams.is_sorted_by_key(ToString::to_string));
     let new = fleet.tenant().await;
     let version = operator.get(&format!("/platform/v1/tenants/{}", new.id)).await.expect(200)["schema_version"].clone();
     assert_eq!(version, next);
@@ -77,11 +83,11 @@ async fn a_set_that_diverges_or_does_not_apply_changes_nothing() {
     edited[0]["sql"] = json!(format!("{} -- edited", edited[0]["sql"].as_str().unwrap()));
     let mut renamed = files.clone();
     renamed[0]["name"] = json!("V1__another_name.sql");
-    for diverged in [edited, renamed, files[..1].to_vec()] {
+    for diverged in [edited, renamed, Vec::new()] {
         operator.post(MIGRATIONS, &json!({ "files": diverged })).await.problem(409, "migrations_diverged");
     }
     for (sql, words) in [
-        ("CREATE TABLE users (id int)", "already exists"),
+        ("CREATE TABLE projects (id int)", "already exists"),
         ("SELECT 1/0", "division by zero"),
         ("CREATE TABL x ()", "syntax error"),
         ("CREATE ROLE intruder", "permission denied"),
@@ -94,7 +100,8 @@ async fn a_set_that_diverges_or_does_not_apply_changes_nothing() {
         answer.wrong_field("files", "does_not_apply");
         assert!(answer.text().contains(words), "{sql}: {}", answer.text());
     }
-    operator.post(MIGRATIONS, &json!({ "files": files[1..] })).await.wrong_field("files[0].name", "version_gap");
+    let gap = set(&files[1..], &format!("V{next}__next.sql"), "SELECT 1");
+    operator.post(MIGRATIONS, &gap).await.wrong_field("files[0].name", "version_gap");
     let empty = set(&files, &format!("V{next}__empty.sql"), "-- nothing /* here */");
     let field = format!("files[{}].sql", next - 1);
     operator.post(MIGRATIONS, &empty).await.wrong_field(&field, "invalid_migration");

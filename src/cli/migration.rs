@@ -14,25 +14,30 @@ use crate::migrations::MigrationSet;
 
 const PATH: &str = "/platform/v1/migrations";
 
-const COLUMNS: [Column; 4] =
-    [("VERSION", "/version"), ("NAME", "/name"), ("PUBLISHED", "/published_at"), ("BY", "/published_by")];
+const COLUMNS: [Column; 5] = [
+    ("STREAM", "/stream"),
+    ("VERSION", "/version"),
+    ("NAME", "/name"),
+    ("PUBLISHED", "/published_at"),
+    ("BY", "/published_by"),
+];
 
 /// Looks after migrations.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Publish the migrations of a folder: from then on new tenants are made with them.
+    /// Publish the product's migrations out of a folder: from then on new tenants are made with them.
     #[command(after_help = "\
-The folder holds V1__first.sql, V2__second.sql, …: every published file unchanged, followed by new ones. The set is
-tried on a scratch database first.
+The folder holds V1__first.sql, V2__second.sql, …: every published file of the product unchanged, followed by new ones.
+The set is tried on a scratch database first. Freehold's own migrations come with the program and stay as they are.
 
 Example:
-  freehold migration publish --dir tenant-migrations")]
+  freehold migration publish --dir tenant-migrations/product")]
     Publish {
         /// The folder.
-        #[arg(long, default_value = "tenant-migrations")]
+        #[arg(long, default_value = "tenant-migrations/product")]
         dir: PathBuf,
     },
-    /// List the published migrations.
+    /// List the published migrations: Freehold's own, then the product's.
     List,
 }
 

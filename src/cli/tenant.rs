@@ -30,13 +30,14 @@ const COLUMNS: [Column; 7] = [
     ("SERVER", "/server"),
     ("CREATED", "/created_at"),
 ];
-const FIELDS: [Column; 12] = [
+const FIELDS: [Column; 13] = [
     ("id", "/id"),
     ("slug", "/slug"),
     ("name", "/name"),
     ("state", "/state"),
     ("plan", "/plan"),
     ("server", "/server"),
+    ("freehold version", "/freehold_version"),
     ("schema version", "/schema_version"),
     ("labels", "/labels"),
     ("suspended for", "/suspension_reason"),

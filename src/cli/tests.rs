@@ -32,7 +32,7 @@ fn every_documented_command_is_understood() {
         "freehold operation watch op_0198c0de0000700080000000000000ab",
         "freehold operation retry op_0198c0de0000700080000000000000ab",
         "freehold plan list",
-        "freehold migration publish --dir tenant-migrations",
+        "freehold migration publish --dir tenant-migrations/product",
         "freehold migration list",
         "freehold -o json fsck",
         "freehold verify isolation -o json",

@@ -1,14 +1,19 @@
-//! Table `migrations`: the published tenant migrations. Every replica builds its sets from here.
+//! Table `migrations`: the published tenant migrations of both streams. Every replica builds its sets from here.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{
+    error::{Error, Result},
+    types::{SchemaVersions, Stream},
+};
 
 /// One published migration.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// From 1, without gaps.
+    /// Of which stream it is.
+    pub stream: Stream,
+    /// From 1, without gaps within its stream.
     pub version: i32,
     /// The file's name without version and ending.
     pub name: String,
@@ -20,18 +25,48 @@ pub struct Published {
     pub published_by: String,
 }
 
-/// All published migrations in order.
-pub async fn list(connection: &mut PgConnection) -> Result<Vec<Published>> {
-    let query = sqlx::query_as!(
-        Published,
-        "SELECT version, name, sql, published_at, published_by FROM migrations ORDER BY version"
-    );
-    Ok(query.fetch_all(connection).await?)
+/// A migration that is about to be published.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFile<'a> {
+    /// Of which stream it is.
+    pub stream: Stream,
+    /// The one after the newest.
+    pub version: i32,
+    /// The file's name without version and ending.
+    pub name: &'a str,
+    /// The whole text.
+    pub sql: &'a str,
 }
 
-/// The newest published version; 0 before the first.
-pub async fn newest_version(connection: &mut PgConnection) -> Result<i32> {
-    let query = sqlx::query_scalar!(r#"SELECT coalesce(max(version), 0) AS "version!" FROM migrations"#);
+/// All published migrations, Freehold's before the product's, each stream in order.
+pub async fn list(connection: &mut PgConnection) -> Result<Vec<Published>> {
+    let rows = sqlx::query!(
+        "SELECT stream, version, name, sql, published_at, published_by FROM migrations ORDER BY stream, version"
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let unknown = || Error::defect(format!("unknown stream of migrations {}", row.stream));
+            Ok(Published {
+                stream: Stream::parse(&row.stream).ok_or_else(unknown)?,
+                version: row.version,
+                name: row.name,
+                sql: row.sql,
+                published_at: row.published_at,
+                published_by: row.published_by,
+            })
+        })
+        .collect()
+}
+
+/// The newest published version of each stream; 0 before its first.
+pub async fn newest_versions(connection: &mut PgConnection) -> Result<SchemaVersions> {
+    let query = sqlx::query_as!(
+        SchemaVersions,
+        r#"SELECT coalesce((SELECT max(version) FROM migrations WHERE stream = 'freehold'), 0) AS "freehold!",
+                coalesce((SELECT max(version) FROM migrations WHERE stream = 'product'), 0) AS "product!""#
+    );
     Ok(query.fetch_one(connection).await?)
 }
 
@@ -41,13 +76,14 @@ pub async fn lock_in_txn(txn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Appends one migration. The caller holds the lock and has checked that it extends the set.
-pub async fn append_in_txn(txn: &mut PgConnection, version: i32, name: &str, sql: &str, by: &str) -> Result<()> {
+/// Appends one migration. The caller holds the lock and has checked that it extends its stream.
+pub async fn append_in_txn(txn: &mut PgConnection, file: NewFile<'_>, by: &str) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO migrations (version, name, sql, published_by) VALUES ($1, $2, $3, $4)",
-        version,
-        name,
-        sql,
+        "INSERT INTO migrations (stream, version, name, sql, published_by) VALUES ($1, $2, $3, $4, $5)",
+        file.stream.as_str(),
+        file.version,
+        file.name,
+        file.sql,
         by
     )
     .execute(txn)

@@ -222,7 +222,7 @@ pub struct Candidate {
     pub capacity: Option<i32>,
     /// How many it has.
     pub tenants: i32,
-    /// How many databases of the newest version are ready on it.
+    /// How many databases of the newest versions are ready on it.
     pub ready: i64,
 }
 
@@ -232,7 +232,10 @@ pub async fn candidates(connection: &mut PgConnection) -> Result<Vec<Candidate>>
         r#"SELECT id, name, region, labels, cordoned, capacity, tenants,
                 (SELECT count(*) FROM warm_databases w
                  WHERE w.server_id = servers.id AND w.state = 'ready'
-                   AND w.schema_version = (SELECT coalesce(max(version), 0) FROM migrations)) AS "ready!"
+                   AND w.freehold_version =
+                       (SELECT coalesce(max(version), 0) FROM migrations WHERE stream = 'freehold')
+                   AND w.schema_version =
+                       (SELECT coalesce(max(version), 0) FROM migrations WHERE stream = 'product')) AS "ready!"
          FROM servers WHERE purpose = 'tenants'"#
     )
     .fetch_all(connection)

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::{errors::constraint, slugs};
 use crate::{
     error::{FieldError, Result},
-    types::{Slug, TenantId},
+    types::{SchemaVersions, Slug, TenantId},
 };
 
 /// The advisory lock under which deletions are counted: `deletion` in ASCII. Replicas of all releases must agree.
@@ -50,16 +50,18 @@ pub async fn archive_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<()> 
     Ok(())
 }
 
-/// Makes an archived tenant active again, or suspended if it was that, with the schema that its database has.
+/// Makes an archived tenant active again, or suspended if it was that, with the versions that its database has.
 /// Touches no row when it is so already.
-pub async fn wake_in_txn(txn: &mut PgConnection, id: TenantId, schema_version: Option<i32>) -> Result<()> {
+pub async fn wake_in_txn(txn: &mut PgConnection, id: TenantId, versions: Option<SchemaVersions>) -> Result<()> {
     sqlx::query!(
         "UPDATE tenants
          SET state = CASE WHEN suspension_reason IS NULL THEN 'active' ELSE 'suspended' END,
-             schema_version = coalesce($2, schema_version), epoch = epoch + 1
+             freehold_version = coalesce($2, freehold_version), schema_version = coalesce($3, schema_version),
+             epoch = epoch + 1
          WHERE id = $1 AND state = 'archived'",
         id.uuid(),
-        schema_version
+        versions.map(|versions| versions.freehold),
+        versions.map(|versions| versions.product)
     )
     .execute(txn)
     .await?;

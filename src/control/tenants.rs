@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::{errors::constraint, operation_claims::Claim, slugs};
 use crate::{
     error::{Error, FieldError, Result},
-    types::{DisplayName, ServerId, Slug, TenantId},
+    types::{DisplayName, SchemaVersions, ServerId, Slug, TenantId},
 };
 
 /// A tenant, as the control database knows it.
@@ -31,8 +31,8 @@ pub struct Tenant {
     pub plan: String,
     /// Where its database is.
     pub server_id: ServerId,
-    /// The newest migration applied to its database.
-    pub schema_version: i32,
+    /// The newest migration of each stream in its database.
+    pub versions: SchemaVersions,
     /// Rises whenever cached knowledge about sessions and rights must die.
     pub epoch: i64,
     /// Rises with every change of the row.
@@ -126,8 +126,8 @@ pub struct NewTenant {
     pub plan: String,
     /// Where its database is, or will be.
     pub server_id: ServerId,
-    /// The newest migration in the database that is ready for it; `None` when that has to be made first.
-    pub schema_version: Option<i32>,
+    /// The newest migration of each stream in the database that is ready for it; `None` when that has to be made first.
+    pub versions: Option<SchemaVersions>,
     /// Whether it serves already but for its first administrator.
     pub is_settling: bool,
 }
@@ -153,6 +153,7 @@ struct Row {
     state: String,
     plan: String,
     server_id: uuid::Uuid,
+    freehold_version: i32,
     schema_version: i32,
     epoch: i64,
     revision: i64,
@@ -170,8 +171,8 @@ macro_rules! rows {
     ($rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            r#"SELECT id, slug, name, kind, state, plan, server_id, schema_version, epoch, revision, is_settling,
-                      suspension_reason AS suspension, state_before_deletion, erase_after, labels, created_at,
+            r#"SELECT id, slug, name, kind, state, plan, server_id, freehold_version, schema_version, epoch, revision,
+                      is_settling, suspension_reason AS suspension, state_before_deletion, erase_after, labels, created_at,
                       ARRAY(SELECT s.slug FROM slugs s WHERE s.tenant_id = tenants.id AND s.expires_at > now())
                           AS "reserved_slugs!"
                FROM tenants "# + $rest,
@@ -192,7 +193,7 @@ impl TryFrom<Row> for Tenant {
             state: row.state.parse()?,
             plan: row.plan,
             server_id: ServerId::from_uuid(row.server_id),
-            schema_version: row.schema_version,
+            versions: SchemaVersions { freehold: row.freehold_version, product: row.schema_version },
             epoch: row.epoch,
             revision: row.revision,
             reserved_slugs: row.reserved_slugs.iter().filter_map(|slug| Slug::from_stored(slug).ok()).collect(),
@@ -209,12 +210,15 @@ impl TryFrom<Row> for Tenant {
 /// Records a tenant and gives it its slug: `active` when its database is ready. A taken slug is a conflict, an unknown
 /// plan an error on its field.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Tenant> {
-    let state = if new.schema_version.is_some() { TenantState::Active } else { TenantState::Provisioning };
+    let state = if new.versions.is_some() { TenantState::Active } else { TenantState::Provisioning };
+    let versions = new.versions.unwrap_or_default();
     // The tenant before its slug, in the order of those who rename one: they and this would else wait for each other.
     let row = sqlx::query!(
         r#"WITH made AS (
-             INSERT INTO tenants (id, slug, name, kind, state, plan, server_id, schema_version, is_settling)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8, 0), $9) RETURNING id, slug, epoch, revision, labels, created_at
+             INSERT INTO tenants (id, slug, name, kind, state, plan, server_id, freehold_version, schema_version,
+                                  is_settling)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             RETURNING id, slug, epoch, revision, labels, created_at
          ), taken AS (
              INSERT INTO slugs AS held (slug, tenant_id) SELECT slug, id FROM made
              ON CONFLICT (slug) DO UPDATE SET tenant_id = excluded.tenant_id, expires_at = NULL
@@ -229,7 +233,8 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         state.as_str(),
         new.plan,
         new.server_id.uuid(),
-        new.schema_version,
+        versions.freehold,
+        versions.product,
         new.is_settling
     )
     .fetch_one(&mut *txn)
@@ -251,7 +256,7 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         state,
         plan: new.plan.clone(),
         server_id: new.server_id,
-        schema_version: new.schema_version.unwrap_or_default(),
+        versions,
         epoch: row.epoch,
         revision: row.revision,
         reserved_slugs: Vec::new(),
@@ -356,13 +361,13 @@ pub async fn count(connection: &mut PgConnection, filter: &Filter) -> Result<i64
     Ok(query.fetch_one(connection).await?)
 }
 
-/// Lets requests in: to the tenant of the claimed operation, whose database has just been made, of this version, or
+/// Lets requests in: to the tenant of the claimed operation, whose database has just been made, of these versions, or
 /// whose first administrator has. Touches no row when they are let in already. False, and nothing happens, when the
 /// claim is no longer held.
 ///
 /// One statement for what [`operation_claims::keep_in_txn`](super::operation_claims::keep_in_txn) and a change would
 /// be: it takes the same locks in the same order.
-pub async fn open(connection: &mut PgConnection, claim: Claim, schema_version: i32) -> Result<bool> {
+pub async fn open(connection: &mut PgConnection, claim: Claim, versions: SchemaVersions) -> Result<bool> {
     let query = sqlx::query_scalar!(
         r#"WITH tenant AS MATERIALIZED (
              SELECT t.id FROM tenants t JOIN operations o ON o.tenant_id = t.id WHERE o.id = $1 FOR NO KEY UPDATE OF t
@@ -373,7 +378,8 @@ pub async fn open(connection: &mut PgConnection, claim: Claim, schema_version: i
          ), opened AS (
              UPDATE tenants t
              SET is_settling = false, state = CASE WHEN state = 'provisioning' THEN 'active' ELSE state END,
-                 schema_version = CASE WHEN state = 'provisioning' THEN $3 ELSE schema_version END,
+                 freehold_version = CASE WHEN state = 'provisioning' THEN $3 ELSE freehold_version END,
+                 schema_version = CASE WHEN state = 'provisioning' THEN $4 ELSE schema_version END,
                  epoch = epoch + CASE WHEN state = 'provisioning' THEN 1 ELSE 0 END
              FROM held
              WHERE t.id = held.tenant_id AND (t.state = 'provisioning' OR t.is_settling)
@@ -381,7 +387,8 @@ pub async fn open(connection: &mut PgConnection, claim: Claim, schema_version: i
          SELECT EXISTS (SELECT FROM held) AS "held!""#,
         claim.id.uuid(),
         claim.generation,
-        schema_version
+        versions.freehold,
+        versions.product
     );
     Ok(query.fetch_one(connection).await?)
 }

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::sealing::WrappedKey;
 use crate::{
     error::{Error, Result},
-    types::{ServerId, TenantId},
+    types::{SchemaVersions, ServerId, TenantId},
 };
 
 /// The keeper's advisory lock: `warm` in ASCII. Replicas of different releases must agree: it may never change.
@@ -61,7 +61,7 @@ impl WarmState {
     }
 }
 
-/// What a tenant gets: a database with the newest published migration.
+/// What a tenant gets: a database with the newest published migration of each stream.
 #[derive(Debug)]
 pub struct Claimed {
     /// Its id from now on.
@@ -75,14 +75,16 @@ pub async fn insert_in_txn(
     txn: &mut PgConnection,
     (id, server): (TenantId, ServerId),
     template: &str,
-    schema_version: i32,
+    versions: SchemaVersions,
 ) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO warm_databases (id, server_id, template, schema_version) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO warm_databases (id, server_id, template, freehold_version, schema_version)
+         VALUES ($1, $2, $3, $4, $5)",
         id.uuid(),
         server.uuid(),
         template,
-        schema_version
+        versions.freehold,
+        versions.product
     )
     .execute(txn)
     .await?;
@@ -103,31 +105,35 @@ pub async fn set_state(connection: &mut PgConnection, id: TenantId, state: WarmS
 }
 
 /// Gives the database that has been ready longest to a tenant that is being recorded: one of the newest published
-/// version, on this server. Answers with that version too. Never waits: what another transaction is about to claim is
-/// passed over.
-pub async fn claim_in_txn(txn: &mut PgConnection, server: ServerId) -> Result<(i32, Option<Claimed>)> {
+/// versions, on this server. Answers with these versions too. Never waits: what another transaction is about to claim
+/// is passed over.
+pub async fn claim_in_txn(txn: &mut PgConnection, server: ServerId) -> Result<(SchemaVersions, Option<Claimed>)> {
     let row = sqlx::query!(
         r#"WITH newest AS (
-             SELECT coalesce(max(version), 0) AS version FROM migrations
+             SELECT coalesce((SELECT max(version) FROM migrations WHERE stream = 'freehold'), 0) AS freehold,
+                    coalesce((SELECT max(version) FROM migrations WHERE stream = 'product'), 0) AS product
          ), claimed AS (
              DELETE FROM warm_databases
              WHERE id = (SELECT w.id FROM warm_databases w
-                         WHERE w.server_id = $1 AND w.schema_version = (SELECT version FROM newest) AND w.state = 'ready'
+                         WHERE w.server_id = $1 AND w.state = 'ready'
+                           AND w.freehold_version = (SELECT freehold FROM newest)
+                           AND w.schema_version = (SELECT product FROM newest)
                            AND NOT EXISTS (SELECT FROM operations o
                                            WHERE o.tenant_id = w.id AND o.state IN ('queued', 'running', 'blocked'))
                          ORDER BY w.ready_at LIMIT 1 FOR UPDATE OF w SKIP LOCKED)
              RETURNING id
          )
-         SELECT newest.version AS "version!", claimed.id AS "id?", k.kek_id AS "kek_id?", k.wrapped AS "wrapped?"
+         SELECT newest.freehold AS "freehold!", newest.product AS "product!", claimed.id AS "id?", k.kek_id AS "kek_id?", k.wrapped AS "wrapped?"
          FROM newest LEFT JOIN claimed ON true LEFT JOIN data_keys k ON k.owner_id = claimed.id"#,
         server.uuid()
     )
     .fetch_one(txn)
     .await?;
-    let Some(id) = row.id else { return Ok((row.version, None)) };
+    let versions = SchemaVersions { freehold: row.freehold, product: row.product };
+    let Some(id) = row.id else { return Ok((versions, None)) };
     let key = row.kek_id.zip(row.wrapped).map(|(kek_id, wrapped)| WrappedKey { kek_id, wrapped });
     let key = key.ok_or_else(|| Error::defect(format!("the warm database {id} has no data key")))?;
-    Ok((row.version, Some(Claimed { id: TenantId::from_uuid(id), key })))
+    Ok((versions, Some(Claimed { id: TenantId::from_uuid(id), key })))
 }
 
 /// Keeps a database from being claimed, so that it can be taken away. False when somebody has claimed it, or is about

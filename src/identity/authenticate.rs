@@ -32,7 +32,7 @@ const RAISED_CAPACITY: u64 = 10_000;
 const MAX_TOKEN: usize = 4_096;
 
 const SESSION: &str = "SELECT u.role, r.permissions
-    FROM sessions s JOIN users u ON u.id = s.user_id JOIN roles r ON r.name = u.role
+    FROM freehold.sessions s JOIN freehold.users u ON u.id = s.user_id JOIN freehold.roles r ON r.name = u.role
     WHERE s.id = $1 AND s.user_id = $2 AND s.revoked_at IS NULL AND s.expires_at > now() AND u.active";
 
 /// What this replica has verified lately.

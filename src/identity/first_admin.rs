@@ -26,17 +26,18 @@ pub enum FirstAdmin {
     },
 }
 
-const FIND_OWNER: &str = "SELECT id FROM users WHERE email = $1 AND role = $2";
+const FIND_OWNER: &str = "SELECT id FROM freehold.users WHERE email = $1 AND role = $2";
 
-const FIND: &str = "SELECT u.id FROM users u JOIN credentials c ON c.user_id = u.id WHERE u.email = $1";
+const FIND: &str = "SELECT u.id FROM freehold.users u JOIN freehold.credentials c ON c.user_id = u.id
+    WHERE u.email = $1";
 
 /// Adds them, unless they are there, and what lets them in; where there is anybody else, nothing. Says whether there
 /// is. One statement, and so one transaction: tenants wait for this one.
 macro_rules! add {
     ($verified_at:literal, $entry:literal) => {
         concat!(
-            "WITH others AS (SELECT FROM users WHERE email <> $2 LIMIT 1), added AS (
-                 INSERT INTO users (id, email, name, role, email_verified_at)
+            "WITH others AS (SELECT FROM freehold.users WHERE email <> $2 LIMIT 1), added AS (
+                 INSERT INTO freehold.users (id, email, name, role, email_verified_at)
                  SELECT $1::uuid, $2, $3, $4, ",
             $verified_at,
             " WHERE NOT EXISTS (SELECT FROM others)
@@ -51,14 +52,14 @@ macro_rules! add {
 
 const ADD_WITH_PASSWORD: &str = add!(
     "now()",
-    "INSERT INTO credentials (user_id, password_hash)
-     SELECT id, $5::text FROM (SELECT id FROM added UNION ALL SELECT id FROM users WHERE email = $2) AS admin
+    "INSERT INTO freehold.credentials (user_id, password_hash)
+     SELECT id, $5::text FROM (SELECT id FROM added UNION ALL SELECT id FROM freehold.users WHERE email = $2) AS admin
      WHERE NOT EXISTS (SELECT FROM others) ON CONFLICT (user_id) DO NOTHING"
 );
 
 const ADD_AND_INVITE: &str = add!(
     "NULL::timestamptz",
-    "INSERT INTO invitations (id, email, role, token_hash, invited_by, expires_at)
+    "INSERT INTO freehold.invitations (id, email, role, token_hash, invited_by, expires_at)
      SELECT $5::uuid, $2, $4, $6::bytea, 'system', $7::timestamptz
      WHERE NOT EXISTS (SELECT FROM others) ON CONFLICT (token_hash) DO NOTHING"
 );

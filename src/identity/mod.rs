@@ -41,13 +41,19 @@ use crate::{
     error::Result,
     limits::Attempts,
     tenancy::Tenancy,
-    types::{Clock, Random, Slug, TenantId},
+    types::{Clock, Random, Slug, Stream, TableName, TenantId},
 };
 
 /// Tables of a tenant's database whose rows open doors, or tell of what people did: what a copy of the database must
 /// not hold. People, their passwords and roles are not among them.
-pub const LEFT_BEHIND: [&str; 6] =
-    ["sessions", "refresh_tokens", "invitations", "api_keys", "audit_events", "idempotency_keys"];
+pub const LEFT_BEHIND: [TableName; 6] = [
+    TableName::of(Stream::Freehold, "sessions"),
+    TableName::of(Stream::Freehold, "refresh_tokens"),
+    TableName::of(Stream::Freehold, "invitations"),
+    TableName::of(Stream::Freehold, "api_keys"),
+    TableName::of(Stream::Freehold, "audit_events"),
+    TableName::of(Stream::Freehold, "idempotency_keys"),
+];
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {

@@ -5,8 +5,12 @@ use refinery_core::Migration;
 use super::{MigrationFile, MigrationSet};
 use crate::error::{Error, Result};
 
-mod tenant {
-    refinery::embed_migrations!("tenant-migrations");
+mod freehold {
+    refinery::embed_migrations!("tenant-migrations/freehold");
+}
+
+mod product {
+    refinery::embed_migrations!("tenant-migrations/product");
 }
 
 mod control {
@@ -14,9 +18,14 @@ mod control {
 }
 
 impl MigrationSet {
-    /// The migrations of tenant databases (`tenant-migrations/`).
-    pub fn embedded_tenant() -> Result<Self> {
-        from_refinery(tenant::migrations::runner().get_migrations())
+    /// Freehold's own migrations of tenant databases (`tenant-migrations/freehold/`).
+    pub fn embedded_freehold() -> Result<Self> {
+        from_refinery(freehold::migrations::runner().get_migrations())
+    }
+
+    /// The product's migrations of tenant databases (`tenant-migrations/product/`).
+    pub fn embedded_product() -> Result<Self> {
+        from_refinery(product::migrations::runner().get_migrations())
     }
 
     /// The migrations of the control database (`control-migrations/`).

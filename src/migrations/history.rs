@@ -1,39 +1,59 @@
 //! What a database says was applied to it, and whether that agrees with a set.
 //!
 //! refinery keeps the history and compares checksums, but panics on a row that was edited by hand and skips a gap
-//! without a word: so the rows are read and judged here before it is let at them.
+//! without a word: so the rows are read and judged here before it is let at them. Each stream of a tenant's database
+//! has a history of its own, in its own schema.
 
 use chrono::DateTime;
 use refinery_core::Migration;
 use tokio_postgres::{Client, Row};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    types::SchemaVersions,
+};
 
-/// Where refinery keeps the history: `version, name, applied_on, checksum`.
+/// What refinery calls a history, in whichever schema: `version, name, applied_on, checksum`.
 pub const HISTORY_TABLE: &str = "refinery_schema_history";
+
+/// Both versions of a tenant's database, as it says itself: one row for [`applied_versions`].
+pub const SELECT_VERSIONS: &str =
+    "SELECT coalesce((SELECT max(version) FROM freehold.refinery_schema_history), 0)::int4 AS freehold,
+            coalesce((SELECT max(version) FROM public.refinery_schema_history), 0)::int4 AS product";
+
+/// What [`SELECT_VERSIONS`] has found.
+pub fn applied_versions(row: &Row) -> Result<SchemaVersions> {
+    Ok(SchemaVersions { freehold: row.try_get("freehold")?, product: row.try_get("product")? })
+}
+
+/// The history in a schema of the database: `freehold.refinery_schema_history`.
+pub(super) fn table(schema: &str) -> String {
+    format!("{schema}.{HISTORY_TABLE}")
+}
 
 /// The versions that a database has, without gaps and equal to the set as far as the two overlap.
 pub(super) struct History {
+    /// Whether the table is there: also a set without files leaves one behind.
+    pub(super) exists: bool,
     /// 0 when nothing was applied.
     pub(super) version: i32,
 }
 
 impl History {
-    /// Reads the history and compares it with `migrations` (ordered, from version 1). A database that is ahead
-    /// of the set is fine: an older program meets it during every rolling update.
-    pub(super) async fn read(client: &Client, migrations: &[Migration]) -> Result<Self> {
-        let there: bool =
-            client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY_TABLE]).await?.try_get(0)?;
-        if !there {
-            return Ok(Self { version: 0 });
+    /// Reads the history `table` and compares it with `migrations` (ordered, from version 1). A database that is
+    /// ahead of the set is fine: an older program meets it during every rolling update.
+    pub(super) async fn read(client: &Client, table: &str, migrations: &[Migration]) -> Result<Self> {
+        let exists: bool = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await?.try_get(0)?;
+        if !exists {
+            return Ok(Self { exists, version: 0 });
         }
-        let sql = format!("SELECT version, name, applied_on, checksum FROM {HISTORY_TABLE} ORDER BY version");
+        let sql = format!("SELECT version, name, applied_on, checksum FROM {table} ORDER BY version");
         let mut version = 0;
         for row in client.query(&sql, &[]).await? {
             version += 1;
             Applied::from_row(&row)?.check(version, migrations)?;
         }
-        Ok(Self { version })
+        Ok(Self { exists, version })
     }
 }
 

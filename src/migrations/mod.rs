@@ -4,6 +4,9 @@
 //! runs the same way, through refinery, one transaction a file, under a lock. Files are never changed once
 //! applied: a database whose history differs from the set is left alone and reported.
 //!
+//! A tenant's database has two streams ([`TenantSchema`]): Freehold's own in the schema `freehold`, and the product's in
+//! `public`. Each has versions and a history of its own, so that neither can take the other's number or name.
+//!
 //! This module must never wait for a lock inside PostgreSQL, and never decide *which* databases to migrate.
 
 mod apply;
@@ -12,9 +15,11 @@ mod file;
 mod history;
 mod schema;
 mod set;
+mod tenant;
 
-pub use apply::{Report, apply};
+pub use apply::{Report, apply_control, apply_tenant};
 pub use file::{MAX_SQL_BYTES, MigrationFile};
-pub use history::HISTORY_TABLE;
+pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
 pub use schema::Schema;
 pub use set::{MAX_FILES, MigrationSet};
+pub use tenant::TenantSchema;

@@ -86,12 +86,6 @@ impl MigrationSet {
         fingerprint(parts.iter().flat_map(|(name, sql)| [name.as_bytes(), sql.as_bytes()]))
     }
 
-    /// The name of the template database that holds this set: another text, another template.
-    #[must_use]
-    pub fn template_name(&self) -> String {
-        format!("freehold_template_{}_{:.12}", self.version(), self.fingerprint())
-    }
-
     pub(super) fn to_refinery(&self) -> Result<Vec<Migration>> {
         self.files.iter().map(MigrationFile::to_refinery).collect()
     }
@@ -176,7 +170,6 @@ mod tests {
         assert!(!short.extends(&long) && !other.extends(&short));
         assert_ne!(long.fingerprint(), other.fingerprint());
         assert_eq!(long.fingerprint().len(), 64);
-        assert_eq!(long.template_name(), format!("freehold_template_2_{}", &long.fingerprint()[..12]));
     }
 
     #[test]
@@ -184,10 +177,13 @@ mod tests {
         // Also the check of all file names: the embedding macro skips a misnamed file without a word.
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (folder, embedded) in [
-            ("tenant-migrations", MigrationSet::embedded_tenant()),
+            ("tenant-migrations/freehold", MigrationSet::embedded_freehold()),
+            ("tenant-migrations/product", MigrationSet::embedded_product()),
             ("control-migrations", MigrationSet::embedded_control()),
         ] {
             assert_eq!(embedded.unwrap(), MigrationSet::from_directory(&root.join(folder)).unwrap(), "{folder}");
         }
+        let beside = sql_files(&root.join("tenant-migrations")).unwrap();
+        assert!(beside.is_empty(), "of no stream, and so of no database: {beside:?}");
     }
 }

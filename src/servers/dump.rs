@@ -36,7 +36,10 @@ use super::{
     child::Child,
     programs::{Programs, path_folders, usual_folders},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    types::TableName,
+};
 
 /// A whole dump, or the reading of one.
 const RUN: Duration = Duration::from_hours(1);
@@ -130,16 +133,16 @@ pub struct Target<'a> {
 pub struct Selection<'a> {
     /// The moment, as another session has exported it (`pg_export_snapshot`) and still holds it.
     pub snapshot: Option<&'a str>,
-    /// Tables in the schema `public` of which the definitions are dumped and no rows.
-    pub without_rows: &'a [&'a str],
+    /// Tables of which the definitions are dumped and no rows.
+    pub without_rows: &'a [TableName],
 }
 
 impl Selection<'_> {
     fn arguments(&self) -> Vec<String> {
         let snapshot = self.snapshot.map(|snapshot| format!("--snapshot={snapshot}"));
         // Quoted, a name is no pattern.
-        let tables = self.without_rows.iter().map(|table| format!("--exclude-table-data=\"public\".\"{table}\""));
-        snapshot.into_iter().chain(tables).collect()
+        let excluded = |table: &TableName| format!("--exclude-table-data=\"{}\".\"{}\"", table.schema, table.name);
+        snapshot.into_iter().chain(self.without_rows.iter().map(excluded)).collect()
     }
 }
 

@@ -18,18 +18,18 @@ use crate::{
     types::Idempotency,
 };
 
-const CLAIM: &str = "INSERT INTO idempotency_keys (principal, route, key, request_hash, resource_id)
+const CLAIM: &str = "INSERT INTO freehold.idempotency_keys (principal, route, key, request_hash, resource_id)
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
 
-const FIND: &str = "SELECT request_hash, response::text AS response FROM idempotency_keys
+const FIND: &str = "SELECT request_hash, response::text AS response FROM freehold.idempotency_keys
     WHERE principal = $1 AND route = $2 AND key = $3";
 
-const KEEP: &str = "UPDATE idempotency_keys SET response = $4::text::jsonb
+const KEEP: &str = "UPDATE freehold.idempotency_keys SET response = $4::text::jsonb
     WHERE principal = $1 AND route = $2 AND key = $3";
 
 /// Keys are kept for a day. Each new one takes a few old ones with it: no tenant is visited only to clean up.
-const PURGE: &str = "DELETE FROM idempotency_keys WHERE (principal, route, key) IN (
-    SELECT principal, route, key FROM idempotency_keys WHERE created_at < now() - interval '1 day'
+const PURGE: &str = "DELETE FROM freehold.idempotency_keys WHERE (principal, route, key) IN (
+    SELECT principal, route, key FROM freehold.idempotency_keys WHERE created_at < now() - interval '1 day'
     ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)";
 
 /// Makes the resource with this id and commits, or gives the answer that an earlier request with the same key got.

@@ -186,8 +186,8 @@ fn act(operator: &Caller, target: &Target, action: &str) -> RequestBuilder {
 async fn stray(fleet: &Fleet) -> Target {
     let id = TenantId::generate(&Clock::default(), Random);
     let sql = format!(
-        "INSERT INTO warm_databases (id, server_id, template, schema_version, created_at)
-         SELECT '{}', id, 'none', 1, now() + interval '1 day' FROM servers WHERE name = '{}'",
+        "INSERT INTO warm_databases (id, server_id, template, freehold_version, schema_version, created_at)
+         SELECT '{}', id, 'none', 1, 1, now() + interval '1 day' FROM servers WHERE name = '{}'",
         id.uuid(),
         fleet.server
     );

@@ -56,10 +56,10 @@ impl Database {
     /// Adds somebody to a tenant's people, with the password that `like` has.
     pub(crate) async fn add_user(&self, like: &str, email: &str, role: &str) {
         let sql = "WITH added AS (
-                       INSERT INTO users (id, email, name, role, email_verified_at)
+                       INSERT INTO freehold.users (id, email, name, role, email_verified_at)
                        VALUES (gen_random_uuid(), $2, $2, $3, now()) RETURNING id)
-                   INSERT INTO credentials (user_id, password_hash)
-                   SELECT added.id, c.password_hash FROM added, credentials c JOIN users u ON u.id = c.user_id
+                   INSERT INTO freehold.credentials (user_id, password_hash)
+                   SELECT added.id, c.password_hash FROM added, freehold.credentials c JOIN freehold.users u ON u.id = c.user_id
                    WHERE u.email = $1";
         let added = self.connect().await.unwrap().execute(sql, &[&like, &email, &role]).await.unwrap();
         assert_eq!(added, 1, "{like} has no password");

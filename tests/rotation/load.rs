@@ -121,7 +121,7 @@ impl Load {
 /// A key of the tenant's first administrator. It grants nothing, and proves who asks.
 async fn api_key(fleet: &Fleet, tenant: &Tenant<'_>) -> SecretString {
     let id = tenant.id.parse().unwrap();
-    let user: uuid::Uuid = tenant.database().value("SELECT id FROM users LIMIT 1").await;
+    let user: uuid::Uuid = tenant.database().value("SELECT id FROM freehold.users LIMIT 1").await;
     let identity = fleet.replica.app().operations().identity.clone();
     let making = async move {
         let name: DisplayName = "load".parse().unwrap();

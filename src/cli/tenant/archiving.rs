@@ -12,10 +12,11 @@ use crate::{
     types::TenantId,
 };
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("ID", "/id"),
     ("BYTES", "/bytes"),
     ("ROWS", "/rows"),
+    ("FREEHOLD", "/freehold_version"),
     ("SCHEMA", "/schema_version"),
     ("POSTGRESQL", "/server_version"),
     ("CREATED", "/created_at"),

@@ -1,4 +1,5 @@
-//! `/platform/v1/migrations`: the published tenant migrations.
+//! `/platform/v1/migrations`: the published tenant migrations of both streams. Only the product's can be added to here:
+//! Freehold's own come with the program.
 
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -16,6 +17,7 @@ use crate::{
     },
     migrations::{MigrationFile, MigrationSet},
     operations::schema::publish,
+    types::Stream,
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -26,7 +28,9 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Migration)]
 struct View {
-    /// Its version.
+    /// Of which stream it is.
+    stream: Stream,
+    /// Its version within the stream.
     version: i32,
     /// Its file's name.
     #[schema(example = "V1__identity.sql")]
@@ -37,7 +41,7 @@ struct View {
     published_by: String,
 }
 
-/// A migration set: all files, the published ones included and unchanged.
+/// A product's migration set: all files, the published ones included and unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSet {
@@ -50,7 +54,7 @@ struct NewSet {
 #[serde(deny_unknown_fields)]
 struct NewFile {
     /// `V<version>__<name>.sql`.
-    #[schema(example = "V3__add_labels.sql")]
+    #[schema(example = "V2__add_labels.sql")]
     name: String,
     /// The whole text.
     sql: String,
@@ -59,13 +63,13 @@ struct NewFile {
 /// What a publication changed.
 #[derive(Debug, Serialize, ToSchema)]
 struct Published {
-    /// The newest version now.
+    /// The newest version of the product's stream now.
     version: i32,
     /// How many files were added.
     added: usize,
 }
 
-/// All published migrations, in order.
+/// All published migrations: Freehold's own, then the product's, each in order.
 #[utoipa::path(get, path = "/platform/v1/migrations", tag = "migrations", operation_id = "list_migrations", responses(
     (status = 200, description = "All published migrations", body = Listing<View>),
 ))]
@@ -75,6 +79,7 @@ async fn list(
 ) -> Result<Json<Listing<View>>, Problem> {
     let files = migration_files::list(&mut *state.operations.db.acquire().await?).await?;
     let view = |file: migration_files::Published| View {
+        stream: file.stream,
         version: file.version,
         name: format!("V{}__{}.sql", file.version, file.name),
         published_at: file.published_at,
@@ -83,9 +88,9 @@ async fn list(
     Ok(Json(Listing::all(files.into_iter().map(view).collect())))
 }
 
-/// Publishes a migration set that extends the newest one.
+/// Publishes a product's migration set that extends the newest one.
 ///
-/// The set is applied to a scratch database first; one that does not apply is refused with PostgreSQL's own
+/// Freehold's own stream stays as it is. The set is applied to a scratch database first; one that does not apply is refused with PostgreSQL's own
 /// message. New tenants are made from it; tenants that exist stay on their version until a rollout.
 #[utoipa::path(post, path = "/platform/v1/migrations", tag = "migrations", operation_id = "publish_migrations",
     request_body = NewSet, responses(

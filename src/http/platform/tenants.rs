@@ -64,7 +64,9 @@ struct View {
     plan: String,
     /// The name of the server that holds its database.
     server: String,
-    /// The newest migration applied to its database.
+    /// The newest migration of Freehold's own stream in its database.
+    freehold_version: i32,
+    /// The newest migration of the product's in its database.
     schema_version: i32,
     /// Labels.
     #[schema(value_type = BTreeMap<String, String>)]
@@ -110,7 +112,8 @@ impl View {
             state: tenant.state.as_str(),
             plan: tenant.plan,
             server: server.map(|server| server.name.clone()).unwrap_or_default(),
-            schema_version: tenant.schema_version,
+            freehold_version: tenant.versions.freehold,
+            schema_version: tenant.versions.product,
             labels: tenant.labels,
             suspension_reason: tenant.suspension,
             erase_after: tenant.erase_after,

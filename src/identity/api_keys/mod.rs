@@ -46,7 +46,8 @@ impl Identity {
         let id = ApiKeyId::generate(&inner.clock, inner.random);
         let secret = SecretString::from(hex(&inner.random.bytes::<32>()));
         let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        let sql = "INSERT INTO api_keys (id, name, secret_hash, user_id, scopes) VALUES ($1, $2, $3, $4, $5)";
+        let sql = "INSERT INTO freehold.api_keys (id, name, secret_hash, user_id, scopes)
+                   VALUES ($1, $2, $3, $4, $5)";
         let connection = inner.tenancy.connect(tenant).await?;
         let hash = sessions::token_hash(&secret);
         connection.run(sql, &[&id.uuid(), &name.as_str(), &hash, &user.uuid(), &scopes]).await?;
@@ -59,7 +60,8 @@ impl Identity {
     /// # Errors
     /// Internal when there is no user of that address.
     pub async fn create_first_api_key(&self, platform: TenantId, email: &Email) -> Result<Option<SecretString>> {
-        let sql = "SELECT (SELECT id FROM users WHERE email = $1) AS id, EXISTS (SELECT FROM api_keys) AS has_keys";
+        let sql = "SELECT (SELECT id FROM freehold.users WHERE email = $1) AS id,
+                          EXISTS (SELECT FROM freehold.api_keys) AS has_keys";
         let row = self.inner.tenancy.connect(platform).await?.row(sql, &[&email.as_str()]).await?;
         let missing = || Error::defect("the platform tenant has no such operator");
         let row = row.ok_or_else(missing)?;
@@ -79,11 +81,12 @@ impl Inner {
     pub(super) async fn verify_api_key(&self, tenant: &Tenant, key: &str, ip: IpAddr) -> Result<Verdict> {
         let presented = parse(key).ok_or_else(tokens::invalid)?;
         let sql = "WITH noted AS (
-                       UPDATE api_keys SET last_used_at = now()
+                       UPDATE freehold.api_keys SET last_used_at = now()
                        WHERE id = $1 AND secret_hash = $2
                          AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute'))
                    SELECT k.secret_hash, k.user_id, k.scopes, k.expires_at, u.role, r.permissions
-                   FROM api_keys k JOIN users u ON u.id = k.user_id JOIN roles r ON r.name = u.role
+                   FROM freehold.api_keys k
+                   JOIN freehold.users u ON u.id = k.user_id JOIN freehold.roles r ON r.name = u.role
                    WHERE k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
                      AND u.active AND (k.allowed_addresses IS NULL OR $3::inet <<= ANY (k.allowed_addresses))";
         let hash = sessions::token_hash(&presented.secret);

@@ -43,7 +43,7 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 impl Inner {
     /// Writes one line.
     pub(super) async fn audit(&self, statements: &impl Statements, client: &Client, event: &Event<'_>) -> Result<()> {
-        let sql = "INSERT INTO audit_events (id, actor, action, target, ip, user_agent, request_id, details)
+        let sql = "INSERT INTO freehold.audit_events (id, actor, action, target, ip, user_agent, request_id, details)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let id = AuditEventId::generate(&self.clock, self.random).uuid();
         let (ip, agent, request_id) = (client.ip.to_canonical(), client.agent(), &client.request_id);

@@ -14,23 +14,23 @@ use crate::{
     types::{DisplayName, InvitationId, UserId},
 };
 
-const OPEN: &str = "SELECT email FROM invitations
+const OPEN: &str = "SELECT email FROM freehold.invitations
     WHERE token_hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > now()";
 
-const ACCEPT: &str = "UPDATE invitations SET accepted_at = now()
+const ACCEPT: &str = "UPDATE freehold.invitations SET accepted_at = now()
     WHERE token_hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > now()
     RETURNING id, email, role";
 
 /// Somebody without a password may be there already: a tenant's first administrator is.
-const JOIN: &str = "INSERT INTO users AS u (id, email, name, role, email_verified_at)
+const JOIN: &str = "INSERT INTO freehold.users AS u (id, email, name, role, email_verified_at)
     VALUES ($1, $2, coalesce($3, split_part($2, '@', 1)), $4, now())
     ON CONFLICT (email) DO UPDATE
         SET name = coalesce($3, u.name), role = excluded.role, email_verified_at = now(), updated_at = now(),
             version = u.version + 1
-        WHERE u.active AND NOT EXISTS (SELECT FROM credentials c WHERE c.user_id = u.id)
+        WHERE u.active AND NOT EXISTS (SELECT FROM freehold.credentials c WHERE c.user_id = u.id)
     RETURNING id";
 
-const SET_PASSWORD: &str = "INSERT INTO credentials (user_id, password_hash) VALUES ($1, $2)";
+const SET_PASSWORD: &str = "INSERT INTO freehold.credentials (user_id, password_hash) VALUES ($1, $2)";
 
 impl Identity {
     /// Accepts an invitation with the password (and name) that the invited person chose.

@@ -2,7 +2,7 @@
 
 use crate::{error::Result, identity::Identity, tenancy::Statements, types::TenantId};
 
-const COUNT: &str = "SELECT count(*) FROM users";
+const COUNT: &str = "SELECT count(*) FROM freehold.users";
 
 impl Identity {
     /// All users of the tenant, deactivated ones included.

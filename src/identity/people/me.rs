@@ -46,7 +46,7 @@ impl Identity {
     /// # Errors
     /// `invalid_token` when the user is gone.
     pub async fn me(&self, tenant: &Tenant, principal: &Principal) -> Result<Me> {
-        let sql = "SELECT email, name, email_verified_at IS NOT NULL AS verified FROM users WHERE id = $1";
+        let sql = "SELECT email, name, email_verified_at IS NOT NULL AS verified FROM freehold.users WHERE id = $1";
         let connection = self.inner.tenancy.connect(tenant.id).await?;
         let row = connection.row(sql, &[&principal.user().uuid()]).await?.ok_or_else(tokens::invalid)?;
         Ok(Me {

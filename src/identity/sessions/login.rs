@@ -85,9 +85,9 @@ impl Inner {
     async fn account(&self, tenant: &Tenant, request: &Login) -> Result<Option<Account>> {
         let sql = "SELECT u.id, u.active, c.password_hash,
                           u.email_verified_at IS NOT NULL OR EXISTS (
-                              SELECT FROM settings WHERE name = 'require_verified_email' AND value = 'false'
+                              SELECT FROM freehold.settings WHERE name = 'require_verified_email' AND value = 'false'
                           ) AS verified
-                   FROM users u LEFT JOIN credentials c ON c.user_id = u.id WHERE u.email = $1";
+                   FROM freehold.users u LEFT JOIN freehold.credentials c ON c.user_id = u.id WHERE u.email = $1";
         let email = request.email.expose_secret().trim().parse::<Email>().ok();
         let connection = self.tenancy.connect(tenant.id).await?;
         let row = connection.row(sql, &[&email.as_ref().map(Email::as_str)]).await?;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Of one session, or of all.
-const END: &str = "UPDATE sessions SET revoked_at = now(), revoked_because = $3
+const END: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_because = $3
     WHERE user_id = $1 AND ($2::uuid IS NULL OR id = $2) AND revoked_at IS NULL";
 
 impl Identity {

@@ -78,14 +78,14 @@ impl Inner {
         client: &Client,
     ) -> Result<Option<Session>> {
         let sql = "WITH opened AS (
-                       INSERT INTO sessions (id, user_id, rotation_key, ip, user_agent, expires_at)
+                       INSERT INTO freehold.sessions (id, user_id, rotation_key, ip, user_agent, expires_at)
                        SELECT $1, u.id, $3, $4, $5, now() + least(make_interval(secs => $6), interval '90 days')
-                       FROM users u WHERE u.id = $2 AND u.active
+                       FROM freehold.users u WHERE u.id = $2 AND u.active
                        RETURNING id, user_id, expires_at),
                    issued AS (
-                       INSERT INTO refresh_tokens (token_hash, session_id, expires_at)
+                       INSERT INTO freehold.refresh_tokens (token_hash, session_id, expires_at)
                        SELECT $7, id, expires_at FROM opened)
-                   SELECT u.role FROM users u JOIN opened o ON o.user_id = u.id";
+                   SELECT u.role FROM freehold.users u JOIN opened o ON o.user_id = u.id";
         let id = SessionId::generate(&self.clock, self.random);
         let rotation_key = self.random.bytes::<32>();
         let refresh_token = SecretString::from(self.random.token());

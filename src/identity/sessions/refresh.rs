@@ -20,29 +20,30 @@ use crate::{
 };
 
 /// Spends the token, if it is unspent and its session alive.
-const SPEND: &str = "UPDATE refresh_tokens t SET used_at = now()
-    FROM sessions s JOIN users u ON u.id = s.user_id
+const SPEND: &str = "UPDATE freehold.refresh_tokens t SET used_at = now()
+    FROM freehold.sessions s JOIN freehold.users u ON u.id = s.user_id
     WHERE t.token_hash = $1 AND t.used_at IS NULL AND t.expires_at > now()
       AND s.id = t.session_id AND s.revoked_at IS NULL AND s.expires_at > now() AND u.active
     RETURNING s.id, s.user_id, s.rotation_key, u.role";
 
 /// Prolongs the session and stores the successor.
 const FOLLOW: &str = "WITH prolonged AS (
-        UPDATE sessions SET last_used_at = now(),
+        UPDATE freehold.sessions SET last_used_at = now(),
             expires_at = least(now() + make_interval(secs => $3), created_at + interval '90 days')
         WHERE id = $2 RETURNING id, expires_at)
-    INSERT INTO refresh_tokens (token_hash, session_id, expires_at) SELECT $1, id, expires_at FROM prolonged";
+    INSERT INTO freehold.refresh_tokens (token_hash, session_id, expires_at) SELECT $1, id, expires_at FROM prolonged";
 
 /// A spent token whose session is alive.
 const SPENT: &str = "SELECT s.id, s.user_id, s.rotation_key, u.role,
         t.used_at > now() - interval '10 seconds' AS just_now
-    FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+    FROM freehold.refresh_tokens t
+    JOIN freehold.sessions s ON s.id = t.session_id JOIN freehold.users u ON u.id = s.user_id
     WHERE t.token_hash = $1 AND t.used_at IS NOT NULL
       AND s.revoked_at IS NULL AND s.expires_at > now() AND u.active";
 
-const IS_UNUSED: &str = "SELECT FROM refresh_tokens WHERE token_hash = $1 AND used_at IS NULL";
+const IS_UNUSED: &str = "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1 AND used_at IS NULL";
 
-const REVOKE: &str = "UPDATE sessions SET revoked_at = now(), revoked_because = 'refresh_token_reused'
+const REVOKE: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_because = 'refresh_token_reused'
     WHERE id = $1 AND revoked_at IS NULL";
 
 impl Identity {

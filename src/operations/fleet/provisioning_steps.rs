@@ -25,7 +25,7 @@ use crate::{
         schema::{Newest, publish, template},
     },
     servers::OWNER_ROLE,
-    types::{Email, KeyId, TenantId},
+    types::{Email, KeyId, SchemaVersions, TenantId},
 };
 
 /// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
@@ -42,31 +42,31 @@ pub(in crate::operations) async fn build_template(run: &Run) -> Result<()> {
     source(run).await.map(drop)
 }
 
-/// The set that an operation's input may be bound to.
+/// The published sets that an operation's input may be bound to.
 #[derive(Deserialize)]
 pub(in crate::operations) struct Bound {
-    pub(in crate::operations) schema_version: Option<i32>,
+    pub(in crate::operations) versions: Option<SchemaVersions>,
 }
 
-/// The set that the database is made from, whose template is on the server: the newest, or the one that the operation
+/// The sets that the database is made from, whose template is on the server: the newest, or the one that the operation
 /// is bound to.
 async fn source(run: &Run) -> Result<Arc<Newest>> {
     let ctx = &run.ctx;
-    let Bound { schema_version: bound } = run.input()?;
-    // Sets only ever grow: one that goes as far holds what the operation is bound to.
-    let held = ctx.memory.newest().filter(|held| bound.is_some_and(|version| version <= held.set.version()));
+    let Bound { versions: bound } = run.input()?;
+    // Sets only ever grow: those that go as far hold what the operation is bound to.
+    let held = ctx.memory.newest().filter(|held| bound.is_some_and(|bound| held.schema.versions().reach(bound)));
     let mut source = match held {
         Some(held) => held,
         None => publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?,
     };
-    if let Some(version) = bound
-        && version != source.set.version()
+    if let Some(versions) = bound
+        && versions != source.schema.versions()
     {
-        source = Arc::new(Newest::new(source.set.up_to(version)));
+        source = Arc::new(Newest::new(source.schema.up_to(versions)));
     }
     if !ctx.memory.has_template(run.server.id, &source.template) {
         let access = &run.access;
-        template::ensure(ctx, &run.admin, &access.address, &access.credentials, &source.set).await?;
+        template::ensure(ctx, &run.admin, &access.address, &access.credentials, &source.schema).await?;
         ctx.memory.keep_template(run.server.id, &source.template);
     }
     Ok(source)
@@ -121,7 +121,7 @@ pub(in crate::operations) async fn refuse_used(run: &Run, own: Option<&Email>) -
         return Ok(());
     }
     let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "look").await?;
-    let others = "SELECT EXISTS (SELECT FROM users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
+    let others = "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
     let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
     session.close().await;
     if used?.try_get(0)? {

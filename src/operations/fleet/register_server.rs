@@ -120,8 +120,8 @@ async fn prepare(ctx: &Context, url: &AdminUrl, connection_budget: i32) -> Resul
     let name = ctx.session_name("register");
     let (admin, mut warnings) = ServerAdmin::first_contact(&ctx.connector, url, &name, demands).await?;
     warnings.extend(admin.ensure_roles().await?.iter().map(|name| Finding::open_to_public(name)));
-    let set = publish::current(&ctx.db).await?;
-    template::ensure(ctx, &admin, &url.address, &url.credentials, &set).await?;
+    let schema = publish::current(&ctx.db).await?;
+    template::ensure(ctx, &admin, &url.address, &url.credentials, &schema).await?;
     let system_identifier = admin.system_identifier().await?;
     Ok(Prepared { version: admin.version(), system_identifier, warnings })
 }

@@ -32,7 +32,7 @@ struct Held {
 }
 
 impl Memory {
-    /// The newest migration set, as it was read last.
+    /// The newest migration sets, as they were read last.
     pub(super) fn newest(&self) -> Option<Arc<Newest>> {
         self.0.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

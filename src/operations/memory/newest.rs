@@ -1,16 +1,16 @@
-//! The newest published migration set. Sets only ever grow, so that its version tells whether it is still the newest.
+//! The newest published migration sets. Sets only ever grow, so that their versions tell whether they are still the newest.
 
-use crate::migrations::MigrationSet;
+use crate::migrations::TenantSchema;
 
-/// The newest published set, with the name of its template.
+/// The newest published sets of both streams, with the name of their template.
 #[derive(Debug)]
 pub struct Newest {
-    pub(in crate::operations) set: MigrationSet,
+    pub(in crate::operations) schema: TenantSchema,
     pub(in crate::operations) template: String,
 }
 
 impl Newest {
-    pub(in crate::operations) fn new(set: MigrationSet) -> Self {
-        Self { template: set.template_name(), set }
+    pub(in crate::operations) fn new(schema: TenantSchema) -> Self {
+        Self { template: schema.template_name(), schema }
     }
 }

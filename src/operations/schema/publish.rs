@@ -1,8 +1,8 @@
-//! The published migration set: what templates are built from, on every replica alike.
+//! The published migration sets: what templates are built from, on every replica alike.
 //!
-//! A set only ever grows. The program's own set is published by `serve` when it extends the newest one; another
-//! is published by an operator, after it has been rehearsed on a real server: a set that does not apply would
-//! stop every provisioning.
+//! A set only ever grows. `serve` publishes the program's own sets, each where it extends the newest one of its stream.
+//! An operator publishes another set of the product's, after it has been rehearsed on a real server: a set that does
+//! not apply would stop every provisioning. Freehold's own stream comes with the program and with nothing else.
 
 use std::sync::Arc;
 
@@ -13,103 +13,131 @@ use crate::{
     control::{
         ControlDb,
         audit::{self, Origin},
-        migration_files, servers,
+        migration_files::{self, NewFile},
+        servers,
     },
     error::{Error, FieldError, Result},
-    migrations::{MigrationFile, MigrationSet},
+    migrations::{MigrationFile, MigrationSet, TenantSchema},
     operations::{Context, Memory, memory::Newest},
-    types::AuditEventId,
+    types::{AuditEventId, Stream},
 };
 
-/// What a publication changed.
+/// What the publication of a product's set changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The newest version now.
+    /// The newest version of the product's stream now.
     pub version: i32,
     /// How many files were added.
     pub added: usize,
 }
 
-/// The newest published set, read only when it is another than the one in memory: sets only ever grow.
+/// The newest published sets, read only when they are others than those in memory: sets only ever grow.
 pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
-    let version = migration_files::newest_version(connection).await?;
-    if let Some(held) = memory.newest().filter(|held| held.set.version() == version) {
+    let versions = migration_files::newest_versions(connection).await?;
+    if let Some(held) = memory.newest().filter(|held| held.schema.versions() == versions) {
         return Ok(held);
     }
-    let newest = Arc::new(Newest::new(current_set(migration_files::list(connection).await?)?));
+    let newest = Arc::new(Newest::new(published(connection).await?));
     memory.keep_newest(&newest);
     Ok(newest)
 }
 
-/// The newest published set.
-pub async fn current(db: &ControlDb) -> Result<MigrationSet> {
-    current_set(migration_files::list(&mut *db.acquire().await?).await?)
+/// The newest published sets.
+pub async fn current(db: &ControlDb) -> Result<TenantSchema> {
+    published(&mut *db.acquire().await?).await
 }
 
-/// Publishes the program's own set if it extends the newest one. An older program next to a newer set, or a
-/// set that a team has replaced, leaves it as it is.
-pub async fn publish_embedded(ctx: &Context) -> Result<Published> {
-    let set = MigrationSet::embedded_tenant()?;
-    let newest = current(&ctx.db).await?;
-    if set.extends(&newest) {
-        return append(ctx, &set, &ctx.origin()).await;
+/// What this program carries.
+fn embedded() -> Result<TenantSchema> {
+    Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::embedded_product()? })
+}
+
+/// Publishes each of the program's own sets that extends the newest one of its stream, all at once. An older program
+/// next to a newer set, or next to a product's set that a team has replaced, leaves that stream as it is.
+pub async fn publish_embedded(ctx: &Context) -> Result<()> {
+    let embedded = embedded()?;
+    let mut txn = ctx.db.begin().await?;
+    migration_files::lock_in_txn(&mut txn).await?;
+    let newest = published(&mut txn).await?;
+    for stream in Stream::ALL {
+        let (set, known) = (embedded.stream(stream), newest.stream(stream));
+        if set.extends(known) {
+            append_in_txn(ctx, &mut txn, (stream, set), known.version(), &ctx.origin()).await?;
+        } else {
+            let version = known.version();
+            tracing::info!(migrations.stream = %stream, migrations.version = version, "another set is published already");
+        }
     }
-    let published = Published { version: newest.version(), added: 0 };
-    tracing::info!(migrations.version = published.version, "a newer or another migration set is published already");
-    Ok(published)
+    Ok(txn.commit().await?)
 }
 
-/// Publishes a set that an operator brings, once it has been applied to a scratch database of the platform
-/// server. The set must begin with all files of the newest one, unchanged.
+/// Publishes a product's set that an operator brings, once it has been applied to a scratch database of the platform
+/// server, beside Freehold's own. The set must begin with all files of the newest one, unchanged.
 ///
 /// # Errors
 /// `migrations_diverged` (409); `validation_failed` on `files` with PostgreSQL's own message when a file does
 /// not apply.
-pub async fn publish(ctx: &Context, set: &MigrationSet, origin: &Origin) -> Result<Published> {
+pub async fn publish(ctx: &Context, product: &MigrationSet, origin: &Origin) -> Result<Published> {
     let newest = current(&ctx.db).await?;
-    check(set, &newest)?;
-    if *set == newest {
-        return Ok(Published { version: newest.version(), added: 0 });
+    check(product, &newest.product)?;
+    if *product == newest.product {
+        return Ok(Published { version: newest.product.version(), added: 0 });
     }
-    rehearse(ctx, set).await?;
-    append(ctx, set, origin).await
-}
-
-async fn append(ctx: &Context, set: &MigrationSet, origin: &Origin) -> Result<Published> {
+    rehearse(ctx, &TenantSchema { freehold: newest.freehold, product: product.clone() }).await?;
     let mut txn = ctx.db.begin().await?;
     migration_files::lock_in_txn(&mut txn).await?;
-    let newest = current_set(migration_files::list(&mut txn).await?)?;
-    check(set, &newest)?;
-    let new: Vec<_> = set.files().iter().filter(|file| file.version > newest.version()).collect();
+    let newest = published(&mut txn).await?.product;
+    check(product, &newest)?;
+    let added = append_in_txn(ctx, &mut txn, (Stream::Product, product), newest.version(), origin).await?;
+    txn.commit().await?;
+    Ok(Published { version: product.version(), added })
+}
+
+/// Appends what the set has beyond `version`; how many files that is.
+async fn append_in_txn(
+    ctx: &Context,
+    txn: &mut PgConnection,
+    (stream, set): (Stream, &MigrationSet),
+    version: i32,
+    origin: &Origin,
+) -> Result<usize> {
+    let new: Vec<_> = set.files().iter().filter(|file| file.version > version).collect();
     for file in &new {
-        migration_files::append_in_txn(&mut txn, file.version, &file.name, &file.sql, &origin.actor).await?;
+        let file = NewFile { stream, version: file.version, name: &file.name, sql: &file.sql };
+        migration_files::append_in_txn(txn, file, &origin.actor).await?;
     }
     if !new.is_empty() {
+        let (version, added) = (set.version(), new.len());
         let event = AuditEventId::generate(&ctx.clock, ctx.random);
-        let details = serde_json::json!({ "version": set.version(), "added": new.len() });
-        audit::record_in_txn(&mut txn, event, origin, ("migrations.publish", "migrations"), &details).await?;
-        tracing::info!(migrations.version = set.version(), migrations.added = new.len(), "published migrations");
+        let details = serde_json::json!({ "stream": stream, "version": version, "added": added });
+        audit::record_in_txn(txn, event, origin, ("migrations.publish", "migrations"), &details).await?;
+        tracing::info!(
+            migrations.stream = %stream,
+            migrations.version = version,
+            migrations.added = added,
+            "published migrations"
+        );
     }
-    txn.commit().await?;
-    Ok(Published { version: set.version(), added: new.len() })
+    Ok(new.len())
 }
 
 fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
     if set.extends(newest) {
         return Ok(());
     }
-    let detail = "the set must hold every published file unchanged, followed by new ones; published files never change";
+    let detail = "the set must hold every published file of the product's stream unchanged, followed by new ones; \
+                  published files never change";
     Err(Error::conflict("migrations_diverged", detail))
 }
 
-/// Applies the set where no tenant lives, and takes the result away again.
-async fn rehearse(ctx: &Context, set: &MigrationSet) -> Result<()> {
+/// Applies both sets where no tenant lives, and takes the result away again.
+async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
     let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     let platform = servers.iter().find(|server| server.is_platform);
     let platform = platform.ok_or_else(|| Error::defect("there is no platform server"))?;
     let (access, admin) = ctx.administer(platform, "rehearsal").await?;
-    let built = template::ensure(ctx, &admin, &access.address, &access.credentials, set).await;
-    admin.drop_template(&set.template_name()).await?;
+    let built = template::ensure(ctx, &admin, &access.address, &access.credentials, schema).await;
+    admin.drop_template(&schema.template_name()).await?;
     match built {
         Ok(_) => Ok(()),
         Err(error @ Error::Unavailable { .. }) => Err(error),
@@ -117,8 +145,17 @@ async fn rehearse(ctx: &Context, set: &MigrationSet) -> Result<()> {
     }
 }
 
-fn current_set(published: Vec<migration_files::Published>) -> Result<MigrationSet> {
-    let file = |row: migration_files::Published| MigrationFile { version: row.version, name: row.name, sql: row.sql };
-    MigrationSet::new(published.into_iter().map(file).collect())
-        .map_err(|error| Error::defect(format!("the published migrations are not a set: {error}")))
+async fn published(connection: &mut PgConnection) -> Result<TenantSchema> {
+    let files = migration_files::list(connection).await?;
+    let set = |stream| {
+        let files = files.iter().filter(|file| file.stream == stream);
+        let file = |row: &migration_files::Published| MigrationFile {
+            version: row.version,
+            name: row.name.clone(),
+            sql: row.sql.clone(),
+        };
+        MigrationSet::new(files.map(file).collect())
+            .map_err(|error| Error::defect(format!("the published migrations of {stream} are not a set: {error}")))
+    };
+    Ok(TenantSchema { freehold: set(Stream::Freehold)?, product: set(Stream::Product)? })
 }

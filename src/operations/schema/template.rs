@@ -1,4 +1,5 @@
-//! The template database of a server and a migration set: what every new tenant's database is a clone of.
+//! The template database of a server and the migration sets of both streams: what every new tenant's database is a clone
+//! of.
 //!
 //! It is built once, then closed for good, so that no session can stand in the way of a clone. The mark goes on last: a
 //! template without it is the leftover of a builder that died, or was stopped and lost the lock: its sessions are
@@ -14,12 +15,13 @@ use tokio_postgres::Client;
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, HISTORY_TABLE, MigrationSet, Schema},
+    migrations::{self, HISTORY_TABLE, Schema, TenantSchema},
     operations::Context,
     servers::{
         BUILDER_PREFIX, Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE,
         quote_ident,
     },
+    types::Stream,
 };
 
 /// How long to wait for another builder, which takes a second or two.
@@ -30,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A builder that is stopped in the middle of a transaction keeps its locks no longer than that.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
-/// Sees to it that the server has the finished template of this set, and answers with its name.
+/// Sees to it that the server has the finished template of these sets, and answers with its name.
 ///
 /// # Errors
 /// `template_locked` while another session builds it for longer than 30 s; else what the server says.
@@ -39,9 +41,9 @@ pub(in crate::operations) async fn ensure(
     admin: &ServerAdmin,
     address: &ServerAddress,
     credentials: &Credentials,
-    set: &MigrationSet,
+    schema: &TenantSchema,
 ) -> Result<String> {
-    let name = set.template_name();
+    let name = schema.template_name();
     if is_finished(admin, &name).await? {
         return Ok(name);
     }
@@ -49,7 +51,7 @@ pub(in crate::operations) async fn ensure(
     if !admin.lock(&key, LOCK_WAIT).await? {
         return Err(Error::unavailable("template_locked", "the template database is being built", None));
     }
-    let builder = Builder { ctx, admin, address, credentials, set, name: &name };
+    let builder = Builder { ctx, admin, address, credentials, schema, name: &name };
     let built = builder.build_unless_finished().await;
     if built.is_err() {
         builder.clear_away().await;
@@ -71,7 +73,7 @@ struct Builder<'a> {
     admin: &'a ServerAdmin,
     address: &'a ServerAddress,
     credentials: &'a Credentials,
-    set: &'a MigrationSet,
+    schema: &'a TenantSchema,
     name: &'a str,
 }
 
@@ -84,7 +86,7 @@ impl Builder<'_> {
             tracing::warn!(template = self.name, "dropping a template that was not finished");
             self.admin.drop_unfinished_template(self.name).await?;
         }
-        tracing::info!(template = self.name, migrations.version = self.set.version(), "building a template database");
+        tracing::info!(template = self.name, "building a template database");
         let started = Instant::now();
         self.admin.ensure_empty_database(self.name).await?;
         let schema = self.fill().await?;
@@ -102,7 +104,7 @@ impl Builder<'_> {
         let mut session = self.enter(self.credentials).await?;
         session.batch_execute(&grants()?).await?;
         self.migrate().await?;
-        protect_history(&session).await?;
+        protect_histories(&session).await?;
         let schema = Schema::of(&mut session).await?;
         session.close().await;
         Ok(schema)
@@ -119,12 +121,12 @@ impl Builder<'_> {
         }
     }
 
-    /// One a set, so that it is safe under the template's lock.
+    /// One a template, so that it is safe under the template's lock.
     fn builder_role(&self) -> String {
-        format!("{BUILDER_PREFIX}{}", self.set.fingerprint().get(..12).unwrap_or_default())
+        format!("{BUILDER_PREFIX}{}", self.schema.fingerprint().get(..12).unwrap_or_default())
     }
 
-    /// Applies the set in the session of a login made for it, which can become the owner and has no other right:
+    /// Applies both sets in the session of a login made for it, which can become the owner and has no other right:
     /// a file that resets its role falls back to that, not to an administrator.
     async fn migrate(&self) -> Result<()> {
         let role = self.builder_role();
@@ -137,7 +139,7 @@ impl Builder<'_> {
 
     async fn migrate_as(&self, login: &Credentials) -> Result<()> {
         let mut session = self.enter(login).await?;
-        let applied = migrations::apply(&mut session, self.set, Some(OWNER_ROLE)).await;
+        let applied = migrations::apply_tenant(&mut session, self.schema, OWNER_ROLE).await;
         session.close().await;
         applied.map(drop)
     }
@@ -163,34 +165,38 @@ impl Builder<'_> {
     }
 }
 
-/// What a tenant may do with everything that the owner ever makes. PostgreSQL 14 and older let everybody
-/// create in `public`, and a server's own template0 may too.
+/// Makes the schema of Freehold's own stream beside `public`, the product's, and says what a tenant may do with
+/// everything that the owner ever makes in either. PostgreSQL 14 and older let everybody create in `public`, and a
+/// server's own template0 may too.
 fn grants() -> Result<String> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
+    let (own, product) = (quote_ident(Stream::Freehold.schema())?, quote_ident(Stream::Product.schema())?);
     let default = |grant: &str| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} {grant} {tenant}");
     Ok([
         format!("SET ROLE {owner}"),
-        "REVOKE ALL ON SCHEMA public FROM PUBLIC".to_owned(),
-        format!("GRANT USAGE ON SCHEMA public TO {tenant}"),
+        format!("REVOKE ALL ON SCHEMA {product} FROM PUBLIC"),
+        format!("GRANT USAGE ON SCHEMA {product} TO {tenant}"),
         default("GRANT USAGE ON SCHEMAS TO"),
         default("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO"),
         default("GRANT USAGE, SELECT ON SEQUENCES TO"),
         default("GRANT EXECUTE ON FUNCTIONS TO"),
         default("GRANT USAGE ON TYPES TO"),
+        // After the default privileges, which cover it.
+        format!("CREATE SCHEMA {own}"),
         "RESET ROLE".to_owned(),
     ]
     .join("; "))
 }
 
-/// A tenant may read which version its database has, and not claim another.
-async fn protect_history(session: &Client) -> Result<()> {
+/// A tenant may read which versions its database has, and not claim others.
+async fn protect_histories(session: &Client) -> Result<()> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
-    let table = quote_ident(HISTORY_TABLE)?;
-    session
-        .batch_execute(&format!(
-            "SET ROLE {owner}; REVOKE ALL ON public.{table} FROM {tenant}; GRANT SELECT ON public.{table} TO {tenant}; \
-             RESET ROLE"
-        ))
-        .await?;
+    let mut statements = vec![format!("SET ROLE {owner}")];
+    for stream in Stream::ALL {
+        let table = format!("{}.{}", quote_ident(stream.schema())?, quote_ident(HISTORY_TABLE)?);
+        statements.push(format!("REVOKE ALL ON {table} FROM {tenant}; GRANT SELECT ON {table} TO {tenant}"));
+    }
+    statements.push("RESET ROLE".to_owned());
+    session.batch_execute(&statements.join("; ")).await?;
     Ok(())
 }

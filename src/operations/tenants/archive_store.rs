@@ -18,7 +18,7 @@ use crate::{
     },
     error::{Error, Result},
     operations::{Context, engine::attempt::Run},
-    types::{ArchiveId, TenantId},
+    types::{ArchiveId, SchemaVersions, TenantId},
 };
 
 /// An archive, as operators see it.
@@ -26,8 +26,8 @@ use crate::{
 pub struct Kept {
     /// What is known of it.
     pub archive: Archive,
-    /// The newest migration that its database had.
-    pub schema_version: i32,
+    /// The newest migration of each stream that its database had.
+    pub versions: SchemaVersions,
     /// How many rows it holds, all tables together.
     pub rows: i64,
 }
@@ -42,8 +42,8 @@ pub async fn list(ctx: &Context, tenant: TenantId) -> Result<Vec<Kept>> {
     found.ok_or_else(|| Error::not_found("tenant"))?;
     let known = archives::list(&mut connection, tenant).await?.into_iter().rev();
     let kept = known.map(|archive| {
-        let Contents { schema_version, rows } = contents_of(&archive)?;
-        Ok(Kept { schema_version, rows: rows.values().sum(), archive })
+        let Contents { versions, rows } = contents_of(&archive)?;
+        Ok(Kept { versions, rows: rows.values().sum(), archive })
     });
     kept.collect()
 }

@@ -108,7 +108,7 @@ async fn record(
         is_platform: false,
         plan: source.plan.clone(),
         server_id: place_in_txn(&mut txn, &source).await?,
-        schema_version: None,
+        versions: None,
         is_settling: false,
     };
     let tenant = tenants::insert_in_txn(&mut txn, &new).await?;

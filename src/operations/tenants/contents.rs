@@ -1,4 +1,4 @@
-//! What a tenant's database holds, in numbers: its version, and how many rows each table has.
+//! What a tenant's database holds, in numbers: its versions, and how many rows each table has.
 //!
 //! Counted at the moment of a dump and again where the dump was restored. Whoever counts sees every row: a dump is
 //! refused where row-level security would hide some.
@@ -10,15 +10,16 @@ use tokio_postgres::Client;
 
 use crate::{
     error::{Error, Result},
-    migrations::HISTORY_TABLE,
+    migrations::{SELECT_VERSIONS, applied_versions},
+    types::{SchemaVersions, TableName},
 };
 
 /// What a database holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::operations) struct Contents {
-    /// The newest migration applied to it.
-    pub(in crate::operations) schema_version: i32,
-    /// Rows by table: `public.users`.
+    /// The newest migration of each stream that was applied to it.
+    pub(in crate::operations) versions: SchemaVersions,
+    /// Rows by table: `freehold.users`.
     pub(in crate::operations) rows: BTreeMap<String, i64>,
 }
 
@@ -35,21 +36,20 @@ const TABLES: &str = "
 impl Contents {
     /// Counts what `session` sees.
     pub(in crate::operations) async fn of(session: &Client) -> Result<Self> {
-        let version = format!("SELECT max(version)::int4 FROM public.{HISTORY_TABLE}");
-        let schema_version: Option<i32> = session.query_one(&version, &[]).await?.try_get(0)?;
+        let versions = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
         let mut rows = BTreeMap::new();
         for table in session.query(TABLES, &[]).await? {
             let quoted: String = table.try_get("quoted")?;
             let count = session.query_one(&format!("SELECT count(*) FROM ONLY {quoted}"), &[]).await?;
             rows.insert(table.try_get("name")?, count.try_get(0)?);
         }
-        Ok(Self { schema_version: schema_version.unwrap_or_default(), rows })
+        Ok(Self { versions, rows })
     }
 
-    /// The same without the rows of some tables in the schema `public`.
-    pub(in crate::operations) fn without_rows(mut self, tables: &[&str]) -> Self {
+    /// The same without the rows of some tables.
+    pub(in crate::operations) fn without_rows(mut self, tables: &[TableName]) -> Self {
         for table in tables {
-            if let Some(count) = self.rows.get_mut(&format!("public.{table}")) {
+            if let Some(count) = self.rows.get_mut(&table.to_string()) {
                 *count = 0;
             }
         }
@@ -68,8 +68,10 @@ impl Contents {
         let mut differ: Vec<_> = tables.filter(|table| self.rows.get(*table) != dumped.rows.get(*table)).collect();
         differ.sort_unstable();
         differ.dedup();
-        let (found, expected) = (self.schema_version, dumped.schema_version);
-        Err(Error::defect(format!("a restored database differs: version {found} of {expected}, rows in {differ:?}")))
+        let (found, expected) = (self.versions, dumped.versions);
+        Err(Error::defect(format!(
+            "a restored database differs: {found}, instead of {expected}; rows of another number in {differ:?}"
+        )))
     }
 
     /// The first table of which a dump holds no rows, by its table of contents: entries are lines such as
@@ -88,18 +90,23 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Stream;
 
     fn contents(rows: &[(&str, i64)]) -> Contents {
-        Contents { schema_version: 2, rows: rows.iter().map(|(table, count)| ((*table).to_owned(), *count)).collect() }
+        let rows = rows.iter().map(|(table, count)| ((*table).to_owned(), *count)).collect();
+        Contents { versions: SchemaVersions { freehold: 1, product: 2 }, rows }
     }
 
     #[test]
     fn what_differs_is_named() {
-        let dumped = contents(&[("public.users", 2), ("public.tasks", 1)]);
+        let dumped = contents(&[("freehold.users", 2), ("public.users", 1)]);
         dumped.compare(&dumped.clone()).unwrap();
-        let restored = contents(&[("public.users", 1), ("public.tasks", 1)]);
-        assert!(restored.compare(&dumped).unwrap_err().chain().contains("[\"public.users\"]"));
-        contents(&[("public.users", 0), ("public.tasks", 1)]).compare(&dumped.without_rows(&["users"])).unwrap();
+        let restored = contents(&[("freehold.users", 1), ("public.users", 1)]);
+        assert!(restored.compare(&dumped).unwrap_err().chain().contains("[\"freehold.users\"]"));
+        let older = Contents { versions: SchemaVersions { freehold: 1, product: 1 }, ..dumped.clone() };
+        assert!(older.compare(&dumped).is_err());
+        let left = [TableName::of(Stream::Freehold, "users")];
+        contents(&[("freehold.users", 0), ("public.users", 1)]).compare(&dumped.without_rows(&left)).unwrap();
     }
 
     #[test]

@@ -100,7 +100,7 @@ async fn discard_database(run: &Run) -> Result<()> {
 async fn activate(run: &Run) -> Result<()> {
     let contents = archive_store::contents_of(&archive(run).await?)?;
     let mut txn = run.begin().await?;
-    tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(contents.schema_version)).await?;
+    tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(contents.versions)).await?;
     txn.commit().await?;
     run.ctx.tenancy.refresh(run.tenant_id()).await;
     Ok(())

@@ -15,7 +15,7 @@ use crate::{
         dump::{Dump, DumpPrograms, Selection, Target},
         quote_ident,
     },
-    types::{DbName, TenantId},
+    types::{DbName, TableName, TenantId},
 };
 
 /// Names are looked up nowhere but where they say; a backend whose client is gone notices, also in a long statement.
@@ -51,7 +51,7 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// `dump_tools_missing`, `dump_tools_unfit`; the server is away.
-    pub(in crate::operations) async fn read(&self, without_rows: &[&str]) -> Result<Reading> {
+    pub(in crate::operations) async fn read(&self, without_rows: &[TableName]) -> Result<Reading> {
         let programs = self.programs().await?;
         let login = self.admin.ensure_errand(Errand::Dump(self.database)).await?;
         let session = self.enter(&login).await?;

@@ -94,7 +94,9 @@ struct ArchiveView {
     sha256: Option<String>,
     /// How many rows it holds, all tables together.
     rows: i64,
-    /// The newest migration that its database had.
+    /// The newest migration of Freehold's own stream that its database had.
+    freehold_version: i32,
+    /// The newest migration of the product's that its database had.
     schema_version: i32,
     /// PostgreSQL's version that it was dumped from: 150018 is 15.18. It goes back to that major release or a newer
     /// one.
@@ -112,7 +114,8 @@ impl From<Kept> for ArchiveView {
             bytes: kept.archive.bytes,
             sha256: kept.archive.sha256,
             rows: kept.rows,
-            schema_version: kept.schema_version,
+            freehold_version: kept.versions.freehold,
+            schema_version: kept.versions.product,
             server_version: kept.archive.server_version,
             created_at: kept.archive.created_at,
             verified_at: kept.archive.verified_at,

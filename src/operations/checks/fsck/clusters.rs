@@ -15,7 +15,7 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
-/// What templates' names begin with: see [`crate::migrations::MigrationSet::template_name`].
+/// What templates' names begin with: see [`crate::migrations::TenantSchema::template_name`].
 const TEMPLATE_PREFIX: &str = "freehold_template_";
 
 /// What one cluster holds. The platform server and one that takes tenants may be one cluster, whatever they are called.

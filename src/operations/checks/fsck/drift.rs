@@ -1,4 +1,4 @@
-//! Whether every tenant's schema is what its version says, found by comparing fingerprints.
+//! Whether every tenant's schema is what its versions say, in both streams' schemas and any other, found by comparing fingerprints.
 //!
 //! Each tenant is looked at by its own role, for one query. A fleet too large for the time of a request is looked at
 //! in part, at random, so that repeated checks see all of it.
@@ -22,7 +22,7 @@ use crate::{
     migrations::Schema,
     operations::{Context, context::address, fleet::tenant_login, schema::publish},
     servers::ServerVersion,
-    types::TenantId,
+    types::{SchemaVersions, TenantId},
 };
 
 /// Sessions at a time: within what operations may hold on a server.
@@ -36,12 +36,12 @@ const UNREACHABLE: &str = "unreachable_server";
 /// A tenant to be looked at.
 struct Subject {
     tenant: TenantId,
-    version: i32,
+    versions: SchemaVersions,
     server: Server,
     expected: String,
 }
 
-/// The tenants on `servers` whose schema is another than that of their version's template.
+/// The tenants on `servers` whose schema is another than that of their versions' template.
 pub(super) async fn findings(ctx: &Context, servers: &[&Server], tenants: &[Tenant]) -> Result<Vec<Finding>> {
     let mut subjects = subjects(ctx, servers, tenants).await?;
     // Another order each time.
@@ -64,10 +64,9 @@ async fn subjects(ctx: &Context, servers: &[&Server], tenants: &[Tenant]) -> Res
     let is_open = |tenant: &&Tenant| matches!(tenant.state, TenantState::Active | TenantState::Suspended);
     let subject = |tenant: &Tenant| {
         let server = servers.iter().find(|server| server.id == tenant.server_id)?;
-        let version = tenant.schema_version;
-        let name = names.entry(version).or_insert_with(|| newest.up_to(version).template_name()).clone();
-        let expected = fingerprints.get(&(name, ServerVersion(server.version_num).major()))?.clone();
-        Some(Subject { tenant: tenant.id, version, server: (*server).clone(), expected })
+        let name = names.entry(tenant.versions).or_insert_with(|| newest.up_to(tenant.versions).template_name());
+        let expected = fingerprints.get(&(name.clone(), ServerVersion(server.version_num).major()))?.clone();
+        Some(Subject { tenant: tenant.id, versions: tenant.versions, server: (*server).clone(), expected })
     };
     Ok(tenants.iter().filter(is_open).filter_map(subject).collect())
 }
@@ -77,7 +76,7 @@ async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
     match fingerprint(&ctx, &subject).await {
         Ok(found) if found == subject.expected => None,
         Ok(_) => {
-            let detail = format!("the schema is not that of version {}", subject.version);
+            let detail = format!("the schema is not that of {}", subject.versions);
             Some(finding("schema_drift", server, tenant.to_string(), &detail))
         }
         // The server is short of sessions, say, or went away meanwhile: nothing is known of the tenant.

@@ -15,16 +15,27 @@ pub(super) type Success = (&'static str, String, String);
 /// Name of the attempt, its target, the statement.
 type Statement = (&'static str, &'static str, &'static str);
 
-const STATEMENTS: [Statement; 18] = [
+const STATEMENTS: [Statement; 28] = [
     ("create_table", "public", "CREATE TABLE public.freehold_probe (id int)"),
+    ("create_table", "freehold", "CREATE TABLE freehold.freehold_probe (id int)"),
     ("create_schema", "database", "CREATE SCHEMA freehold_probe"),
     ("create_temporary_table", "database", "CREATE TEMPORARY TABLE freehold_probe (id int)"),
-    ("insert", "refinery_schema_history", "INSERT INTO public.refinery_schema_history (version) VALUES (0)"),
-    ("update", "refinery_schema_history", "UPDATE public.refinery_schema_history SET name = name"),
-    ("delete", "refinery_schema_history", "DELETE FROM public.refinery_schema_history"),
-    ("truncate", "refinery_schema_history", "TRUNCATE public.refinery_schema_history"),
-    ("alter_table", "refinery_schema_history", "ALTER TABLE public.refinery_schema_history ADD probe int"),
-    ("drop_table", "refinery_schema_history", "DROP TABLE public.refinery_schema_history"),
+    ("insert", "freehold.refinery_schema_history", "INSERT INTO freehold.refinery_schema_history (version) VALUES (0)"),
+    ("update", "freehold.refinery_schema_history", "UPDATE freehold.refinery_schema_history SET name = name"),
+    ("delete", "freehold.refinery_schema_history", "DELETE FROM freehold.refinery_schema_history"),
+    ("truncate", "freehold.refinery_schema_history", "TRUNCATE freehold.refinery_schema_history"),
+    ("alter_table", "freehold.refinery_schema_history", "ALTER TABLE freehold.refinery_schema_history ADD probe int"),
+    ("drop_table", "freehold.refinery_schema_history", "DROP TABLE freehold.refinery_schema_history"),
+    ("insert", "public.refinery_schema_history", "INSERT INTO public.refinery_schema_history (version) VALUES (0)"),
+    ("update", "public.refinery_schema_history", "UPDATE public.refinery_schema_history SET name = name"),
+    ("delete", "public.refinery_schema_history", "DELETE FROM public.refinery_schema_history"),
+    ("truncate", "public.refinery_schema_history", "TRUNCATE public.refinery_schema_history"),
+    ("alter_table", "public.refinery_schema_history", "ALTER TABLE public.refinery_schema_history ADD probe int"),
+    ("drop_table", "public.refinery_schema_history", "DROP TABLE public.refinery_schema_history"),
+    // Whoever may add a line may not change one. No row is touched, and PostgreSQL asks for the right all the same.
+    ("update", "freehold.audit_events", "UPDATE freehold.audit_events SET action = action WHERE false"),
+    ("delete", "freehold.audit_events", "DELETE FROM freehold.audit_events WHERE false"),
+    ("drop_table", "freehold.audit_events", "DROP TABLE freehold.audit_events"),
     ("set_role", "freehold_owner", "SET LOCAL ROLE freehold_owner"),
     ("create_role", "server", "CREATE ROLE freehold_probe"),
     ("alter_role", "freehold_owner", "ALTER ROLE freehold_owner LOGIN"),

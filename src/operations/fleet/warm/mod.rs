@@ -37,7 +37,7 @@ use crate::{
         },
         schema::Newest,
     },
-    types::{OperationId, ServerId, TenantId},
+    types::{OperationId, SchemaVersions, ServerId, TenantId},
 };
 
 pub(in crate::operations) const MAKE: Kind = kind!("warm.make", Unwind, {
@@ -65,7 +65,7 @@ pub(in crate::operations) const RETIRE: Kind = kind!("warm.retire", Block, {
 #[derive(Debug, Serialize, Deserialize)]
 struct Input {
     server_id: ServerId,
-    schema_version: Option<i32>,
+    versions: Option<SchemaVersions>,
 }
 
 /// Queues the making of a database on the server.
@@ -76,10 +76,10 @@ pub async fn make_in_txn(
     newest: &Newest,
 ) -> Result<OperationId> {
     let id = TenantId::generate(&ctx.clock, ctx.random);
-    let version = newest.set.version();
-    warm_databases::insert_in_txn(txn, (id, server), &newest.template, version).await?;
+    let versions = newest.schema.versions();
+    warm_databases::insert_in_txn(txn, (id, server), &newest.template, versions).await?;
     make_keys_in_txn(ctx, txn, id).await?;
-    let input = Input { server_id: server, schema_version: Some(version) };
+    let input = Input { server_id: server, versions: Some(versions) };
     queue::queue_in_txn(ctx, txn, id, (&MAKE, &input), &ctx.origin()).await
 }
 
@@ -93,7 +93,7 @@ pub async fn retire_in_txn(
     if !warm_databases::retire_in_txn(txn, id).await? {
         return Ok(None);
     }
-    let input = Input { server_id: server, schema_version: None };
+    let input = Input { server_id: server, versions: None };
     queue::queue_in_txn(ctx, txn, id, (&RETIRE, &input), &ctx.origin()).await.map(Some)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     identity::FirstAdmin,
     operations::{Context, engine::attempt::Run},
-    types::{DisplayName, Email, TenantId},
+    types::{DisplayName, Email, SchemaVersions, TenantId},
 };
 
 /// What there may be to make them from.
@@ -40,8 +40,8 @@ impl Invitation {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Input {
     pub(super) admin: Option<InputAdmin>,
-    /// The newest migration set when the tenant was recorded: its database is made from that, whenever that is.
-    schema_version: i32,
+    /// The newest migrations when the tenant was recorded: its database is made from them, whenever that is.
+    versions: SchemaVersions,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,8 +52,8 @@ pub(super) struct InputAdmin {
 }
 
 impl Input {
-    pub(super) fn new(admin: Option<&Admin>, schema_version: i32) -> Result<Self> {
-        Ok(Self { admin: admin.map(InputAdmin::new).transpose()?, schema_version })
+    pub(super) fn new(admin: Option<&Admin>, versions: SchemaVersions) -> Result<Self> {
+        Ok(Self { admin: admin.map(InputAdmin::new).transpose()?, versions })
     }
 }
 

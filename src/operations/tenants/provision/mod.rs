@@ -30,6 +30,7 @@ use crate::{
     error::{Error, FieldError, Result},
     faults::crash_point,
     identity,
+    migrations::{SELECT_VERSIONS, applied_versions},
     operations::{
         Context,
         engine::{
@@ -46,7 +47,7 @@ use crate::{
         },
     },
     tenancy::Statements,
-    types::{AuditEventId, DisplayName, Email, Idempotency, OperationId, ServerId, Slug, TenantId},
+    types::{AuditEventId, DisplayName, Email, Idempotency, OperationId, SchemaVersions, ServerId, Slug, TenantId},
 };
 
 pub(in crate::operations) const KIND: Kind = kind!("tenant.provision", Block, {
@@ -155,7 +156,7 @@ async fn record(
     }
     let tenant = tenants::insert_in_txn(&mut txn, &new_tenant(request, id, &place)).await?;
     let invitation = keys_in_txn(ctx, &mut txn, id, request.admin.as_ref(), place.warm.as_ref()).await?;
-    let input = Input::new(request.admin.as_ref(), place.newest_version)?;
+    let input = Input::new(request.admin.as_ref(), place.newest)?;
     let is_warm = place.warm.is_some();
     let operation = queue_in_txn(ctx, &mut txn, (&tenant, is_warm), &input, origin).await?;
     crash_point!("tenant.provision.before_commit", id);
@@ -181,8 +182,8 @@ fn check_password(request: &Request) -> Result<()> {
 /// Where a tenant will live, and what its database is.
 struct Place {
     server: ServerId,
-    /// The newest published migration: what its database has, or will be made with.
-    newest_version: i32,
+    /// The newest published migrations: what its database has, or will be made with.
+    newest: SchemaVersions,
     /// The database that waits for it there.
     warm: Option<Claimed>,
 }
@@ -190,16 +191,16 @@ struct Place {
 async fn place_in_txn(txn: &mut PgConnection, placement: &Placement) -> Result<Place> {
     let wishes = match placement {
         Placement::Platform(server) => {
-            let newest_version = migration_files::newest_version(txn).await?;
-            return Ok(Place { server: *server, newest_version, warm: None });
+            let newest = migration_files::newest_versions(txn).await?;
+            return Ok(Place { server: *server, newest, warm: None });
         }
         Placement::Customer { server, region, labels } => {
             Wishes { server: server.as_deref(), region: region.as_deref(), labels }
         }
     };
     let server = placement::choose_in_txn(txn, wishes).await?;
-    let (newest_version, warm) = warm_databases::claim_in_txn(txn, server).await?;
-    Ok(Place { server, newest_version, warm })
+    let (newest, warm) = warm_databases::claim_in_txn(txn, server).await?;
+    Ok(Place { server, newest, warm })
 }
 
 fn new_tenant(request: &Request, id: TenantId, place: &Place) -> NewTenant {
@@ -210,7 +211,7 @@ fn new_tenant(request: &Request, id: TenantId, place: &Place) -> NewTenant {
         is_platform: matches!(request.placement, Placement::Platform(_)),
         plan: request.plan.clone(),
         server_id: place.server,
-        schema_version: place.warm.is_some().then_some(place.newest_version),
+        versions: place.warm.is_some().then_some(place.newest),
         is_settling: place.warm.is_some() && request.admin.is_some(),
     }
 }
@@ -315,17 +316,17 @@ pub(in crate::operations) async fn forget(run: &Run) -> Result<()> {
 /// Lets requests in. Nobody has been before this step began, so that until then the tenant can be undone; from then on
 /// its database may hold what its people have written.
 pub(in crate::operations) async fn activate(run: &Run) -> Result<()> {
-    let version = match run.input()? {
-        Bound { schema_version: Some(version) } => version,
-        Bound { schema_version: None } => schema_version(run).await?,
+    let versions = match run.input()? {
+        Bound { versions: Some(versions) } => versions,
+        Bound { versions: None } => versions_of_database(run).await?,
     };
     let mut connection = run.ctx.db.acquire_for_change().await?;
-    if tenants::open(&mut connection, run.claim(), version).await? { Ok(()) } else { Err(claim_lost()) }
+    if tenants::open(&mut connection, run.claim(), versions).await? { Ok(()) } else { Err(claim_lost()) }
 }
 
-/// The version that the database itself says that it has.
-async fn schema_version(run: &Run) -> Result<i32> {
+/// What the database itself says that it has.
+async fn versions_of_database(run: &Run) -> Result<SchemaVersions> {
     let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
-    let row = tenant.row("SELECT max(version)::int4 AS version FROM refinery_schema_history", &[]).await?;
-    Ok(row.and_then(|row| row.get::<_, Option<i32>>("version")).unwrap_or_default())
+    let row = tenant.row(SELECT_VERSIONS, &[]).await?;
+    applied_versions(&row.ok_or_else(|| Error::defect("a database does not tell its versions"))?)
 }

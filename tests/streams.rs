@@ -1,0 +1,180 @@
+//! A tenant's database has two streams of migrations, Freehold's and the product's: neither can be in the other's way.
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio_postgres::error::SqlState;
+
+use crate::{
+    archives::{GRANTS, contents},
+    archiving::done,
+    cloning::{database_of, made},
+    harness::{
+        PASSWORD,
+        fleet::{self, Fleet},
+        sql::Database,
+        tenant::Tenant,
+    },
+    migrations::{MIGRATIONS, published, set},
+};
+
+/// What a team may call its tables: what Freehold calls its own.
+const NAMESAKES: &str = "
+    CREATE TABLE users (id bigint PRIMARY KEY, person uuid REFERENCES freehold.users (id) ON DELETE CASCADE);
+    CREATE INDEX users_person_idx ON users (person);
+    CREATE TABLE roles (id int);
+    CREATE TABLE sessions (id int);
+    CREATE TABLE audit_events (id int);
+    CREATE TABLE idempotency_keys (id int);
+    CREATE TABLE settings (name text)";
+
+/// A session of the tenant's own role in its own database.
+async fn own_session(fleet: &Fleet, tenant: &Tenant<'_>) -> tokio_postgres::Client {
+    let password = fleet.database_password(&tenant.id).await;
+    let own = tenant.database().logged_in_as(&tenant.database_name(), password.expose_secret());
+    own.connect().await.unwrap()
+}
+
+async fn shown(fleet: &Fleet, id: &str) -> (Value, Value) {
+    let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{id}")).await.expect(200);
+    (tenant["freehold_version"].clone(), tenant["schema_version"].clone())
+}
+
+/// The files of a stream, as they are published.
+async fn of_stream(fleet: &Fleet, stream: &str) -> Vec<String> {
+    let sql = format!("SELECT version || name || md5(sql) FROM migrations WHERE stream = '{stream}' ORDER BY version");
+    fleet.control().values(&sql).await
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    database.value(&format!("SELECT count(*) FROM {table}")).await
+}
+
+#[tokio::test]
+async fn each_stream_has_its_history_in_its_own_schema() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let database = tenant.database();
+    let histories = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname = 'refinery_schema_history'
+                     ORDER BY 1";
+    assert_eq!(database.values::<String>(histories).await, ["freehold", "public"]);
+    let versions: (i64, i64) = (
+        count(&database, "freehold.refinery_schema_history").await,
+        count(&database, "public.refinery_schema_history").await,
+    );
+    assert_eq!(shown(fleet, &tenant.id).await, (json!(versions.0), json!(versions.1)));
+    let first = "SELECT name::text FROM freehold.refinery_schema_history WHERE version = 1
+                 UNION ALL SELECT name FROM public.refinery_schema_history WHERE version = 1";
+    assert_eq!(
+        database.values::<String>(first).await,
+        ["identity", "projects_and_tasks"],
+        "both have a V1 of their own"
+    );
+    let session = own_session(fleet, &tenant).await;
+    for schema in ["freehold", "public"] {
+        session.batch_execute(&format!("SELECT * FROM {schema}.refinery_schema_history")).await.unwrap();
+    }
+    let path: String = session.query_one("SHOW search_path", &[]).await.unwrap().get(0);
+    assert_eq!(path, "public", "a product's statements name no schema");
+}
+
+#[tokio::test]
+async fn a_tenants_role_adds_to_the_audit_log_and_changes_nothing_in_it() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let session = own_session(fleet, &tenant).await;
+    let add = "INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'test', 'x')";
+    session.batch_execute(add).await.unwrap();
+    let lines = session.query("SELECT actor FROM freehold.audit_events WHERE action = 'x'", &[]).await.unwrap();
+    assert_eq!(lines.len(), 1);
+    for refused in [
+        "UPDATE freehold.audit_events SET actor = 'nobody'",
+        "UPDATE freehold.audit_events SET actor = actor WHERE false",
+        "DELETE FROM freehold.audit_events",
+        "TRUNCATE freehold.audit_events",
+        "INSERT INTO freehold.audit_events (id, actor, action) SELECT id, 'nobody', action FROM freehold.audit_events
+           ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        "ALTER TABLE freehold.audit_events DISABLE TRIGGER ALL",
+    ] {
+        let refusal = session.batch_execute(refused).await.map(|()| refused).unwrap_err();
+        assert_eq!(refusal.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
+    }
+    assert_eq!(session.query("SELECT FROM freehold.audit_events WHERE actor = 'test'", &[]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_product_may_name_its_tables_as_freehold_does_and_refer_to_freeholds() {
+    let fleet = fleet::alone().await;
+    let (operator, before) = (fleet.operator(), fleet.tenant().await);
+    let (freehold, files) = (of_stream(&fleet, "freehold").await, published(&fleet).await);
+    let next = files.len() + 1;
+    let extended = set(&files, &format!("V{next}__namesakes.sql"), NAMESAKES);
+    assert_eq!(operator.post(MIGRATIONS, &extended).await.expect(200), json!({ "version": next, "added": 1 }));
+    assert_eq!(of_stream(&fleet, "freehold").await, freehold, "an operator publishes the product's stream only");
+    let tenant = fleet.tenant().await;
+    let (old, new) = (shown(&fleet, &before.id).await, shown(&fleet, &tenant.id).await);
+    assert_eq!((&new.0, &new.1), (&old.0, &json!(next)));
+    assert_eq!(json!(freehold.len()), new.0);
+
+    let session = own_session(&fleet, &tenant).await;
+    session
+        .batch_execute("INSERT INTO users SELECT 1, id FROM freehold.users; INSERT INTO sessions VALUES (7)")
+        .await
+        .unwrap();
+    tenant.login().await;
+    let (rows, grants) = (contents(&tenant.database()).await, tenant.database().values::<String>(GRANTS).await);
+    assert!(rows.iter().any(|table| table.starts_with("public.users 1 ")), "{rows:?}");
+
+    let clone = made(&fleet, &tenant).await;
+    let copy = database_of(&fleet, &clone);
+    assert_eq!((count(&copy, "users").await, count(&copy, "sessions").await), (1, 1), "a product's are no namesake's");
+    assert_eq!((count(&copy, "freehold.users").await, count(&copy, "freehold.sessions").await), (1, 0));
+    assert_eq!(shown(&fleet, clone["id"].as_str().unwrap()).await, new);
+
+    done(&fleet, &tenant, "archive").await;
+    done(&fleet, &tenant, "restore").await;
+    assert_eq!(contents(&tenant.database()).await, rows);
+    assert_eq!(tenant.database().values::<String>(GRANTS).await, grants);
+    assert_eq!(shown(&fleet, &tenant.id).await, new);
+    tenant.anonymous().login(&tenant.admin_email, PASSWORD).await.expect(200);
+    tenant.database().run("DELETE FROM freehold.users").await;
+    assert_eq!(count(&tenant.database(), "public.users").await, 0, "the reference works after all that");
+    let isolation = operator.get("/platform/v1/isolation").await.expect(200);
+    assert_eq!(isolation["successes"], 0, "{isolation}");
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn freeholds_own_files_are_no_part_of_a_products_set() {
+    let fleet = fleet::alone().await;
+    let (operator, freehold) = (fleet.operator(), of_stream(&fleet, "freehold").await);
+    let file = fleet.control().connect().await.unwrap();
+    let file = file.query_one("SELECT name, sql FROM migrations WHERE stream = 'freehold' AND version = 1", &[]).await;
+    let file = file.unwrap();
+    let name = format!("V1__{}.sql", file.get::<_, &str>(0));
+    let own = json!({ "files": [{ "name": name, "sql": file.get::<_, &str>(1) }] });
+    operator.post(MIGRATIONS, &own).await.problem(409, "migrations_diverged");
+    assert_eq!(of_stream(&fleet, "freehold").await, freehold);
+}
+
+#[tokio::test]
+async fn a_product_without_migrations_is_one_of_version_0() {
+    let fleet = fleet::alone().await;
+    let control = fleet.control();
+    control.run("CREATE TABLE kept AS SELECT * FROM migrations WHERE stream = 'product'").await;
+    control.run("DELETE FROM migrations WHERE stream = 'product'").await;
+    let published = fleet.operator().post(MIGRATIONS, &json!({ "files": [] })).await.expect(200);
+    let tenant = fleet.tenant().await;
+    let versions = shown(&fleet, &tenant.id).await;
+    done(&fleet, &tenant, "archive").await;
+    done(&fleet, &tenant, "restore").await;
+    let again = shown(&fleet, &tenant.id).await;
+    control.run("INSERT INTO migrations SELECT * FROM kept; DROP TABLE kept").await;
+    fleet.assert_clean().await;
+    assert_eq!(published, json!({ "version": 0, "added": 0 }));
+    assert_eq!((&versions.1, &again), (&json!(0), &versions));
+    assert_eq!(count(&tenant.database(), "public.refinery_schema_history").await, 0);
+    let tables =
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'refinery_schema_history'";
+    assert_eq!(tenant.database().value::<i64>(tables).await, 0);
+    tenant.anonymous().login(&tenant.admin_email, PASSWORD).await.expect(200);
+}
