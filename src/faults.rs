@@ -2,7 +2,8 @@
 //!
 //! A point has a name, and all names are collected when the program is linked ([`points`]), so a suite can go
 //! through every one and fails when one was never hit. Tests arm a point for one tenant or for all, here or by
-//! the environment variable `CRASH_POINTS` of a whole process: `tenant.erase.drop_role.after_effect=abort,…`.
+//! the environment variable `CRASH_POINTS` of a whole process: `tenant.erase.drop_role.after_effect=abort,…`. One with
+//! `CRASH_KINDS=tenant.erase,…` takes up operations of these kinds and no others: several such can work side by side.
 //!
 //! Without the feature `crash-points`, which no release build has, nothing of this is compiled but the macros,
 //! and they expand to nothing.
@@ -14,7 +15,9 @@ compile_error!("crash points are for tests: a release build must not have them")
 mod armed;
 
 #[cfg(feature = "crash-points")]
-pub use armed::{Fired, Mode, Point, arm, arm_from_text, disarm, fired, hit, points, release, repeats};
+pub use armed::{
+    Fired, Mode, Point, arm, arm_from_text, disarm, files, fired, hit, points, release, repeats, restrict_to,
+};
 
 /// The crash points of a step, or of its undoing.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,7 @@ macro_rules! crash_point {
 macro_rules! declare {
     ($($name:expr),+) => {
         const _: () = {
-            inventory::submit! { $crate::faults::Point(concat!($($name),+)) }
+            inventory::submit! { $crate::faults::Point { name: concat!($($name),+), file: file!() } }
         };
     };
 }
@@ -75,6 +78,14 @@ pub(crate) async fn pass(point: &'static str, tenant: crate::types::TenantId) ->
         let _ = (point, tenant);
         Ok(())
     }
+}
+
+/// Those of these kinds of operations that this process takes up. Without the feature all of them.
+pub(crate) fn taken_up(kinds: Vec<String>) -> Vec<String> {
+    #[cfg(feature = "crash-points")]
+    return armed::restricted(kinds);
+    #[cfg(not(feature = "crash-points"))]
+    kinds
 }
 
 /// Whether a step is to be done twice. Without the feature never.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::MutexGuard;
 
 use crate::harness::{
     answer::Answer,
     fleet::{self, Fleet},
+    pool::Own,
     unique,
 };
 
@@ -17,7 +17,7 @@ const TENANTS: &str = "/platform/v1/tenants";
 const SECOND: &str = "second";
 
 /// A Freehold with two servers that take tenants, both by demand of no warm databases, and the second one's path.
-pub(crate) async fn two_servers() -> (MutexGuard<'static, Fleet>, String) {
+pub(crate) async fn two_servers() -> (Own, String) {
     let fleet = fleet::several().await;
     let listed = fleet.operator().get(SERVERS).await.expect(200);
     let known = listed["items"].as_array().unwrap().iter().find(|server| server["name"] == SECOND).cloned();

@@ -138,6 +138,10 @@ fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcom
     if let Some(points) = environment.get("CRASH_POINTS") {
         crate::faults::arm_from_text(points)?;
     }
+    #[cfg(feature = "crash-points")]
+    if let Some(kinds) = environment.get("CRASH_KINDS") {
+        crate::faults::restrict_to(kinds);
+    }
     let output = Output::new(arguments.output);
     let remote = || Client::from_environment(environment);
     match arguments.command {

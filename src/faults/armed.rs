@@ -1,7 +1,7 @@
 //! What tests have armed, and what has fired. Only compiled with the feature `crash-points`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     str::FromStr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -19,9 +19,14 @@ const DELAY: Duration = Duration::from_millis(300);
 /// How long a point holds at most.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
-/// A crash point: its name.
+/// A crash point.
 #[derive(Clone, Copy, Debug)]
-pub struct Point(pub &'static str);
+pub struct Point {
+    /// Its name.
+    pub name: &'static str,
+    /// The file that it is declared in, as the compiler was given it: `src/operations/…`.
+    pub file: &'static str,
+}
 
 inventory::collect!(Point);
 
@@ -79,6 +84,7 @@ struct Armed {
 
 static ARMED: Mutex<Vec<Armed>> = Mutex::new(Vec::new());
 static FIRED: Mutex<Vec<Fired>> = Mutex::new(Vec::new());
+static KINDS: Mutex<Option<BTreeSet<String>>> = Mutex::new(None);
 static RELEASED: Mutex<BTreeSet<TenantId>> = Mutex::new(BTreeSet::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +94,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The names of all crash points of this program.
 #[must_use]
 pub fn points() -> BTreeSet<&'static str> {
-    inventory::iter::<Point>().map(|point| point.0).collect()
+    files().into_keys().collect()
+}
+
+/// The same, each with the file that it is declared in.
+#[must_use]
+pub fn files() -> BTreeMap<&'static str, &'static str> {
+    inventory::iter::<Point>().map(|point| (point.name, point.file)).collect()
+}
+
+/// From now on this process takes up operations of these kinds only: `kind,kind`.
+pub fn restrict_to(kinds: &str) {
+    *lock(&KINDS) = Some(kinds.split(',').map(str::to_owned).collect());
+}
+
+pub(super) fn restricted(mut kinds: Vec<String>) -> Vec<String> {
+    if let Some(only) = &*lock(&KINDS) {
+        kinds.retain(|kind| only.contains(kind));
+    }
+    kinds
 }
 
 /// Forgets what is armed for the tenant.

@@ -1,19 +1,16 @@
 //! Programs that kill themselves at every point, and programs that stop themselves there and wake up too late.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, os::unix::process::ExitStatusExt, path::Path, time::Duration};
 
 use freehold::faults::{self, Mode};
+use futures::{StreamExt, stream};
 use rustix::process::Signal;
 
 use super::{
-    StepPoint, step_points,
-    subject::{Asked, Subject, cancel, engine, hold, settled},
+    StepPoint, by_kind,
+    draw::DRAW,
+    step_points,
+    subject::{Asked, Subject, ask_each, cancel, engine, hold, settled},
     tally::Tally,
 };
 use crate::{
@@ -28,8 +25,10 @@ use crate::{
 const REACHED: Duration = Duration::from_mins(2);
 /// How long woken programs are watched.
 const WATCHED: Duration = Duration::from_secs(3);
-/// As many programs as a small machine bears.
+/// As many programs that do nothing as a small machine bears.
 const PROGRAMS: usize = 12;
+/// Of how many kinds of operations programs die at a time.
+const KINDS: usize = 4;
 
 /// The points of a kind in the order in which an operation passes them, forwards and undoing.
 struct Route {
@@ -60,49 +59,57 @@ impl Route {
     }
 }
 
-fn by_kind() -> BTreeMap<&'static str, Vec<StepPoint>> {
-    let mut kinds = BTreeMap::<_, Vec<_>>::new();
-    for point in step_points() {
-        kinds.entry(point.kind).or_default().push(point);
-    }
-    kinds
-}
-
-/// A replica that works on one operation at a time and has a point armed.
-fn worker(fleet: &Fleet, name: &str, point: &str, mode: &str) -> Program {
-    let armed = format!("{point}={mode}");
-    let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "1"), ("FREEHOLD_REPLICA", name), ("CRASH_POINTS", &*armed)];
+/// A replica that works on one operation at a time, of the kind of the point that it has armed.
+fn worker(fleet: &Fleet, name: &str, point: &StepPoint, mode: &str) -> Program {
+    let armed = format!("{}={mode}", point.name);
+    let changes = [
+        ("FREEHOLD_OPERATION_CONCURRENCY", "1"),
+        ("FREEHOLD_REPLICA", name),
+        ("CRASH_POINTS", &armed),
+        ("CRASH_KINDS", point.kind),
+    ];
     Program::start(fleet.folder(), name, &["serve"], &fleet.settings_with(&changes))
 }
 
-/// Brings operations as far as they can be undone, and has them cancelled while nobody works on them.
-async fn turn(fleet: &Fleet, operations: &[Asked], brake: Option<&str>) {
-    if let Some(brake) = brake {
-        fail_once(fleet, operations, brake).await;
+/// Brings operations as far as they can be undone, each to its brake, and has them cancelled while nobody works on them.
+async fn turn(fleet: &Fleet, operations: &[(&Asked, Option<&'static str>)]) {
+    let ids = |has_brake: bool| {
+        let some = operations.iter().filter(|(_, brake)| brake.is_some() == has_brake);
+        some.map(|(asked, _)| format!("'{}'", asked.operation.replace("op_", ""))).collect::<Vec<_>>().join(",")
+    };
+    let (control, unbraked) = (fleet.control(), ids(false));
+    if !unbraked.is_empty() {
+        // Cancelled below, before anybody has worked on them.
+        control
+            .run(&format!("UPDATE operations SET run_after = now() + interval '1 hour' WHERE id IN ({unbraked})"))
+            .await;
     }
-    for asked in operations {
+    if operations.iter().any(|(_, brake)| brake.is_some()) {
+        let braked: Vec<_> = operations.iter().filter_map(|(asked, brake)| Some((*asked, (*brake)?))).collect();
+        fail_once(fleet, &braked, &ids(true)).await;
+    }
+    for (asked, _) in operations {
         cancel(fleet, &asked.operation).await;
     }
 }
 
-/// Brings operations to `brake`, where they fail, and stops working on them.
-async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
-    for asked in operations {
+/// Brings operations to their brakes, where they fail, and stops working on them.
+async fn fail_once(fleet: &Fleet, operations: &[(&Asked, &'static str)], ids: &str) {
+    for (asked, brake) in operations {
         // More often than they are tried before the engine stops.
         for _ in 0..4 {
             faults::arm(brake, Mode::Error, Some(asked.tenant.parse().unwrap()));
         }
     }
-    let ids: Vec<_> = operations.iter().map(|asked| format!("'{}'", asked.operation.replace("op_", ""))).collect();
-    let (ids, control) = (ids.join(","), fleet.control());
+    let control = fleet.control();
     // Half a minute's pause follows, not a second's: time to put the next attempt off.
     control.run(&format!("UPDATE operations SET attempts = 5 WHERE id IN ({ids})")).await;
     let engine = engine(fleet).await;
     eventually("all have failed there", REACHED, async || {
         // Elsewhere they may fail too, on a busy machine, and must go on.
         let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant.to_string())).collect();
-        let are_there = operations.iter().filter(|asked| fired.contains(&(brake, asked.tenant.clone())));
-        let names: Vec<_> = are_there.map(|asked| asked.operation.clone()).collect();
+        let are_there = operations.iter().filter(|(asked, brake)| fired.contains(&(brake, asked.tenant.clone())));
+        let names: Vec<_> = are_there.map(|(asked, _)| asked.operation.clone()).collect();
         (!names.is_empty() && hold(fleet, &names).await.len() == operations.len()).then_some(())
     })
     .await;
@@ -111,44 +118,73 @@ async fn fail_once(fleet: &Fleet, operations: &[Asked], brake: &str) {
     eventually("nobody works on them", REACHED, async || (control.value::<i64>(&busy).await == 0).then_some(())).await;
 }
 
+/// Those of a route's points at which programs are to die: all, or one of each step. To die right after the record of a
+/// step is to die right before the effect of the next one, so of the records only the last one has a place of its own.
+fn drawn(route: &[StepPoint]) -> Vec<StepPoint> {
+    if DRAW.takes_all(route.iter().map(|point| point.name)) {
+        return route.to_vec();
+    }
+    let last = route.last().map(|point| point.step);
+    let of_step = |points: &[StepPoint]| {
+        let StepPoint { kind, step, is_undo, .. } = points[0];
+        let is_its_own = |point: &&StepPoint| point.place != "after_record" || Some(point.step) == last;
+        let points: Vec<_> = points.iter().filter(is_its_own).cloned().collect();
+        DRAW.one(&format!("abort {kind}.{step}.{is_undo}"), &points).clone()
+    };
+    route.chunk_by(|one, other| one.step == other.step).map(of_step).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_kills_itself_at_any_point_is_followed_by_one_that_goes_on() {
     let fleet = fleet::idle().await;
-    let mut tally = Tally::of(step_points().iter().map(|point| (point.name, Mode::Abort)));
-    for (kind, points) in by_kind() {
-        let subject = Subject::of(kind);
-        let mut ready = subject.prepare(&fleet, 2).await;
-        let asked = subject.ask(&fleet, &mut ready).await;
-        let route = Route::of(&fleet, points, &asked).await;
-        die_at_each(&fleet, &route.forward, &mut tally).await;
-        finish(&fleet, subject, &[asked], false).await;
-        if !route.undo.is_empty() {
-            let asked = subject.ask(&fleet, &mut ready).await;
-            turn(&fleet, std::slice::from_ref(&asked), route.brake()).await;
-            die_at_each(&fleet, &route.undo, &mut tally).await;
-            finish(&fleet, subject, &[asked], true).await;
+    let (mut wanted, mut died) = (Vec::new(), Vec::new());
+    for is_undone in [false, true] {
+        // What is never undone has no such points.
+        let kinds: Vec<_> =
+            by_kind().into_iter().filter(|(_, points)| points.iter().any(|point| point.is_undo == is_undone)).collect();
+        let names: Vec<_> = kinds.iter().map(|(kind, _)| *kind).collect();
+        let operations = ask_each(&fleet, &names).await;
+        let (mut places, mut braked) = (Vec::new(), Vec::new());
+        for ((_, points), asked) in kinds.into_iter().zip(&operations) {
+            let route = Route::of(&fleet, points, asked).await;
+            if is_undone {
+                braked.push((asked, route.brake()));
+            }
+            places.push(drawn(if is_undone { &route.undo } else { &route.forward }));
         }
-        subject.clean(&fleet).await;
+        turn(&fleet, &braked).await;
+        wanted.extend(places.iter().flatten().map(|point| (point.name, Mode::Abort)));
+        let dying = places.into_iter().map(|places| die_at_each(&fleet, places));
+        died.extend(stream::iter(dying).buffer_unordered(KINDS).collect::<Vec<_>>().await.into_iter().flatten());
+        let operations: Vec<_> = names.into_iter().map(Subject::of).zip(operations).collect();
+        finish(&fleet, &operations, is_undone).await;
+        Subject::clean(&fleet).await;
     }
     fleet.assert_clean().await;
+    let mut tally = Tally::of(wanted);
+    for point in died {
+        tally.hit((point, Mode::Abort));
+    }
     tally.judge("programs that killed themselves");
 }
 
 /// The same operation goes on in one program after another, each of which dies a little further on.
-async fn die_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
+async fn die_at_each(fleet: &Fleet, points: Vec<StepPoint>) -> Vec<&'static str> {
     // The next program under the same name takes up at once what the one before it left.
     let name = unique("mortal");
+    let mut died = Vec::new();
     for point in points {
-        let ended = worker(fleet, &name, point.name, "abort").ended(REACHED).await;
+        let ended = worker(fleet, &name, &point, "abort").ended(REACHED).await;
         assert_eq!(ended.signal(), Some(9), "{}", point.name);
-        tally.hit((point.name, Mode::Abort));
+        died.push(point.name);
     }
+    died
 }
 
 /// A replica that nothing stops brings the operations to their end.
-async fn finish(fleet: &Fleet, subject: &Subject, operations: &[Asked], is_undone: bool) {
+async fn finish(fleet: &Fleet, operations: &[(&Subject, Asked)], is_undone: bool) {
     let engine = engine(fleet).await;
-    for asked in operations {
+    for (subject, asked) in operations {
         assert_eq!(settled(fleet, asked).await, if is_undone { "cancelled" } else { "succeeded" }, "{asked:?}");
         subject.assert_ended(fleet, asked, is_undone).await;
     }
@@ -165,24 +201,22 @@ async fn programs_that_stop_themselves_at_any_point_lose_their_work_and_write_no
     let mut tally = Tally::of(step_points().iter().map(|point| (point.name, Mode::Stop)));
     for (kind, points) in by_kind() {
         let subject = Subject::of(kind);
-        let mut ready = subject.prepare(&fleet, points.len() + 1).await;
-        let first = subject.ask(&fleet, &mut ready).await;
+        let first = ask_each(&fleet, &[kind]).await.remove(0);
         let route = Route::of(&fleet, points, &first).await;
-        finish(&fleet, subject, &[first], false).await;
+        finish(&fleet, &[(subject, first)], false).await;
         for (points, is_undone) in [(&route.forward, false), (&route.undo, true)] {
             for points in points.chunks(PROGRAMS) {
-                let mut operations = Vec::new();
-                for _ in points {
-                    operations.push(subject.ask(&fleet, &mut ready).await);
-                }
+                let operations = ask_each(&fleet, &vec![kind; points.len()]).await;
                 if is_undone {
-                    turn(&fleet, &operations, route.brake()).await;
+                    let braked: Vec<_> = operations.iter().map(|asked| (asked, route.brake())).collect();
+                    turn(&fleet, &braked).await;
                 }
                 stop_at_each(&fleet, points, &mut tally).await;
-                finish(&fleet, subject, &operations, is_undone).await;
+                let operations: Vec<_> = operations.into_iter().map(|asked| (subject, asked)).collect();
+                finish(&fleet, &operations, is_undone).await;
             }
         }
-        subject.clean(&fleet).await;
+        Subject::clean(&fleet).await;
     }
     fleet.assert_clean().await;
     tally.judge("programs that stopped themselves");
@@ -196,7 +230,7 @@ async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
     // program has lost or has failed over on a busy machine, has the program's point still before it.
     for (n, point) in points.iter().enumerate() {
         let name = format!("{prefix}-{n}");
-        let program = worker(fleet, &name, point.name, "stop");
+        let program = worker(fleet, &name, point, "stop");
         let what = format!("a program stops at {}", point.name);
         eventually(&what, REACHED, async || program.is_stopped().then_some(())).await;
         tally.hit((point.name, Mode::Stop));

@@ -1,4 +1,5 @@
-//! Every point outside of the steps: within requests and the janitor's sweeps, in every mode.
+//! Every point outside of the steps: within requests and the janitor's sweeps, in every mode. An error at each in every
+//! run; where [`DRAW`] does not take all, panics, delays and deaths at one of the points of each thing.
 //!
 //! What failed before its transaction was committed is as if it had never been asked for; what failed after it is
 //! done. Either way whoever got no answer asks again, and it was done once.
@@ -6,21 +7,23 @@
 use std::{collections::BTreeMap, net::SocketAddr, os::unix::process::ExitStatusExt, time::Duration};
 
 use freehold::{
-    faults::{self, Mode},
+    faults::{self, Fired, Mode},
     types::{Clock, TenantId},
 };
+use futures::{StreamExt, stream};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::{
     StepPoint,
-    request::{Request, Target},
+    draw::DRAW,
+    request::{Request, Target, prepare},
     subject::{PATIENCE, work_off},
     tally::Tally,
 };
 use crate::{
     harness::{
-        actors::Caller,
+        actors::{Caller, Operator},
         answer::Answer,
         fleet::{self, Fleet},
         unique,
@@ -32,6 +35,12 @@ use crate::{
 /// How long a program may take to serve, to reach its point, and to be let go by PostgreSQL.
 const REACHED: Duration = Duration::from_mins(1);
 
+/// How long a delayed point takes at least.
+const DELAY: Duration = Duration::from_millis(250);
+
+/// How many programs are killed at a time.
+const PROGRAMS: usize = 3;
+
 /// How long a janitor may take to sweep for the first time.
 const SWEPT: Duration = Duration::from_secs(5);
 
@@ -40,6 +49,13 @@ const SWEPT: Duration = Duration::from_secs(5);
 struct Place {
     point: &'static str,
     is_committed: bool,
+}
+
+impl Place {
+    /// What it is in.
+    fn name(&self) -> &'static str {
+        self.point.rsplit_once('.').unwrap().0
+    }
 }
 
 /// The points of what is done outside of steps, by its name.
@@ -52,28 +68,55 @@ fn places() -> BTreeMap<&'static str, Vec<Place>> {
     places
 }
 
-fn all_in(modes: &[Mode]) -> Tally {
-    let points: Vec<_> = places().into_values().flatten().map(|place| place.point).collect();
-    Tally::of(points.into_iter().flat_map(|point| modes.iter().map(move |mode| (point, *mode))))
+fn all_in(modes: &[Mode]) -> Vec<(Place, Mode)> {
+    let places = places().into_values().flatten();
+    places.flat_map(|place| modes.iter().map(move |mode| (place, *mode))).collect()
 }
 
-#[tokio::test]
+/// One of the places of each thing, where [`DRAW`] does not take all.
+fn drawn(mode: Mode) -> Vec<(Place, Mode)> {
+    let of_one = |(name, places): (&str, Vec<Place>)| {
+        if DRAW.takes_all(places.iter().map(|place| place.point)) {
+            places
+        } else {
+            vec![*DRAW.one(&format!("{mode:?} {name}"), &places)]
+        }
+    };
+    places().into_iter().flat_map(of_one).map(|place| (place, mode)).collect()
+}
+
+fn tally(cases: &[(Place, Mode)]) -> Tally {
+    Tally::of(cases.iter().map(|(place, mode)| (place.point, *mode)))
+}
+
+/// What the places are in, in their order, and what each can be asked of.
+async fn targets(fleet: &Fleet, cases: &[(Place, Mode)]) -> Vec<(&'static Request, Target)> {
+    let requests: Vec<_> = cases.iter().map(|(place, _)| Request::of(place.name())).collect();
+    let targets = prepare(fleet, &requests).await;
+    requests.into_iter().zip(targets).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_fails_in_a_request_is_done_wholly_or_not_at_all() {
     let fleet = fleet::idle().await;
-    let modes = [Mode::Error, Mode::Panic, Mode::Delay];
-    let mut tally = all_in(&modes);
-    for (name, places) in places() {
-        let request = Request::of(name);
-        let mut targets = request.prepare(&fleet, places.len() * modes.len()).await;
-        for (place, mode) in places.iter().flat_map(|place| modes.map(|mode| (place, mode))) {
-            let target = targets.pop().unwrap();
-            faults::arm(place.point, mode, target.id.as_ref().map(|_| tenant(&target)));
-            fail(&fleet, request, &target, *place, mode).await;
-            repeat(&fleet, request, &target).await;
-            let fired = faults::fired().into_iter().any(|fired| (fired.point, fired.mode) == (place.point, mode));
-            assert!(fired, "{place:?} {mode:?} was not passed");
-            tally.hit((place.point, mode));
+    let cases: Vec<_> =
+        all_in(&[Mode::Error]).into_iter().chain(drawn(Mode::Panic)).chain(drawn(Mode::Delay)).collect();
+    let mut tally = tally(&cases);
+    for ((request, target), (place, mode)) in targets(&fleet, &cases).await.iter().zip(&cases) {
+        if target.id.is_some() {
+            faults::arm(place.point, *mode, Some(tenant(target)));
+            fail(&fleet, &fleet.operator(), (request, target), (*place, *mode)).await;
+            repeat(&fleet, request, target).await;
+            let fired: Vec<_> = faults::fired().into_iter().filter(|fired| fired.tenant == tenant(target)).collect();
+            let is_it = |fired: &Fired| (fired.point, fired.mode) == (place.point, *mode);
+            assert!(fired.iter().any(is_it), "{place:?} {mode:?} was not passed");
+        } else {
+            // Nobody knows the id yet that the point would be armed for: in this process others could come to it.
+            let (_program, operator) = serve(&fleet, (place.point, *mode)).await;
+            fail(&fleet, &operator, (request, target), (*place, *mode)).await;
+            repeat(&fleet, request, target).await;
         }
+        tally.hit((place.point, *mode));
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
@@ -87,13 +130,20 @@ fn tenant(target: &Target) -> TenantId {
 }
 
 /// Asks once, and looks at what became of it.
-async fn fail(fleet: &Fleet, request: &Request, target: &Target, place: Place, mode: Mode) {
+async fn fail(
+    fleet: &Fleet,
+    operator: &Operator,
+    (request, target): (&Request, &Target),
+    (place, mode): (Place, Mode),
+) {
     if request.is_chore() {
         return;
     }
     let before = request.effects(fleet, target).await;
-    let answer = Answer::to(request.to(&fleet.operator(), target)).await;
+    let began = Instant::now();
+    let answer = Answer::to(request.to(operator, target)).await;
     assert_eq!(answer.status() >= 500, mode != Mode::Delay, "{place:?} {mode:?}: {}", answer.text());
+    assert!(mode != Mode::Delay || began.elapsed() >= DELAY, "{place:?}: answered in {:?}", began.elapsed());
     let expected = i64::from(place.is_committed || mode == Mode::Delay);
     assert_eq!(request.effects(fleet, target).await, before + expected, "{place:?} {mode:?}");
 }
@@ -141,22 +191,20 @@ async fn repeat(fleet: &Fleet, request: &Request, target: &Target) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_all() {
     let fleet = fleet::idle().await;
-    let mut tally = all_in(&[Mode::Abort]);
-    for (name, places) in places() {
-        let request = Request::of(name);
-        let targets = request.prepare(&fleet, places.len()).await;
-        for (place, target) in places.into_iter().zip(&targets) {
-            let before = request.effects(&fleet, target).await;
-            let mut dying = bring(&fleet, (place.point, "abort"), request, target).await;
-            assert_eq!(dying.ended(REACHED).await.signal(), Some(9), "{place:?}");
-            if request.is_chore() {
-                faults::disarm(tenant(target));
-            }
-            let done = request.effects(&fleet, target).await - before;
-            assert_eq!(done, i64::from(place.is_committed), "{place:?}");
-            repeat(&fleet, request, target).await;
-            tally.hit((place.point, Mode::Abort));
+    let cases = drawn(Mode::Abort);
+    let mut tally = tally(&cases);
+    let targets = targets(&fleet, &cases).await;
+    let (solitary, others): (Vec<_>, Vec<_>) =
+        targets.iter().zip(&cases).partition(|((request, _), _)| request.is_solitary());
+    let others = stream::iter(others.into_iter().map(|(what, (place, _))| die(&fleet, what, *place)));
+    let solitary = async {
+        for (what, (place, _)) in solitary {
+            die(&fleet, what, *place).await;
         }
+    };
+    tokio::join!(others.buffer_unordered(PROGRAMS).collect::<()>(), solitary);
+    for (place, mode) in &cases {
+        tally.hit((place.point, *mode));
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
@@ -164,35 +212,44 @@ async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_a
     tally.judge("programs that killed themselves in requests and sweeps");
 }
 
+async fn die(fleet: &Fleet, (request, target): &(&'static Request, Target), place: Place) {
+    let before = request.effects(fleet, target).await;
+    let mut dying = bring(fleet, (place.point, Mode::Abort), request, target).await;
+    assert_eq!(dying.ended(REACHED).await.signal(), Some(9), "{place:?}");
+    if request.is_chore() {
+        faults::disarm(tenant(target));
+    }
+    let done = request.effects(fleet, target).await - before;
+    assert_eq!(done, i64::from(place.is_committed), "{place:?}");
+    repeat(fleet, request, target).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: ./ops/test --soak"]
 async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_nothing_when_it_wakes() {
     let fleet = fleet::idle().await;
-    let mut tally = all_in(&[Mode::Stop]);
-    for (name, places) in places() {
-        let request = Request::of(name);
-        let targets = request.prepare(&fleet, places.len()).await;
-        for (place, target) in places.into_iter().zip(&targets) {
-            let before = request.effects(&fleet, target).await;
-            let stopped = bring(&fleet, (place.point, "stop"), request, target).await;
-            let what = format!("a program stops at {}", place.point);
-            eventually(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
-            if request.is_chore() {
-                faults::disarm(tenant(target));
-            }
-            if name == "server.rotate_credentials" {
-                // It has the lock and goes on with what it began: what comes after it waits.
-                stopped.signal(Signal::CONT);
-                let is_done = async || (request.effects(&fleet, target).await > before).then_some(());
-                eventually("it is done", REACHED, is_done).await;
-            }
-            repeat(&fleet, request, target).await;
-            let after = request.effects(&fleet, target).await;
-            stopped.signal(Signal::CONT);
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            assert_eq!(request.effects(&fleet, target).await, after, "woken at {place:?}");
-            tally.hit((place.point, Mode::Stop));
+    let cases = all_in(&[Mode::Stop]);
+    let mut tally = tally(&cases);
+    for ((request, target), (place, _)) in targets(&fleet, &cases).await.iter().zip(&cases) {
+        let before = request.effects(&fleet, target).await;
+        let stopped = bring(&fleet, (place.point, Mode::Stop), request, target).await;
+        let what = format!("a program stops at {}", place.point);
+        eventually(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
+        if request.is_chore() {
+            faults::disarm(tenant(target));
         }
+        if request.name == "server.rotate_credentials" {
+            // It has the lock and goes on with what it began: what comes after it waits.
+            stopped.signal(Signal::CONT);
+            let is_done = async || (request.effects(&fleet, target).await > before).then_some(());
+            eventually("it is done", REACHED, is_done).await;
+        }
+        repeat(&fleet, request, target).await;
+        let after = request.effects(&fleet, target).await;
+        stopped.signal(Signal::CONT);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(request.effects(&fleet, target).await, after, "woken at {place:?}");
+        tally.hit((place.point, Mode::Stop));
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
@@ -202,35 +259,42 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
 
 /// A program that does not take up operations and comes to an armed point: asked for what leads there, or when it
 /// sweeps for the first time. Nobody waits for its answer: none comes.
-async fn bring(fleet: &Fleet, armed: (&str, &str), request: &Request, target: &Target) -> Program {
+async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &Target) -> Program {
     if request.is_chore() {
         // The janitor of this process is kept from it, more often than that one sweeps meanwhile.
         for _ in 0..100 {
             faults::arm(&format!("{}.before_commit", request.name), Mode::Error, Some(tenant(target)));
         }
         request.make_due(fleet, target).await;
-        return start(fleet, armed).0;
+        return start(fleet, armed, true).0;
     }
-    let (program, address) = start(fleet, armed);
+    let (program, operator) = serve(fleet, armed).await;
+    let request = request.to(&operator, target);
+    tokio::spawn(async move { request.send().await.map(drop) });
+    program
+}
+
+/// A program with a point armed that serves operators and does nothing by itself.
+async fn serve(fleet: &Fleet, armed: (&str, Mode)) -> (Program, Operator) {
+    let (program, address) = start(fleet, armed, false);
     let caller = Caller::new(address, address.to_string()).with(fleet.operator().bearer());
     eventually("the replica is ready", REACHED, async || {
         let answer = caller.request(reqwest::Method::GET, "/health/ready").send().await;
         answer.ok().filter(|answer| answer.status() == 200)
     })
     .await;
-    let request = request.to(&caller.into(), target);
-    tokio::spawn(async move { request.send().await.map(drop) });
-    program
+    (program, caller.into())
 }
 
-/// A program with a point armed, and where its operators reach it.
-fn start(fleet: &Fleet, (point, mode): (&str, &str)) -> (Program, SocketAddr) {
-    let (name, armed) = (unique("mortal"), format!("{point}={mode}"));
+/// A program with a point armed, with a janitor or without one, and where its operators reach it.
+fn start(fleet: &Fleet, (point, mode): (&str, Mode), has_janitor: bool) -> (Program, SocketAddr) {
+    let (name, armed) = (unique("mortal"), format!("{point}={}", format!("{mode:?}").to_lowercase()));
     let (public, admin) = free_addresses();
     let changes = [
         ("FREEHOLD_PUBLIC_LISTEN", &*public),
         ("FREEHOLD_ADMIN_LISTEN", &*admin),
         ("FREEHOLD_REPLICA", &name),
+        ("FREEHOLD_JANITOR", if has_janitor { "true" } else { "false" }),
         ("CRASH_POINTS", &armed),
     ];
     let program = Program::start(fleet.folder(), &name, &["serve"], &fleet.settings_with(&changes));

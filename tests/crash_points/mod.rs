@@ -5,14 +5,17 @@
 //! process ([`in_process`]: errors, panics, delays, steps done twice) or as programs of their own that kill or stop
 //! themselves ([`in_programs`]). [`subject`] knows, of each kind of operation, how one is asked for and how it ends.
 //! The points outside of steps, in requests and the janitor's sweeps, are [`in_requests`]'; [`request`] knows how those
-//! come about. A point that is not hit fails the suite, and so does one that nobody knows how to come to.
+//! come about. [`draw`] says which of the points a run goes through that are much alike. A point that is not hit fails the suite, and so does one that nobody knows how to come to.
 
+mod draw;
 mod in_process;
 mod in_programs;
 mod in_requests;
 mod request;
 mod subject;
 mod tally;
+
+use std::collections::BTreeMap;
 
 use freehold::faults;
 
@@ -49,6 +52,15 @@ impl StepPoint {
 /// The crash points of all steps, in no order of theirs.
 fn step_points() -> Vec<StepPoint> {
     faults::points().into_iter().filter_map(StepPoint::parse).collect()
+}
+
+/// The same by kind.
+fn by_kind() -> BTreeMap<&'static str, Vec<StepPoint>> {
+    let mut kinds = BTreeMap::<_, Vec<_>>::new();
+    for point in step_points() {
+        kinds.entry(point.kind).or_default().push(point);
+    }
+    kinds
 }
 
 #[test]

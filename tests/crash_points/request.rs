@@ -89,30 +89,30 @@ impl Request {
         matches!(self.asks, Due(..) | Stray(..))
     }
 
-    /// Makes what `count` of them can be asked of.
-    pub(super) async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Target> {
-        let mut targets = Vec::new();
-        for _ in 0..count {
-            targets.push(match self.asks {
-                Creation => Target { id: None, slug: unique("crash") },
-                Stray(..) => stray(fleet).await,
-                Server => Target { id: Some(server(fleet).await), slug: String::new() },
-                Copy | Patch | Action(..) | Due(..) => {
-                    let Asked { tenant, slug, .. } = subject::create(fleet).await;
-                    Target { id: Some(tenant), slug }
-                }
-            });
-        }
-        subject::work_off(fleet).await;
-        if let Action(before, _) | Due(before, _) = self.asks {
-            for (target, action) in targets.iter().flat_map(|target| before.iter().map(move |action| (target, *action)))
-            {
-                let answer = act(&fleet.operator(), target, action).send().await.unwrap();
-                assert!(answer.status().is_success(), "{action}: {}", answer.text().await.unwrap());
+    /// Whether two of them get into each other's way: a sweep is of all that is due, and there is one server.
+    pub(super) const fn is_solitary(&self) -> bool {
+        self.is_chore() || matches!(self.asks, Server)
+    }
+
+    /// One that it can be asked of, once the operations that make it so have ended.
+    async fn target(&self, fleet: &Fleet) -> Target {
+        match self.asks {
+            Creation => Target { id: None, slug: unique("crash") },
+            Stray(..) => stray(fleet).await,
+            Server => Target { id: Some(server(fleet).await), slug: String::new() },
+            Copy | Patch | Action(..) | Due(..) => {
+                let Asked { tenant, slug, .. } = subject::create(fleet).await;
+                Target { id: Some(tenant), slug }
             }
         }
-        subject::work_off(fleet).await;
-        targets
+    }
+
+    /// What has to be asked of the target before.
+    const fn before(&self) -> &'static [&'static str] {
+        match self.asks {
+            Action(before, _) | Due(before, _) => before,
+            Creation | Copy | Patch | Server | Stray(..) => &[],
+        }
     }
 
     /// Makes it due, where nobody asks for it.
@@ -163,6 +163,23 @@ impl Request {
         };
         fleet.control().value(&sql).await
     }
+}
+
+/// Makes what each of these can be asked of.
+pub(super) async fn prepare(fleet: &Fleet, requests: &[&Request]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for request in requests {
+        targets.push(request.target(fleet).await);
+    }
+    subject::work_off(fleet).await;
+    for (request, target) in requests.iter().zip(&targets) {
+        for action in request.before() {
+            let answer = act(&fleet.operator(), target, action).send().await.unwrap();
+            assert!(answer.status().is_success(), "{action}: {}", answer.text().await.unwrap());
+        }
+    }
+    subject::work_off(fleet).await;
+    targets
 }
 
 impl Target {

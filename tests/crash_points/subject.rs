@@ -1,6 +1,6 @@
 //! How one operation of each kind is asked for, and what it leaves when it has ended well or was undone.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use freehold::{
     control::warm_databases::{self, WarmState},
@@ -23,8 +23,8 @@ use crate::harness::{
     unique,
 };
 
-/// How long all operations of one kind may take: most wait out a pause of a second, some of two.
-pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+/// How long all operations that are under way at once may take, on a busy machine.
+pub(super) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A kind of operation, as those who ask for it see it.
 pub(super) struct Subject {
@@ -78,43 +78,39 @@ impl Subject {
         SUBJECTS.iter().find(|subject| subject.kind == kind).unwrap_or_else(|| panic!("nobody asks for a {kind} here"))
     }
 
-    /// Makes what `count` of these operations can be asked of, with the help of an engine.
-    pub(super) async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Asked> {
+    const fn is_warm(&self) -> bool {
+        matches!(self.asks, Warm(..))
+    }
+
+    /// Makes what `count` of these operations can be asked of; an engine has to be there.
+    async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Asked> {
         let before = match self.asks {
-            Creation => return Vec::new(),
+            Creation => return vec![Asked::default(); count],
             Copy => &[],
             Action(before, _) | Warm(before, _) => before,
         };
-        let engine = engine(fleet).await;
-        let mut ready = Vec::new();
-        for _ in 0..count {
-            let mut made = match self.asks {
-                Warm(..) => Asked::default(),
-                Creation | Copy | Action(..) => {
-                    let made = create(fleet).await;
-                    fleet.finished(&made.operation).await;
-                    made
-                }
-            };
-            for action in before {
-                made = self.act(fleet, &made, action).await;
-                fleet.finished(&made.operation).await;
+        let mut ready = vec![Asked::default(); count];
+        if !self.is_warm() {
+            for made in &mut ready {
+                *made = create(fleet).await;
             }
-            ready.push(made);
+            finished(fleet, &ready).await;
         }
-        engine.stop().await;
+        for action in before {
+            for made in &mut ready {
+                *made = self.act(fleet, made, action).await;
+            }
+            finished(fleet, &ready).await;
+        }
         ready
     }
 
-    /// Asks for it: of the next of those that are `ready`, or for one more.
-    pub(super) async fn ask(&self, fleet: &Fleet, ready: &mut Vec<Asked>) -> Asked {
+    /// Asks for it: of what was prepared, or for one more.
+    async fn ask(&self, fleet: &Fleet, ready: &Asked) -> Asked {
         match self.asks {
             Creation => create(fleet).await,
-            Copy => copy(fleet, &ready.pop().expect("as many as operations")).await,
-            Action(_, action) | Warm(_, action) => {
-                let made = ready.pop().expect("as many as operations");
-                self.act(fleet, &made, action).await
-            }
+            Copy => copy(fleet, ready).await,
+            Action(_, action) | Warm(_, action) => self.act(fleet, ready, action).await,
         }
     }
 
@@ -128,7 +124,7 @@ impl Subject {
     /// Holds what the operation was about against what it should be by now.
     pub(super) async fn assert_ended(&self, fleet: &Fleet, asked: &Asked, is_undone: bool) {
         let expected = if is_undone { self.ends.1 } else { self.ends.0 };
-        let state = if matches!(self.asks, Warm(..)) {
+        let state = if self.is_warm() {
             let sql = format!("SELECT state FROM warm_databases WHERE id = '{}'", asked.tenant.replace("ten_", ""));
             fleet.control().values(&sql).await.pop().unwrap_or_else(|| "gone".to_owned())
         } else {
@@ -145,20 +141,49 @@ impl Subject {
     }
 
     /// Takes away what would make later operations shorter: a tenant that finds a warm database needs no steps.
-    pub(super) async fn clean(&self, fleet: &Fleet) {
-        if !matches!(self.asks, Warm(..)) {
-            return;
-        }
+    pub(super) async fn clean(fleet: &Fleet) {
         let sql = "SELECT 'ten_' || replace(id::text, '-', '') FROM warm_databases WHERE state = 'ready'";
         let mut retiring = Vec::new();
         for ready in fleet.control().values::<String>(sql).await {
             retiring.push(warm(fleet, &ready, "retire").await);
         }
-        let engine = engine(fleet).await;
-        for retired in retiring {
-            fleet.finished(&retired.operation).await;
+        if !retiring.is_empty() {
+            let engine = engine(fleet).await;
+            finished(fleet, &retiring).await;
+            engine.stop().await;
         }
-        engine.stop().await;
+    }
+}
+
+/// Asks for an operation of each of these kinds, of something of its own, and leaves them queued.
+pub(super) async fn ask_each(fleet: &Fleet, kinds: &[&'static str]) -> Vec<Asked> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for kind in kinds {
+        *counts.entry(*kind).or_default() += 1;
+    }
+    // A warm database that is ready would be given to the next tenant: they are made last, and asked for first.
+    let engine = engine(fleet).await;
+    let mut ready = BTreeMap::new();
+    for is_warm in [false, true] {
+        for (kind, count) in counts.iter().filter(|(kind, _)| Subject::of(kind).is_warm() == is_warm) {
+            ready.insert(*kind, Subject::of(kind).prepare(fleet, *count).await);
+        }
+    }
+    engine.stop().await;
+    let mut asked = vec![Asked::default(); kinds.len()];
+    for is_warm in [true, false] {
+        for (kind, asked) in kinds.iter().zip(&mut asked).filter(|(kind, _)| Subject::of(kind).is_warm() == is_warm) {
+            let ready = ready.get_mut(kind).and_then(Vec::pop).expect("as many as operations");
+            *asked = Subject::of(kind).ask(fleet, &ready).await;
+        }
+    }
+    asked
+}
+
+/// Waits until all of these operations have succeeded.
+async fn finished(fleet: &Fleet, operations: &[Asked]) {
+    for asked in operations {
+        fleet.finished(&asked.operation).await;
     }
 }
 

@@ -18,12 +18,18 @@ use freehold::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::{
-    runtime::Runtime,
-    sync::{MutexGuard, OnceCell},
-};
+use tokio::{runtime::Runtime, sync::OnceCell};
 
-use super::{PASSWORD, actors::Operator, postgres, replica::Replica, sql::Database, unique, watchdog::Watchdog};
+use super::{
+    PASSWORD,
+    actors::Operator,
+    pool::{Own, Sort},
+    postgres,
+    replica::Replica,
+    sql::Database,
+    unique,
+    watchdog::Watchdog,
+};
 
 /// Everything that outlives a test runs here.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -55,23 +61,22 @@ pub(crate) async fn shared() -> &'static Fleet {
     SHARED.get_or_init(|| start("shared", &[])).await
 }
 
-/// A Freehold that nobody else uses while the guard lives. What earlier tests did there stays done.
-pub(crate) async fn alone() -> MutexGuard<'static, Fleet> {
-    static ALONE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    ALONE.get_or_init(async || tokio::sync::Mutex::new(start("alone", &[]).await)).await.lock().await
+/// A Freehold that nobody else uses meanwhile. What earlier tests did there stays done.
+pub(crate) async fn alone() -> Own {
+    static ALONE: Sort = Sort::new("alone", 2, &[]);
+    ALONE.own().await
 }
 
 /// As [`alone`], for tests of what there is to choose among several servers.
-pub(crate) async fn several() -> MutexGuard<'static, Fleet> {
-    static SEVERAL: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    SEVERAL.get_or_init(async || tokio::sync::Mutex::new(start("several", &[]).await)).await.lock().await
+pub(crate) async fn several() -> Own {
+    static SEVERAL: Sort = Sort::new("several", 1, &[]);
+    SEVERAL.own().await
 }
 
 /// As [`alone`], where nothing is done that nobody asks for: the replica's janitor is off.
-pub(crate) async fn undisturbed() -> MutexGuard<'static, Fleet> {
-    static UNDISTURBED: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    let start = async || tokio::sync::Mutex::new(start("undisturbed", &[("FREEHOLD_JANITOR", "false")]).await);
-    UNDISTURBED.get_or_init(start).await.lock().await
+pub(crate) async fn undisturbed() -> Own {
+    static UNDISTURBED: Sort = Sort::new("undisturbed", 1, &[("FREEHOLD_JANITOR", "false")]);
+    UNDISTURBED.own().await
 }
 
 /// No engine, and no keeper of warm databases in the engines that tests bring.
@@ -79,18 +84,16 @@ const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];
 
 /// A Freehold whose replica leaves operations to others: what is asked for waits until a test brings an engine.
-pub(crate) async fn idle() -> MutexGuard<'static, Fleet> {
-    static IDLE: OnceCell<tokio::sync::Mutex<Fleet>> = OnceCell::const_new();
-    let start = async || {
-        let fleet = start("idle", &IDLE_SETTINGS).await;
-        // As many as demand asks for, which is none by these settings; those that a test makes are left alone.
-        fleet.control().run("UPDATE servers SET warm_target = NULL").await;
-        tokio::sync::Mutex::new(fleet)
-    };
-    IDLE.get_or_init(start).await.lock().await
+pub(crate) async fn idle() -> Own {
+    static IDLE: Sort = Sort::new("idle", 2, &IDLE_SETTINGS);
+    let fleet = IDLE.own().await;
+    // As many as demand asks for, which is none by these settings; those that a test makes are left alone.
+    fleet.control().run("UPDATE servers SET warm_target = NULL").await;
+    fleet
 }
 
-async fn start(name: &str, changes: &'static [(&'static str, &'static str)]) -> Fleet {
+/// A new one.
+pub(super) async fn start(name: &str, changes: &'static [(&'static str, &'static str)]) -> Fleet {
     log_to_memory();
     // A second one is refused, and was the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -2,13 +2,14 @@
 //! who use it.
 //!
 //! [`fleet::shared`] is one Freehold for all tests: each makes tenants of its own there and never looks at what
-//! others do. [`fleet::alone`] is a second one for tests that count what is left behind or that change what all
-//! tenants share: one test at a time holds it. Both start when they are first asked for and run on a runtime of
-//! their own, since a test's runtime ends with the test. [`watchdog`] ends their servers when this process ends.
+//! others do. [`fleet::alone`] is one of a few more ([`pool`]) for tests that count what is left behind or that change
+//! what all tenants share: one test at a time holds it. They start when they are first asked for and run on a runtime
+//! of their own, since a test's runtime ends with the test. [`watchdog`] ends their servers when this process ends.
 
 pub(crate) mod actors;
 pub(crate) mod answer;
 pub(crate) mod fleet;
+pub(crate) mod pool;
 pub(crate) mod postgres;
 pub(crate) mod replica;
 pub(crate) mod sql;

@@ -75,8 +75,9 @@ async fn the_old_password_opens_nothing_and_operations_go_on() {
 #[tokio::test]
 async fn a_rotation_that_dies_anywhere_is_settled_by_whoever_comes_next() {
     let fleet = fleet::alone().await;
+    let id = subject(&fleet).await;
     for point in [AFTER_SEAL, AFTER_ALTER] {
-        faults::arm(point, Mode::Error, None);
+        faults::arm(point, Mode::Error, Some(id));
         ask(&fleet, &json!({})).await.problem(500, "internal");
         assert_eq!(next_passwords(&fleet).await, 1, "{point}");
         // Operations settle it as they go.

@@ -44,6 +44,7 @@ use crate::{
         operations::{Direction, Operation},
     },
     error::{Error, Result, Severity},
+    faults,
     types::Random,
 };
 
@@ -133,7 +134,7 @@ async fn claim(
     if stop.is_cancelled() {
         return Ok(None);
     }
-    let known = Kind::names();
+    let known = faults::taken_up(Kind::names());
     let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, LEASE, &known).await };
     let claimed = bounded(CLAIM, claiming).await?;
     Ok(claimed.map(|operation| (operation, slot)))
