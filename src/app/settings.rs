@@ -9,7 +9,8 @@ use crate::{
     control::{self, sealing::KeyRing},
     error::{Error, Result},
     http::{self, proxies::TrustedProxies},
-    identity, operations,
+    identity,
+    operations::{self, engine::Pace},
     servers::AdminUrl,
     tenancy::{PoolSettings, resolve::Rules},
     types::Slug,
@@ -67,7 +68,18 @@ pub(super) fn operations_settings(config: &Config) -> operations::Settings {
         slug_redirect: config.operations.slug_redirect,
         slug_reservation: config.operations.slug_reservation,
         deletions_per_hour: config.operations.deletions_per_hour,
+        pace: pace(config),
     }
+}
+
+#[cfg(feature = "crash-points")]
+fn pace(config: &Config) -> Pace {
+    config.operations.test_pace.map_or_else(Pace::default, Pace::quick)
+}
+
+#[cfg(not(feature = "crash-points"))]
+fn pace(_: &Config) -> Pace {
+    Pace::default()
 }
 
 /// The keys that seal.

@@ -9,6 +9,10 @@ const YEAR: u32 = 31_536_000;
 /// A day, in seconds.
 const DAY: u32 = 86_400;
 
+/// Of tests alone, and so in no example.
+#[cfg(feature = "crash-points")]
+pub(super) const TEST_PACE: &str = "test_pace_millis";
+
 /// How much work this replica does at once, and the times and bounds of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationsConfig {
@@ -34,6 +38,9 @@ pub struct OperationsConfig {
     pub fsck_interval: Option<Duration>,
     /// Between two rounds of `verify isolation`; none goes round without.
     pub isolation_interval: Option<Duration>,
+    /// What tests set the pauses of the engine and the janitor to. A release build has no such setting.
+    #[cfg(feature = "crash-points")]
+    pub test_pace: Option<Duration>,
 }
 
 impl OperationsConfig {
@@ -61,6 +68,10 @@ impl OperationsConfig {
             warm_max,
             fsck_interval,
             isolation_interval,
+            #[cfg(feature = "crash-points")]
+            test_pace: Some(reader.number(TEST_PACE, 0, 0..=1_000))
+                .filter(|millis| *millis > 0)
+                .map(|millis| Duration::from_millis(millis.into())),
         }
     }
 }

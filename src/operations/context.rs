@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 
-use super::memory::Memory;
+use super::{engine::Pace, memory::Memory};
 use crate::{
     archives::Store,
     control::{
@@ -60,7 +60,7 @@ pub struct Context {
     pub plaintext: bool,
 }
 
-/// What is done without being asked for, and the times and bounds of a tenant's life.
+/// What is done without being asked for and how fast, and the times and bounds of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Whether this replica does what is due by itself.
@@ -73,6 +73,8 @@ pub struct Settings {
     pub slug_reservation: Duration,
     /// How many tenants may be deleted within an hour, over the whole fleet.
     pub deletions_per_hour: u32,
+    /// How fast the engine and the janitor go about their work.
+    pub pace: Pace,
 }
 
 const PRESENT: Purpose = Purpose::ServerAdminPassword;

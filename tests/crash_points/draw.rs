@@ -3,7 +3,7 @@
 //! Everything is gone through with `./ops/test --soak`, where the engine has changed since this branch left `main`, and,
 //! of a kind of operation, where the file has changed that its steps are listed in. Otherwise one place is drawn for
 //! each step. As many successive seeds as there are places draw each of them once. The seed is the time, is told, and
-//! can be given again: `FREEHOLD_TEST_SEED=… ./ops/test`.
+//! can be given again: `FREEHOLD_TEST_SEED=… ./ops/test`. `FREEHOLD_TEST_BASE` names another commit to compare with.
 
 use std::{collections::BTreeSet, env, io::Write as _, process::Command, sync::LazyLock};
 
@@ -68,7 +68,9 @@ pub(super) fn is_soak() -> bool {
 
 /// The files that differ from where this branch left `main`; none where that is not known.
 fn changed() -> BTreeSet<String> {
-    let base = ["origin/main", "main"].iter().find_map(|main| git(&["merge-base", "HEAD", main]));
+    let given = env::var_os("FREEHOLD_TEST_BASE").map(|base| base.into_string().unwrap());
+    let mains = given.iter().map(String::as_str).chain(["origin/main", "main"]);
+    let base = mains.into_iter().find_map(|main| git(&["merge-base", "HEAD", main]));
     let Some(base) = base else { return BTreeSet::new() };
     let listed = [git(&["diff", "--name-only", base.trim()]), git(&["ls-files", "--others", "--exclude-standard"])];
     listed.into_iter().flatten().flat_map(|files| files.lines().map(str::to_owned).collect::<Vec<_>>()).collect()

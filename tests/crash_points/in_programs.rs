@@ -10,7 +10,7 @@ use super::{
     StepPoint, by_kind,
     draw::DRAW,
     step_points,
-    subject::{Asked, Subject, ask_each, cancel, engine, hold, settled},
+    subject::{Asked, Subject, ask_each, cancel, engine, hold, settled, slow_engine},
     tally::Tally,
 };
 use crate::{
@@ -102,9 +102,9 @@ async fn fail_once(fleet: &Fleet, operations: &[(&Asked, &'static str)], ids: &s
         }
     }
     let control = fleet.control();
-    // Half a minute's pause follows, not a second's: time to put the next attempt off.
+    // Half a minute's pause follows, not a second's.
     control.run(&format!("UPDATE operations SET attempts = 5 WHERE id IN ({ids})")).await;
-    let engine = engine(fleet).await;
+    let engine = slow_engine(fleet).await;
     eventually("all have failed there", REACHED, async || {
         // Elsewhere they may fail too, on a busy machine, and must go on.
         let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant.to_string())).collect();

@@ -217,9 +217,19 @@ async fn warm(fleet: &Fleet, id: &str, action: &str) -> Asked {
 
 /// One more replica, which works on operations until it is dropped.
 pub(crate) async fn engine(fleet: &Fleet) -> Replica {
+    engine_with(fleet, &[]).await
+}
+
+/// The same with the pauses between attempts that people have: time to put the next attempt off.
+pub(super) async fn slow_engine(fleet: &Fleet) -> Replica {
+    engine_with(fleet, &[("FREEHOLD_TEST_PACE_MILLIS", "0")]).await
+}
+
+async fn engine_with(fleet: &Fleet, changes: &[(&str, &str)]) -> Replica {
     let name = unique("engine");
-    let changes = [("FREEHOLD_OPERATION_CONCURRENCY", "8"), ("FREEHOLD_REPLICA", name.as_str())];
-    fleet.another_replica(&changes, freehold::types::Clock::default()).await
+    let mut settings = vec![("FREEHOLD_OPERATION_CONCURRENCY", "8"), ("FREEHOLD_REPLICA", name.as_str())];
+    settings.extend(changes);
+    fleet.another_replica(&settings, freehold::types::Clock::default()).await
 }
 
 pub(super) async fn create(fleet: &Fleet) -> Asked {

@@ -286,6 +286,9 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
         // Tests of the limit set their own.
         ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
+        // Nobody waits here for what is away to come back.
+        #[cfg(feature = "crash-points")]
+        ("FREEHOLD_TEST_PACE_MILLIS", "50"),
         // Hundreds of tenants pass by; the server has 200 sessions.
         ("FREEHOLD_TENANT_POOL_IDLE_SECONDS", "5"),
     ];

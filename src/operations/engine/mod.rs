@@ -16,6 +16,7 @@
 
 pub(super) mod attempt;
 pub(super) mod kind;
+mod pace;
 pub(super) mod queue;
 pub mod wait;
 
@@ -32,6 +33,7 @@ use tracing::Instrument;
 
 use attempt::{Interrupted, Signals};
 use kind::{Kind, OnDefect};
+pub use pace::Pace;
 
 use super::Context;
 use crate::{
@@ -45,25 +47,14 @@ use crate::{
     },
     error::{Error, Result, Severity},
     faults,
-    types::Random,
 };
 
-/// How long a claim lasts, and how often it is renewed (promises.md §2).
-const LEASE: Duration = Duration::from_secs(10);
-const RENEWAL: Duration = Duration::from_secs(3);
-/// Behind the notifications: how often due work is looked for.
-const POLL: Duration = Duration::from_secs(1);
 /// How long the control database may take to answer a claim, or a replica that takes up its own.
 const CLAIM: Duration = Duration::from_secs(5);
-/// Pauses between attempts: 1 s, doubled up to this, and up to a quarter more by chance, so that what failed
-/// together is not repeated together.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How many failures that no waiting mends end an operation's way forward.
 const FAILURES: i32 = 5;
 /// How often in a row the lease may be lost over one step before nobody else tries it.
 const DEATHS: i32 = 10;
-/// After this time a replica looks again for an operation whose next step it did not know.
-const UNKNOWN_PAUSE: Duration = Duration::from_secs(5);
 /// After how many attempts, two to three minutes if each fails at once, an operation that can be undone no longer waits
 /// for what is away.
 const PATIENCE: i32 = 10;
@@ -89,7 +80,7 @@ pub fn spawn(ctx: &Context, concurrency: u32, background: &Background) {
 
 async fn work(ctx: Context, slots: Arc<Semaphore>, attempts: Background, stop: CancellationToken) {
     let mut signals = ctx.signals.subscribe();
-    let mut ticks = tokio::time::interval(POLL);
+    let mut ticks = tokio::time::interval(ctx.settings.pace.poll);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
         match claim(&ctx, &slots, &stop).await {
@@ -135,7 +126,8 @@ async fn claim(
         return Ok(None);
     }
     let known = faults::taken_up(Kind::names());
-    let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, LEASE, &known).await };
+    let lease = ctx.settings.pace.lease;
+    let claiming = async { operation_claims::claim(&mut *ctx.db.acquire().await?, &ctx.replica, lease, &known).await };
     let claimed = bounded(CLAIM, claiming).await?;
     Ok(claimed.map(|operation| (operation, slot)))
 }
@@ -186,16 +178,17 @@ async fn attempt(
 /// Renews the lease; returns when it is lost. While the control database does not answer the lease may run out
 /// unseen, so after a lease's time without renewal it counts as lost. What it hears of a wish to cancel it passes on.
 async fn renew(ctx: &Context, claim: Claim, cancel: &CancellationToken) {
+    let Pace { lease, renewal, .. } = ctx.settings.pace;
     let mut renewed = Instant::now();
-    while renewed.elapsed() < LEASE {
-        tokio::time::sleep(RENEWAL).await;
+    while renewed.elapsed() < lease {
+        tokio::time::sleep(renewal).await;
         let asked = Instant::now();
         let outcome = async {
             let mut connection = ctx.db.acquire().await?;
-            operation_claims::renew(&mut connection, claim, LEASE).await
+            operation_claims::renew(&mut connection, claim, lease).await
         };
         // Never waits past the end of the lease: what is not known to be held is not held.
-        match tokio::time::timeout(LEASE.saturating_sub(renewed.elapsed()), outcome).await {
+        match tokio::time::timeout(lease.saturating_sub(renewed.elapsed()), outcome).await {
             Ok(Ok(Permission::Granted)) => renewed = asked,
             Ok(Ok(Permission::Cancelled)) => {
                 renewed = asked;
@@ -222,14 +215,15 @@ async fn settle(ctx: &Context, operation: &Operation, claim: Claim, outcome: Res
             Err(Interrupted::Unknown(error)) => {
                 tracing::info!(reason = error.chain(), "left to a newer release");
                 let reason = error.summary();
-                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::Leave(UNKNOWN_PAUSE, &reason));
+                let pause = Pause::Leave(ctx.settings.pace.unknown, &reason);
+                let mut connection = ctx.db.acquire().await?;
                 Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
             }
             Err(Interrupted::Failed(error)) => fail(ctx, operation, claim, &error).await,
         }
     };
     // Later than that it is somebody else's.
-    match bounded(LEASE, recorded).await {
+    match bounded(ctx.settings.pace.lease, recorded).await {
         Ok((true, name)) => name,
         Ok((false, _)) => {
             tracing::warn!("the operation is another replica's by now");
@@ -261,7 +255,7 @@ async fn fail(ctx: &Context, operation: &Operation, claim: Claim, error: &Error)
     report(error, next != Next::Retry);
     let (recorded, name) = match next {
         Next::Retry => {
-            let pause = Pause::Retry(pause(failing.attempts, ctx.random));
+            let pause = Pause::Retry(ctx.settings.pace.pause_after(failing.attempts, ctx.random));
             (operation_claims::release(&mut txn, claim, pause).await?, "retried")
         }
         Next::Turn => {
@@ -309,31 +303,10 @@ fn report(error: &Error, gives_up: bool) {
     }
 }
 
-fn pause(attempts: i32, random: Random) -> Duration {
-    let doublings = u32::try_from(attempts - 1).unwrap_or_default().min(5);
-    let pause = Duration::from_secs(1 << doublings).min(LONGEST_PAUSE);
-    let [chance] = random.bytes::<1>();
-    pause + pause * u32::from(chance) / 1024
-}
-
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_histogram};
     describe_counter!("freehold_operation_attempts_total", "attempts to run an operation, by kind and outcome");
     let duration = "freehold_operation_attempt_duration_seconds";
     describe_histogram!(duration, Unit::Seconds, "how long attempts took, by kind; provisioning is tenant.provision");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_are_bounded() {
-        for (attempts, seconds) in [(0, 1), (1, 1), (2, 2), (3, 4), (6, 30), (100, 30)] {
-            let least = Duration::from_secs(seconds);
-            let pause = pause(attempts, Random);
-            assert!((least..least * 5 / 4).contains(&pause), "{attempts}: {pause:?}");
-        }
-    }
 }

@@ -22,11 +22,9 @@ use crate::{
     types::{AuditEventId, TenantId},
 };
 
-/// Between two looks for what is due.
-const INTERVAL: Duration = Duration::from_secs(5);
-/// Every how many looks old rows are forgotten too: once an hour.
+/// Every how many sweeps old rows are forgotten too: once an hour.
 const FORGETTING: u32 = 720;
-/// Every how many looks all tenants' slugs are compared with what is held: once a minute.
+/// Every how many sweeps all tenants' slugs are compared with what is held: once a minute.
 const COMPARING: u32 = 12;
 /// How long the control database may take to answer one transaction.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -38,7 +36,7 @@ type Txn = Transaction<'static, Postgres>;
 
 /// Sweeps until `stop`.
 pub async fn run(ctx: Context, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(INTERVAL);
+    let mut ticks = tokio::time::interval(ctx.settings.pace.sweep);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sweeps = 0_u32;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
