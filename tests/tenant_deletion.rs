@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::harness::{
     answer::Answer,
-    eventually,
+    eventually, eventually_within,
     fleet::{self, Fleet},
     replica::Replica,
     sql::Database,
@@ -273,12 +273,10 @@ async fn the_janitor_erases_what_is_due_and_the_name_is_free_again() {
     let brief = fleet.another_replica(&changes, Clock::default()).await;
     let body = json!({ "confirm": tenant.slug });
     brief.operator(fleet.operator().bearer()).post(&path(&tenant.id, "delete"), &body).await.expect(200);
-    for _ in 0..3 {
-        if state(fleet, &tenant.id).await != "deleted" {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-        }
-    }
-    eventually("the erasure", async || (state(fleet, &tenant.id).await == "deleted").then_some(())).await;
+    eventually_within("the erasure", Duration::from_secs(30), async || {
+        (state(fleet, &tenant.id).await == "deleted").then_some(())
+    })
+    .await;
     let certificate = fleet.operator().get(&path(&tenant.id, "certificate")).await.expect(200);
     assert!(certificate["requested_by"].as_str().unwrap().starts_with("key_"), "not the janitor: {certificate}");
     fleet.operator().post("/platform/v1/tenants", &new_tenant(&tenant.slug)).await.problem(409, "slug_taken");

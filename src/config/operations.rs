@@ -9,10 +9,6 @@ const YEAR: u32 = 31_536_000;
 /// A day, in seconds.
 const DAY: u32 = 86_400;
 
-/// Of tests alone, and so in no example.
-#[cfg(feature = "crash-points")]
-pub(super) const TEST_PACE: &str = "test_pace_millis";
-
 /// How much work this replica does at once, and the times and bounds of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationsConfig {
@@ -69,7 +65,7 @@ impl OperationsConfig {
             fsck_interval,
             isolation_interval,
             #[cfg(feature = "crash-points")]
-            test_pace: Some(reader.number(TEST_PACE, 0, 0..=1_000))
+            test_pace: Some(reader.number("test_pace_millis", 0, 0..=1_000))
                 .filter(|millis| *millis > 0)
                 .map(|millis| Duration::from_millis(millis.into())),
         }

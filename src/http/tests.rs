@@ -108,6 +108,7 @@ fn operations() -> operations::Context {
         slug_redirect: Duration::from_hours(1),
         slug_reservation: Duration::from_hours(1),
         deletions_per_hour: 1,
+        pace: operations::engine::Pace::default(),
     };
     operations::Context {
         db,

@@ -16,9 +16,13 @@ pub(crate) mod sql;
 pub(crate) mod tenant;
 pub(crate) mod watchdog;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use freehold::types::Random;
+use tokio::time::{Instant, sleep};
 
 /// Good enough for the policy, and of no account in particular.
 pub(crate) const PASSWORD: &str = "nine green kettles sing slowly";
@@ -30,13 +34,26 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-{number}-{chance:08x}")
 }
 
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+
 /// Waits until `look` answers with something, for ten seconds at most; `what` names it in the failure.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    for _ in 0..200 {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    eventually_within(what, Duration::from_secs(10), look).await
+}
+
+/// The same for as long as `within`.
+pub(crate) async fn eventually_within<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    within: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + within;
+    loop {
         if let Some(found) = look().await {
             return found;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "waited {} s in vain for {what}", within.as_secs());
+        sleep(POLL).await;
     }
-    panic!("waited in vain for {what}");
 }
