@@ -92,7 +92,7 @@ impl App {
         let pools = settings::pool_settings(&config);
         let tenancy = Tenancy::new(db.clone(), Arc::clone(&keys), connector.clone(), pools);
         let redis = config.redis_url.as_ref().map(Redis::connect).transpose()?;
-        let identity = Identity::new(
+        let identity = Arc::new(Identity::new(
             identity::Dependencies {
                 db: db.clone(),
                 key_ring: Arc::clone(&keys),
@@ -102,7 +102,7 @@ impl App {
                 attempts: Attempts::new(redis.clone(), clock.clone()),
             },
             settings::identity_settings(&config),
-        );
+        ));
         let signals = Signals::default();
         let operations = Context {
             db,

@@ -18,8 +18,8 @@ pub use clock::Clock;
 pub use email::Email;
 pub use idempotency::Idempotency;
 pub use ids::{
-    ApiKeyId, ArchiveId, AuditEventId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId, SessionId,
-    TaskId, TenantId, UserId,
+    ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId,
+    SessionId, TaskId, TenantId, UserId,
 };
 pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};

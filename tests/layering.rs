@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-type Edges = BTreeSet<(String, String)>;
+pub(crate) type Edges = BTreeSet<(String, String)>;
 
 /// Open to everybody, and so in no map.
 const OPEN: [&str; 2] = ["error", "types"];
@@ -16,7 +16,7 @@ fn source() -> &'static Path {
 }
 
 /// The map as `lib.rs` draws it: `a, b -> c, d` within a fence. Words in parentheses are remarks.
-fn written(lib: &str) -> Edges {
+pub(crate) fn written(lib: &str) -> Edges {
     let lines = lib.lines().skip_while(|line| !line.contains("```text")).skip(1);
     let lines: Vec<_> = lines.take_while(|line| !line.contains("```")).collect();
     let names = |text: &str| -> Vec<String> {
@@ -33,7 +33,7 @@ fn written(lib: &str) -> Edges {
 }
 
 /// The modules that `text` names as `crate::name` or `crate::{name, …}`, comments left out.
-fn named(text: &str, krate: &str) -> BTreeSet<String> {
+pub(crate) fn named(text: &str, krate: &str) -> BTreeSet<String> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
     let mut names = BTreeSet::new();
     for (at, found) in code.match_indices(krate) {

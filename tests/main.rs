@@ -27,6 +27,8 @@ mod http_conventions;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod identity_rooms;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod layering;

@@ -17,7 +17,12 @@ use super::{
 };
 use crate::{
     error::FieldError,
-    identity::{Login, Me, Tokens},
+    identity::{
+        invitations,
+        people::{self, Me},
+        sessions::{self, Login},
+        tokens::{self, Tokens},
+    },
 };
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -60,7 +65,7 @@ async fn login(
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
     let login = Login { email: body.email.into(), password: body.password };
-    let tokens = state.identity.login(&tenant, &login, &client).await?;
+    let tokens = sessions::login(&state.identity, &tenant, &login, &client).await?.into_result()?;
     Ok((NO_STORE, Json(tokens)).into_response())
 }
 
@@ -87,7 +92,7 @@ async fn refresh(
     State(state): State<AppState>,
     Json(body): Json<Refresh>,
 ) -> Result<Response, Problem> {
-    let tokens = state.identity.refresh(&tenant, &body.refresh_token, &client).await?;
+    let tokens = sessions::refresh(&state.identity, &tenant, &body.refresh_token, &client).await?.into_result()?;
     Ok((NO_STORE, Json(tokens)).into_response())
 }
 
@@ -95,7 +100,7 @@ async fn refresh(
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "logout",
     responses((status = 204, description = "Signed out")))]
 async fn logout(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> Result<StatusCode, Problem> {
-    state.identity.logout(&caller.tenant, &caller.principal, &caller.client).await?;
+    sessions::logout(&state.identity, &caller.tenant, &caller.principal, &caller.client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -104,7 +109,7 @@ async fn logout(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> R
     (status = 204, description = "Signed out everywhere"),
 ))]
 async fn logout_all(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> Result<StatusCode, Problem> {
-    state.identity.logout_all(&caller.tenant, &caller.principal, &caller.client).await?;
+    sessions::logout_all(&state.identity, &caller.tenant, &caller.principal, &caller.client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -112,7 +117,7 @@ async fn logout_all(caller: SignedIn, State(state): State<AppState>, _: NoBody) 
 #[utoipa::path(get, path = "/v1/auth/me", tag = "auth", operation_id = "get_caller",
     responses((status = 200, description = "The caller", body = Me)))]
 async fn me(caller: SignedIn, State(state): State<AppState>) -> Result<Json<Me>, Problem> {
-    Ok(Json(state.identity.me(&caller.tenant, &caller.principal).await?))
+    Ok(Json(people::me(&state.identity, &caller.tenant, &caller.principal).await?))
 }
 
 /// An invitation, accepted.
@@ -145,7 +150,8 @@ async fn accept_invitation(
 ) -> Result<StatusCode, Problem> {
     let name = body.name.map(|name| name.parse()).transpose();
     let name = name.map_err(|invalid| crate::error::Error::from(FieldError::invalid("name", invalid)))?;
-    state.identity.accept_invitation(&tenant, (&body.token, &body.password), name.as_ref(), &client).await?;
+    let acceptance = invitations::Acceptance { token: body.token, password: body.password, name };
+    invitations::accept(&state.identity, &tenant, &acceptance, &client).await?.into_result()?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -155,6 +161,6 @@ async fn accept_invitation(
     (status = 200, description = "A JSON Web Key Set", body = Object),
 ))]
 async fn key_set(Tenant(tenant): Tenant, State(state): State<AppState>) -> Result<Response, Problem> {
-    let keys = state.identity.jwks(&tenant).await?;
+    let keys = tokens::key_set(&state.identity, &tenant).await?;
     Ok(([(header::CACHE_CONTROL, "public, max-age=300")], Json(keys)).into_response())
 }

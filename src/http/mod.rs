@@ -106,7 +106,7 @@ pub struct AppState {
     /// Every tenant, and the doors to their data.
     pub tenancy: Tenancy,
     /// Who is who.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What operations work with.
     pub operations: operations::Context,
     /// How requests name tenants.

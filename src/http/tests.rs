@@ -99,7 +99,7 @@ fn operations() -> operations::Context {
     };
     let issuer = Arc::new(|slug: &Slug| format!("http://{slug}.localhost"));
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
-    let (identity, signals) = (Identity::new(dependencies, settings), Signals::default());
+    let (identity, signals) = (Arc::new(Identity::new(dependencies, settings)), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
     let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));
     let settings = operations::Settings {

@@ -1,59 +1,68 @@
-//! Who somebody is and what they may do: passwords, sessions, tokens, API keys, roles, invitations.
+//! Who somebody is and what they may do.
 //!
-//! Written once for both planes: operators are the users of the platform tenant. People, credentials and
-//! sessions live in the tenant's own database; the keys that sign a tenant's access tokens live, sealed, in the
-//! control database. A sign-in opens a session, a session carries a family of refresh tokens, and a refresh
-//! token buys short-lived access tokens. What was verified is remembered for seconds, under the tenant's epoch:
-//! whoever takes a right away raises the epoch, and every replica looks again.
+//! Written once for both planes: operators are the users of the platform tenant. People, what they prove who they are
+//! with, and their sessions live in the tenant's own database; the keys that sign a tenant's access tokens live, sealed,
+//! in the control database. A sign-in opens a session, a session carries a family of refresh tokens, and a refresh token
+//! buys short-lived access tokens. What was verified is remembered for seconds, under the tenant's epoch: whoever takes
+//! a right away raises the epoch, and every replica looks again.
 //!
-//! This module must never store or log a password, a token or a key as it is, hold a connection while it hashes
-//! a password, or let an answer tell whether an e-mail address is known.
+//! # The rooms
+//! Each noun has a room, and each table one room. A room's functions take the [`Identity`] that they work with first;
+//! what can end in more than one way answers with a type of its own, which says how it is answered. A room may use the
+//! rooms that stand behind its arrow, and `tests/identity_rooms.rs` fails on any other:
+//!
+//! ```text
+//! authenticate -> sessions, api_keys, tokens, verdicts
+//! first_admin  -> people, credentials, invitations, tokens
+//! invitations  -> people, credentials, tokens, audit
+//! api_keys     -> people, roles, tokens, verdicts
+//! sessions     -> people, credentials, roles, tokens, audit
+//! people       -> credentials, settings, tokens
+//! credentials, settings, roles, tokens, audit, verdicts -> (permissions, principal and client only)
+//! ```
+//!
+//! `store.rs` is the one file of a room that knows its table, and nobody else's code says SQL to it: what operations ask
+//! of these tables they ask through functions. Where one statement has to look at the tables of several rooms, each
+//! room's part of its text comes from that room's `store.rs`, as a macro, so that the statement is still a constant.
+//!
+//! # What must never happen
+//! A password, a token or a key is stored or logged as it is. A connection is held while a password is hashed. An
+//! answer tells whether an e-mail address is known.
 
-mod api_keys;
+pub mod api_keys;
 mod audit;
 mod authenticate;
-mod credentials;
-mod first_admin;
-mod invitations;
-mod people;
+mod client;
+pub mod credentials;
+pub mod first_admin;
+pub mod invitations;
+pub mod people;
 mod permissions;
 mod principal;
-mod sessions;
-mod tokens;
+mod roles;
+pub mod sessions;
+mod settings;
+pub mod tokens;
+mod verdicts;
 
 use std::{sync::Arc, time::Duration};
 
-pub use audit::Client;
-pub use credentials::check_password_policy;
-pub use first_admin::FirstAdmin;
-pub use people::{Me, MyTenant};
+pub use authenticate::authenticate;
+pub use client::Client;
 pub use permissions::Permission;
 pub use principal::{Actor, Principal};
-pub use sessions::{Login, Tokens};
-pub use tokens::make_signing_key;
 
 use crate::{
-    control::{
-        ControlDb,
-        sealing::KeyRing,
-        tenants::{self, Tenant},
-    },
-    error::Result,
+    control::{ControlDb, sealing::KeyRing},
     limits::Attempts,
-    tenancy::Tenancy,
-    types::{Clock, Random, Slug, Stream, TableName, TenantId},
+    tenancy::{Tenancy, idempotency},
+    types::{Clock, Random, TableName},
 };
 
 /// Tables of a tenant's database whose rows open doors, or tell of what people did: what a copy of the database must
 /// not hold. People, their passwords and roles are not among them.
-pub const LEFT_BEHIND: [TableName; 6] = [
-    TableName::of(Stream::Freehold, "sessions"),
-    TableName::of(Stream::Freehold, "refresh_tokens"),
-    TableName::of(Stream::Freehold, "invitations"),
-    TableName::of(Stream::Freehold, "api_keys"),
-    TableName::of(Stream::Freehold, "audit_events"),
-    TableName::of(Stream::Freehold, "idempotency_keys"),
-];
+pub const LEFT_BEHIND: [TableName; 6] =
+    [sessions::TABLE, tokens::TABLE, invitations::TABLE, api_keys::TABLE, audit::TABLE, idempotency::TABLE];
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
@@ -74,26 +83,7 @@ pub struct Settings {
     /// How long a session lives without use.
     pub session_idle: Duration,
     /// A tenant's public address, without a trailing slash: the issuer of its tokens.
-    pub issuer: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
-}
-
-/// The door to everything here. Clones share caches and bounds.
-#[derive(Clone)]
-pub struct Identity {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    db: ControlDb,
-    tenancy: Tenancy,
-    clock: Clock,
-    random: Random,
-    attempts: Attempts,
-    hasher: credentials::Hasher,
-    keys: tokens::Keys,
-    verified: authenticate::Verified,
-    session_idle: Duration,
-    issuer: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
+    pub issuer: tokens::Address,
 }
 
 /// What identity works with.
@@ -112,43 +102,37 @@ pub struct Dependencies {
     pub attempts: Attempts,
 }
 
+/// What the rooms work with: the doors to tenants' data, and what a replica shares among all requests. Opaque outside.
+pub struct Identity {
+    tenancy: Tenancy,
+    clock: Clock,
+    random: Random,
+    /// Bounds guesses.
+    attempts: Attempts,
+    /// Bounds hashes.
+    hasher: credentials::Hasher,
+    /// Makes and verifies access tokens.
+    issuer: tokens::Issuer,
+    /// Remembers who was verified.
+    verdicts: verdicts::Verdicts,
+    session_idle: Duration,
+}
+
 impl Identity {
     /// Puts identity together. Reads nothing yet.
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts } = dependencies;
-        let inner = Inner {
-            hasher: credentials::Hasher::new(settings.hash_concurrency, random),
-            keys: tokens::Keys::new(tenancy.clone(), key_ring),
-            verified: authenticate::Verified::new(),
-            session_idle: settings.session_idle,
-            issuer: settings.issuer,
-            db,
+        let Settings { hash_concurrency, session_idle, issuer } = settings;
+        Self {
+            hasher: credentials::Hasher::new(hash_concurrency, random),
+            issuer: tokens::Issuer::new(tenancy.clone(), key_ring, issuer, (clock.clone(), random)),
+            verdicts: verdicts::Verdicts::new(db),
+            session_idle,
             tenancy,
             clock,
             random,
             attempts,
-        };
-        Self { inner: Arc::new(inner) }
-    }
-}
-
-impl Inner {
-    /// Makes every replica look again at who may do what in the tenant; this one at once, the others when the
-    /// notification reaches them.
-    async fn forget(&self, tenant: TenantId) -> Result<()> {
-        let mut connection = self.db.acquire().await?;
-        let epoch = tenants::raise_epoch(&mut connection, tenant).await?;
-        self.verified.raise(tenant, epoch);
-        Ok(())
-    }
-
-    /// Whose tokens are accepted: those from before a tenant was renamed are as good as ever.
-    fn issuers(&self, tenant: &Tenant) -> Vec<String> {
-        tenant.reserved_slugs.iter().chain([&tenant.slug]).map(|slug| (self.issuer)(slug)).collect()
-    }
-
-    fn issuer(&self, tenant: &Tenant) -> String {
-        (self.issuer)(&tenant.slug)
+        }
     }
 }

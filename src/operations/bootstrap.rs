@@ -19,6 +19,7 @@ use crate::{
     background::Background,
     control::{audit::Origin, operations, servers, tenants},
     error::{Error, Result},
+    identity::api_keys,
     types::{DisplayName, Email, OperationId, ServerId, Slug},
 };
 
@@ -59,7 +60,7 @@ pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
         (started.tenant.id, started.operation)
     };
     finish(ctx, operation).await?;
-    let key = ctx.identity.create_first_api_key(tenant, &email).await?;
+    let key = api_keys::create_first(&ctx.identity, tenant, &email).await?;
     key.ok_or_else(|| Error::conflict("already_bootstrapped", "there is an operator with an API key already"))
 }
 

@@ -35,7 +35,7 @@ pub struct Context {
     /// The doors to tenants' data.
     pub tenancy: Tenancy,
     /// Users, keys and sessions of tenants.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// What other replicas tell.
     pub signals: Signals,
     /// Where archives are kept, if anywhere: see [`Context::archives`].

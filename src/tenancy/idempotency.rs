@@ -15,8 +15,11 @@ use super::{Statements, TenantConn, TenantTxn};
 use crate::{
     error::{Error, Result},
     servers::is_sqlstate,
-    types::Idempotency,
+    types::{Idempotency, Stream, TableName},
 };
+
+/// What it is called.
+pub const TABLE: TableName = TableName::of(Stream::Freehold, "idempotency_keys");
 
 const CLAIM: &str = "INSERT INTO freehold.idempotency_keys (principal, route, key, request_hash, resource_id)
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";

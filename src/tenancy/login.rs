@@ -108,7 +108,7 @@ impl Login {
     async fn verify_identity(&self, client: &ClientWrapper) -> Result<()> {
         let row = client.query_one("SELECT current_database(), session_user", &[]).await?;
         let expected = self.tenant.db_name().to_string();
-        if row.get::<_, String>(0) == expected && row.get::<_, String>(1) == expected {
+        if row.try_get::<_, String>(0)? == expected && row.try_get::<_, String>(1)? == expected {
             Ok(())
         } else {
             Err(Error::defect("a connection is not on its tenant's database"))

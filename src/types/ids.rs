@@ -96,6 +96,10 @@ typed_id!(
     SessionId, "ses"
 );
 typed_id!(
+    /// One way in which a user proves who they are.
+    CredentialId, "crd"
+);
+typed_id!(
     /// An API key.
     ApiKeyId, "key"
 );

@@ -24,11 +24,21 @@ CREATE TABLE freehold.users (
 );
 CREATE INDEX users_role_idx ON freehold.users (role);
 
--- Kept apart from users, so that a query for people cannot fetch a hash by accident.
+-- What people prove who they are with, a row for each way. Kept apart from users, so that a query for people cannot fetch
+-- a secret by accident. A kind that comes brings a CHECK of its data, and widens that of the kinds; no column is added.
 CREATE TABLE freehold.credentials (
-    user_id       uuid PRIMARY KEY REFERENCES freehold.users (id) ON DELETE CASCADE,
-    password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
-    changed_at    timestamptz NOT NULL DEFAULT now()
+    id         uuid PRIMARY KEY,
+    user_id    uuid NOT NULL REFERENCES freehold.users (id) ON DELETE CASCADE,
+    kind       text NOT NULL CONSTRAINT credentials_kind_check CHECK (kind IN ('password')),
+    -- Which one of its kind it is; empty where a person has at most one.
+    handle     text NOT NULL DEFAULT '' CHECK (octet_length(handle) <= 2048),
+    -- What a proof is held against, by kind: digests and keys, never what somebody types.
+    data       jsonb NOT NULL CHECK (jsonb_typeof(data) = 'object'),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT credentials_user_id_kind_handle_key UNIQUE (user_id, kind, handle),
+    CONSTRAINT credentials_password_check
+        CHECK (kind <> 'password' OR handle = '' AND (data ->> 'hash' LIKE '$argon2id$%') IS TRUE)
 );
 
 CREATE TABLE freehold.sessions (

@@ -58,9 +58,10 @@ impl Database {
         let sql = "WITH added AS (
                        INSERT INTO freehold.users (id, email, name, role, email_verified_at)
                        VALUES (gen_random_uuid(), $2, $2, $3, now()) RETURNING id)
-                   INSERT INTO freehold.credentials (user_id, password_hash)
-                   SELECT added.id, c.password_hash FROM added, freehold.credentials c JOIN freehold.users u ON u.id = c.user_id
-                   WHERE u.email = $1";
+                   INSERT INTO freehold.credentials (id, user_id, kind, data)
+                   SELECT gen_random_uuid(), added.id, c.kind, c.data
+                   FROM added, freehold.credentials c JOIN freehold.users u ON u.id = c.user_id
+                   WHERE u.email = $1 AND c.kind = 'password'";
         let added = self.connect().await.unwrap().execute(sql, &[&like, &email, &role]).await.unwrap();
         assert_eq!(added, 1, "{like} has no password");
     }

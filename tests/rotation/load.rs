@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use freehold::types::{DisplayName, UserId};
+use freehold::{
+    identity::api_keys,
+    types::{DisplayName, UserId},
+};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::{sync::RwLock, task::JoinSet, time::MissedTickBehavior};
@@ -125,7 +128,7 @@ async fn api_key(fleet: &Fleet, tenant: &Tenant<'_>) -> SecretString {
     let identity = fleet.replica.app().operations().identity.clone();
     let making = async move {
         let name: DisplayName = "load".parse().unwrap();
-        identity.create_api_key(id, UserId::from_uuid(user), &name, &[]).await.unwrap()
+        api_keys::create(&identity, id, UserId::from_uuid(user), &name, &[]).await.unwrap()
     };
     RUNTIME.spawn(making).await.unwrap()
 }

@@ -18,7 +18,7 @@ use crate::{
     control::{audit::Origin, tenants},
     error::{Error, Result},
     http::{AppState, problem::Problem},
-    identity::{Client, Permission, Principal},
+    identity::{self, Client, Permission, Principal},
     types::Idempotency,
 };
 
@@ -112,7 +112,7 @@ impl FromRequestParts<AppState> for SignedIn {
         let Tenant(tenant) = Tenant::from_request_parts(parts, state).await?;
         let Ok(From(client)) = From::from_request_parts(parts, state).await;
         let token = bearer(parts)?;
-        let principal = state.identity.authenticate(&tenant, token, client.ip).await?;
+        let principal = identity::authenticate(&state.identity, &tenant, token, client.ip).await?;
         Ok(Self { tenant, principal, client })
     }
 }

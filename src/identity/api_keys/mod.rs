@@ -1,24 +1,29 @@
-//! API keys: `fhk_<id>_<secret>_<checksum>`.
+//! API keys: `fhk_<id>_<secret>_<checksum>`, for programs that act for somebody.
 //!
 //! The id finds the row, the secret is 256 random bits of which only a digest is stored, and the checksum makes a
 //! mistyped or invented key cost no query. It also lets scanners of public code recognise a leaked one.
+//!
+//! A key is shown once, when it is made, and works until it is revoked or expires, or its owner is not active any more.
+//! It grants what it was made for, as far as its owner may do that now, and has no session: it cannot do what only a
+//! person may who has signed in. A clone of the tenant has none of its keys.
+
+mod store;
 
 use std::{collections::BTreeSet, fmt::Write, net::IpAddr};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
+pub(super) use store::TABLE;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Actor, Identity, Inner, Permission, Principal,
-    authenticate::{Verdict, plane},
-    permissions, sessions, tokens,
+    Actor, Identity, Permission, Principal, permissions,
+    tokens::{self, token_hash},
+    verdicts::Verdict,
 };
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    tenancy::Statements,
     types::{ApiKeyId, DisplayName, Email, TenantId, UserId},
 };
 
@@ -33,76 +38,54 @@ struct Presented {
     secret: SecretString,
 }
 
-impl Identity {
-    /// Makes an API key for a user, with at most the permissions in `scopes`. The key is shown this once.
-    pub async fn create_api_key(
-        &self,
-        tenant: TenantId,
-        user: UserId,
-        name: &DisplayName,
-        scopes: &[Permission],
-    ) -> Result<SecretString> {
-        let inner = &self.inner;
-        let id = ApiKeyId::generate(&inner.clock, inner.random);
-        let secret = SecretString::from(hex(&inner.random.bytes::<32>()));
-        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-        let sql = "INSERT INTO freehold.api_keys (id, name, secret_hash, user_id, scopes)
-                   VALUES ($1, $2, $3, $4, $5)";
-        let connection = inner.tenancy.connect(tenant).await?;
-        let hash = sessions::token_hash(&secret);
-        connection.run(sql, &[&id.uuid(), &name.as_str(), &hash, &user.uuid(), &scopes]).await?;
-        Ok(compose(id, &secret))
-    }
-
-    /// The first operator's key, with every permission of an operator. `None` when the platform tenant has a key
-    /// already.
-    ///
-    /// # Errors
-    /// Internal when there is no user of that address.
-    pub async fn create_first_api_key(&self, platform: TenantId, email: &Email) -> Result<Option<SecretString>> {
-        let sql = "SELECT (SELECT id FROM freehold.users WHERE email = $1) AS id,
-                          EXISTS (SELECT FROM freehold.api_keys) AS has_keys";
-        let row = self.inner.tenancy.connect(platform).await?.row(sql, &[&email.as_str()]).await?;
-        let missing = || Error::defect("the platform tenant has no such operator");
-        let row = row.ok_or_else(missing)?;
-        if row.get("has_keys") {
-            return Ok(None);
-        }
-        let user = row.get::<_, Option<uuid::Uuid>>("id").map(UserId::from_uuid).ok_or_else(missing)?;
-        let scopes: Vec<_> = Permission::platform().collect();
-        let name = "bootstrap".parse().map_err(Error::internal)?;
-        let key = self.create_api_key(platform, user, &name, &scopes).await?;
-        Ok(Some(key))
-    }
+/// Makes an API key for a user, with at most the permissions in `scopes`. The key is shown this once.
+///
+/// # Errors
+/// The tenant's database cannot be reached.
+pub async fn create(
+    ctx: &Identity,
+    tenant: TenantId,
+    user: UserId,
+    name: &DisplayName,
+    scopes: &[Permission],
+) -> Result<SecretString> {
+    let id = ApiKeyId::generate(&ctx.clock, ctx.random);
+    let secret = SecretString::from(hex(&ctx.random.bytes::<32>()));
+    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let new = store::New { id, name, secret_hash: token_hash(&secret), user, scopes: &scopes };
+    store::add(&ctx.tenancy.connect(tenant).await?, &new).await?;
+    Ok(compose(id, &secret))
 }
 
-impl Inner {
-    /// Who presents `key`. One query, which also notes the use, at most once a minute.
-    pub(super) async fn verify_api_key(&self, tenant: &Tenant, key: &str, ip: IpAddr) -> Result<Verdict> {
-        let presented = parse(key).ok_or_else(tokens::invalid)?;
-        let sql = "WITH noted AS (
-                       UPDATE freehold.api_keys SET last_used_at = now()
-                       WHERE id = $1 AND secret_hash = $2
-                         AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute'))
-                   SELECT k.secret_hash, k.user_id, k.scopes, k.expires_at, u.role, r.permissions
-                   FROM freehold.api_keys k
-                   JOIN freehold.users u ON u.id = k.user_id JOIN freehold.roles r ON r.name = u.role
-                   WHERE k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
-                     AND u.active AND (k.allowed_addresses IS NULL OR $3::inet <<= ANY (k.allowed_addresses))";
-        let hash = sessions::token_hash(&presented.secret);
-        let connection = self.tenancy.connect(tenant.id).await?;
-        let found = connection.row(sql, &[&presented.id.uuid(), &hash, &ip.to_canonical()]).await?;
-        let row = found.ok_or_else(tokens::invalid)?;
-        if !bool::from(row.get::<_, &[u8]>("secret_hash").ct_eq(&hash)) {
-            return Err(tokens::invalid());
-        }
-        let (role, scopes): (String, Vec<String>) = (row.get("role"), row.get("scopes"));
-        let of_user = permissions::of_role(plane(tenant), &role, &row.get::<_, Vec<String>>("permissions"));
-        let granted: BTreeSet<_> = of_user.intersection(&permissions::of_names(&scopes)).copied().collect();
-        let actor = Actor::ApiKey { key: presented.id, user: UserId::from_uuid(row.get("user_id")) };
-        let expires = row.get::<_, Option<DateTime<Utc>>>("expires_at").map_or(i64::MAX, |at| at.timestamp());
-        Ok(Verdict::new(Principal::new(actor, tenant.id, role, granted), expires))
+/// The first operator's key, with every permission of an operator. `None` when the platform tenant has a key already.
+///
+/// # Errors
+/// Internal when there is no user of that address.
+pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email) -> Result<Option<SecretString>> {
+    let (user, has_keys) = store::before_first(&ctx.tenancy.connect(platform).await?, email).await?;
+    if has_keys {
+        return Ok(None);
     }
+    let user = user.ok_or_else(|| Error::defect("the platform tenant has no such operator"))?;
+    let scopes: Vec<_> = Permission::platform().collect();
+    let name = "bootstrap".parse().map_err(Error::internal)?;
+    create(ctx, platform, user, &name, &scopes).await.map(Some)
+}
+
+/// Who presents `key`. One query, which also notes the use, at most once a minute.
+pub(super) async fn verify(ctx: &Identity, tenant: &Tenant, key: &str, ip: IpAddr) -> Result<Verdict> {
+    let presented = parse(key).ok_or_else(tokens::invalid)?;
+    let hash = token_hash(&presented.secret);
+    let connection = ctx.tenancy.connect(tenant.id).await?;
+    let found = store::used(&connection, (presented.id, &hash), ip).await?.ok_or_else(tokens::invalid)?;
+    if !bool::from(found.secret_hash.ct_eq(&hash)) {
+        return Err(tokens::invalid());
+    }
+    let scopes = permissions::of_names(&found.scopes);
+    let granted: BTreeSet<_> = found.role.permissions(tenant).intersection(&scopes).copied().collect();
+    let actor = Actor::ApiKey { key: presented.id, user: found.user };
+    let expires = found.expires_at.map_or(i64::MAX, |at| at.timestamp());
+    Ok(Verdict::new(Principal::new(actor, tenant.id, found.role.name, granted), expires))
 }
 
 fn compose(id: ApiKeyId, secret: &SecretString) -> SecretString {

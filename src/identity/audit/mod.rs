@@ -1,31 +1,23 @@
-//! What a tenant's audit log says about identity. Lines are written in the transaction of the change.
+//! The audit log of a tenant: who did what to whom, from where.
+//!
+//! A line is written in the transaction of the change that it tells of: either both are there or neither is. What was
+//! refused changes nothing, and its line stands alone. Lines are added and read, never changed and never deleted by
+//! what serves requests; a clone of the tenant begins with an empty log.
+//!
+//! A line must never hold a secret, nor an e-mail address that nobody here has: what strangers type is theirs.
 
-use std::net::IpAddr;
+mod store;
 
 use serde_json::Value;
+pub(super) use store::TABLE;
 
-use super::Inner;
+use super::{Client, Identity};
 use crate::{error::Result, tenancy::Statements, types::AuditEventId};
 
-/// How a request came.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// The peer's address.
-    pub ip: IpAddr,
-    /// As the client sent it.
-    pub user_agent: Option<String>,
-    /// Ties log lines and audit events together.
-    pub request_id: Option<String>,
-}
+/// Who acts when that is not proven.
+pub(super) const ANONYMOUS: &str = "anonymous";
 
-impl Client {
-    /// The agent as it is stored: the first 512 characters, without what PostgreSQL cannot hold.
-    pub(super) fn agent(&self) -> Option<String> {
-        self.user_agent.as_ref().map(|text| text.chars().filter(|c| *c != '\0').take(512).collect())
-    }
-}
-
-/// A line of the log.
+/// What a line says.
 pub(super) struct Event<'a> {
     /// `usr_…`, `key_…`, or `anonymous` while nobody has proven who they are.
     pub(super) actor: &'a str,
@@ -37,18 +29,13 @@ pub(super) struct Event<'a> {
     pub(super) details: Value,
 }
 
-/// Who acts when that is not proven.
-pub(super) const ANONYMOUS: &str = "anonymous";
-
-impl Inner {
-    /// Writes one line.
-    pub(super) async fn audit(&self, statements: &impl Statements, client: &Client, event: &Event<'_>) -> Result<()> {
-        let sql = "INSERT INTO freehold.audit_events (id, actor, action, target, ip, user_agent, request_id, details)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-        let id = AuditEventId::generate(&self.clock, self.random).uuid();
-        let (ip, agent, request_id) = (client.ip.to_canonical(), client.agent(), &client.request_id);
-        let Event { actor, action, target, details } = event;
-        statements.run(sql, &[&id, actor, action, target, &ip, &agent, request_id, details]).await?;
-        Ok(())
-    }
+/// Writes one line, in the caller's transaction where there is one.
+pub(super) async fn write(
+    ctx: &Identity,
+    statements: &impl Statements,
+    client: &Client,
+    event: &Event<'_>,
+) -> Result<()> {
+    let id = AuditEventId::generate(&ctx.clock, ctx.random);
+    store::add(statements, id, client, event).await
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::store;
 use crate::{
     control::tenants::Tenant,
     error::Result,
     identity::{Identity, Permission, Principal, tokens},
-    tenancy::Statements,
     types::{Slug, TenantId, UserId},
 };
 
@@ -40,25 +40,22 @@ pub struct MyTenant {
     pub slug: Slug,
 }
 
-impl Identity {
-    /// Who the principal is.
-    ///
-    /// # Errors
-    /// `invalid_token` when the user is gone.
-    pub async fn me(&self, tenant: &Tenant, principal: &Principal) -> Result<Me> {
-        let sql = "SELECT email, name, email_verified_at IS NOT NULL AS verified FROM freehold.users WHERE id = $1";
-        let connection = self.inner.tenancy.connect(tenant.id).await?;
-        let row = connection.row(sql, &[&principal.user().uuid()]).await?.ok_or_else(tokens::invalid)?;
-        Ok(Me {
-            id: principal.user(),
-            email: row.get("email"),
-            name: row.get("name"),
-            role: principal.role.clone(),
-            permissions: principal.permissions().map(Permission::as_str).collect(),
-            email_verified: row.get("verified"),
-            // There is no second factor yet.
-            mfa_enabled: false,
-            tenant: MyTenant { id: tenant.id, slug: tenant.slug.clone() },
-        })
-    }
+/// Who the principal is.
+///
+/// # Errors
+/// `invalid_token` when the user is gone.
+pub async fn me(ctx: &Identity, tenant: &Tenant, principal: &Principal) -> Result<Me> {
+    let profile = store::profile(&ctx.tenancy.connect(tenant.id).await?, principal.user()).await?;
+    let profile = profile.ok_or_else(tokens::invalid)?;
+    Ok(Me {
+        id: principal.user(),
+        email: profile.email,
+        name: profile.name,
+        role: principal.role.clone(),
+        permissions: principal.permissions().map(Permission::as_str).collect(),
+        email_verified: profile.is_verified,
+        // There is no second factor yet.
+        mfa_enabled: false,
+        tenant: MyTenant { id: tenant.id, slug: tenant.slug.clone() },
+    })
 }

@@ -7,17 +7,18 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::Tokens;
+use super::open_in_txn;
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
     identity::{
-        Client, Identity, Inner,
-        audit::{ANONYMOUS, Event},
+        Client, Identity,
+        audit::{self, ANONYMOUS, Event},
         credentials,
+        people::{self, Account},
+        tokens::Tokens,
     },
     limits::Reservation,
-    tenancy::Statements,
     types::{Email, UserId},
 };
 
@@ -30,104 +31,150 @@ pub struct Login {
     pub password: SecretString,
 }
 
-/// What is known about the account of an address.
-struct Account {
-    user: UserId,
-    may_sign_in: bool,
-    is_verified: bool,
-    password_hash: Option<String>,
+/// How a request to sign in ended.
+#[derive(Debug)]
+pub enum LoginOutcome {
+    /// They are in.
+    SignedIn(Tokens),
+    /// They are not.
+    Refused(Refusal),
 }
 
-impl Identity {
-    /// Signs somebody in.
-    ///
-    /// # Errors
-    /// `invalid_credentials`; `email_not_verified`, but only to those who know the password;
-    /// `too_many_attempts`; `hashing_busy`.
-    pub async fn login(&self, tenant: &Tenant, request: &Login, client: &Client) -> Result<Tokens> {
-        let inner = &self.inner;
-        let reservation = inner.attempts.reserve(tenant.id, request.email.expose_secret(), client.ip).await?;
-        let outcome = inner.sign_in(tenant, request, client).await;
-        settle(reservation, &outcome).await;
-        let result = outcome.as_ref().map_or_else(Error::code, |_| "ok");
-        metrics::counter!("freehold_logins_total", "result" => result).increment(1);
-        outcome
+/// Why somebody was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Whatever is wrong with the address, the account or the password.
+    InvalidCredentials,
+    /// All is right, but the address is not known to be theirs.
+    EmailNotVerified,
+}
+
+impl Refusal {
+    /// As answers, audit lines and metrics call it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::EmailNotVerified => "email_not_verified",
+        }
     }
 }
 
+impl LoginOutcome {
+    /// As it is answered.
+    ///
+    /// # Errors
+    /// `invalid_credentials`; `email_not_verified`, but only to those who know the password.
+    pub fn into_result(self) -> Result<Tokens> {
+        let refusal = match self {
+            Self::SignedIn(tokens) => return Ok(tokens),
+            Self::Refused(refusal) => refusal,
+        };
+        let detail = match refusal {
+            Refusal::InvalidCredentials => "the e-mail address or the password is wrong",
+            Refusal::EmailNotVerified => "the e-mail address has to be verified first",
+        };
+        Err(Error::Unauthenticated { code: refusal.code(), detail })
+    }
+}
+
+/// Signs somebody in.
+///
+/// # Errors
+/// `too_many_attempts`; `hashing_busy`.
+pub async fn login(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Client) -> Result<LoginOutcome> {
+    let reservation = ctx.attempts.reserve(tenant.id, request.email.expose_secret(), client.ip).await?;
+    let outcome = sign_in(ctx, tenant, request, client).await;
+    settle(reservation, &outcome).await;
+    let result = match &outcome {
+        Ok(LoginOutcome::SignedIn(_)) => "ok",
+        Ok(LoginOutcome::Refused(refusal)) => refusal.code(),
+        Err(error) => error.code(),
+    };
+    metrics::counter!("freehold_logins_total", "result" => result).increment(1);
+    outcome
+}
+
 /// A wrong password stays counted. What is no answer about the password is not held against anybody.
-async fn settle(reservation: Reservation, outcome: &Result<Tokens>) {
+async fn settle(reservation: Reservation, outcome: &Result<LoginOutcome>) {
     match outcome {
-        Err(Error::Unauthenticated { code: "invalid_credentials", .. }) => drop(reservation),
-        Ok(_) | Err(Error::Unauthenticated { .. }) => reservation.succeeded().await,
+        Ok(LoginOutcome::Refused(Refusal::InvalidCredentials)) => drop(reservation),
+        Ok(LoginOutcome::SignedIn(_) | LoginOutcome::Refused(Refusal::EmailNotVerified)) => {
+            reservation.succeeded().await;
+        }
         Err(_) => reservation.withdraw().await,
     }
 }
 
-impl Inner {
-    async fn sign_in(&self, tenant: &Tenant, request: &Login, client: &Client) -> Result<Tokens> {
-        // Read first: without a key there is nothing to hand out, and no session is left behind.
-        self.keys.of(tenant).await?;
-        let mut account = self.account(tenant, request).await?;
-        let hash = account.as_mut().and_then(|account| account.password_hash.take());
-        let is_right = self.hasher.verify(&request.password, hash, credentials::REQUEST).await?;
-        match account {
-            Some(account) if is_right && account.may_sign_in && account.is_verified => {
-                self.admit(tenant, account.user, client).await
+async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Client) -> Result<LoginOutcome> {
+    ctx.issuer.prepare(tenant).await?;
+    let email = request.email.expose_secret().trim().parse::<Email>().ok();
+    let mut account = people::account(&ctx.tenancy.connect(tenant.id).await?, email.as_ref()).await?;
+    let hash = account.as_mut().and_then(|account| account.password_hash.take());
+    let is_right = ctx.hasher.verify(&request.password, hash, credentials::REQUEST).await?;
+    let refusal = match judge(account.as_ref(), is_right) {
+        Ok(user) => match admit(ctx, tenant, user, client).await? {
+            Some(tokens) => return Ok(LoginOutcome::SignedIn(tokens)),
+            None => Refusal::InvalidCredentials,
+        },
+        Err(refusal) => refusal,
+    };
+    refuse(ctx, tenant, account.map(|account| account.user), client, refusal).await
+}
+
+/// Whom a password opens the account of, if it does.
+fn judge(account: Option<&Account>, is_right: bool) -> Result<UserId, Refusal> {
+    match account {
+        Some(account) if is_right && account.is_active && account.is_verified => Ok(account.user),
+        Some(account) if is_right && account.is_active => Err(Refusal::EmailNotVerified),
+        _ => Err(Refusal::InvalidCredentials),
+    }
+}
+
+/// `None` when the user was deactivated meanwhile.
+async fn admit(ctx: &Identity, tenant: &Tenant, user: UserId, client: &Client) -> Result<Option<Tokens>> {
+    let mut connection = ctx.tenancy.connect(tenant.id).await?;
+    let txn = connection.begin().await?;
+    let Some(grant) = open_in_txn(ctx, &txn, user, client).await? else { return Ok(None) };
+    let (actor, target) = (user.to_string(), Some(grant.session.to_string()));
+    let event = Event { actor: &actor, action: "login.succeeded", target, details: json!({}) };
+    audit::write(ctx, &txn, client, &event).await?;
+    txn.commit().await?;
+    drop(connection);
+    ctx.issuer.issue(tenant, grant).await.map(Some)
+}
+
+async fn refuse(
+    ctx: &Identity,
+    tenant: &Tenant,
+    user: Option<UserId>,
+    client: &Client,
+    refusal: Refusal,
+) -> Result<LoginOutcome> {
+    let (target, details) = (user.map(|user| user.to_string()), json!({ "reason": refusal.code() }));
+    let event = Event { actor: ANONYMOUS, action: "login.failed", target, details };
+    audit::write(ctx, &ctx.tenancy.connect(tenant.id).await?, client, &event).await?;
+    Ok(LoginOutcome::Refused(refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Clock, Random};
+
+    #[test]
+    fn only_the_right_password_of_an_active_account_says_more_than_no() {
+        let user = UserId::generate(&Clock::default(), Random);
+        for is_right in [false, true] {
+            for (is_active, is_verified) in [(false, false), (false, true), (true, false), (true, true)] {
+                let account = Account { user, is_active, is_verified, password_hash: None };
+                let expected = match (is_right && is_active, is_verified) {
+                    (true, true) => Ok(user),
+                    (true, false) => Err(Refusal::EmailNotVerified),
+                    (false, _) => Err(Refusal::InvalidCredentials),
+                };
+                assert_eq!(judge(Some(&account), is_right), expected, "{is_right} {is_active} {is_verified}");
             }
-            Some(account) if is_right && account.may_sign_in => {
-                self.refuse(tenant, Some(account.user), client, email_not_verified()).await
-            }
-            account => self.refuse(tenant, account.map(|account| account.user), client, invalid_credentials()).await,
+            assert_eq!(judge(None, is_right), Err(Refusal::InvalidCredentials));
         }
     }
-
-    async fn account(&self, tenant: &Tenant, request: &Login) -> Result<Option<Account>> {
-        let sql = "SELECT u.id, u.active, c.password_hash,
-                          u.email_verified_at IS NOT NULL OR EXISTS (
-                              SELECT FROM freehold.settings WHERE name = 'require_verified_email' AND value = 'false'
-                          ) AS verified
-                   FROM freehold.users u LEFT JOIN freehold.credentials c ON c.user_id = u.id WHERE u.email = $1";
-        let email = request.email.expose_secret().trim().parse::<Email>().ok();
-        let connection = self.tenancy.connect(tenant.id).await?;
-        let row = connection.row(sql, &[&email.as_ref().map(Email::as_str)]).await?;
-        Ok(row.map(|row| Account {
-            user: UserId::from_uuid(row.get("id")),
-            may_sign_in: row.get("active"),
-            is_verified: row.get("verified"),
-            // Of somebody who may not sign in too, so that the refusal takes as long.
-            password_hash: row.get("password_hash"),
-        }))
-    }
-
-    async fn admit(&self, tenant: &Tenant, user: UserId, client: &Client) -> Result<Tokens> {
-        let mut connection = self.tenancy.connect(tenant.id).await?;
-        let txn = connection.begin().await?;
-        let session = self.open_session_in_txn(&txn, user, client).await?.ok_or_else(invalid_credentials)?;
-        let (actor, target) = (user.to_string(), Some(session.id.to_string()));
-        let event = Event { actor: &actor, action: "login.succeeded", target, details: json!({}) };
-        self.audit(&txn, client, &event).await?;
-        txn.commit().await?;
-        drop(connection);
-        self.issue(tenant, session).await
-    }
-
-    async fn refuse(&self, tenant: &Tenant, user: Option<UserId>, client: &Client, why: Error) -> Result<Tokens> {
-        let target = user.map(|user| user.to_string());
-        let details = json!({ "reason": why.code() });
-        let event = Event { actor: ANONYMOUS, action: "login.failed", target, details };
-        let connection = self.tenancy.connect(tenant.id).await?;
-        self.audit(&connection, client, &event).await?;
-        Err(why)
-    }
-}
-
-fn invalid_credentials() -> Error {
-    let detail = "the e-mail address or the password is wrong";
-    Error::Unauthenticated { code: "invalid_credentials", detail }
-}
-
-fn email_not_verified() -> Error {
-    let detail = "the e-mail address has to be verified first";
-    Error::Unauthenticated { code: "email_not_verified", detail }
 }

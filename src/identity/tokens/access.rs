@@ -15,36 +15,36 @@ use crate::{
 };
 
 /// How long an access token lives.
-pub(in crate::identity) const LIFETIME: Duration = Duration::from_mins(10);
+pub(super) const LIFETIME: Duration = Duration::from_mins(10);
 /// By how much the clocks of two replicas may differ, in seconds.
 const LEEWAY: i64 = 5;
 const TYPE: &str = "at+jwt";
 
 /// What a token says. Times are seconds since the Unix epoch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::identity) struct Claims {
+pub(super) struct Claims {
     /// The tenant's public address.
-    pub(in crate::identity) iss: String,
+    pub(super) iss: String,
     /// For whose API it is: the tenant's.
-    pub(in crate::identity) aud: TenantId,
+    pub(super) aud: TenantId,
     /// Who.
-    pub(in crate::identity) sub: UserId,
+    pub(super) sub: UserId,
     /// The tenant.
-    pub(in crate::identity) tid: TenantId,
+    pub(super) tid: TenantId,
     /// The session.
-    pub(in crate::identity) sid: SessionId,
+    pub(super) sid: SessionId,
     /// The user's role when it was made.
-    pub(in crate::identity) role: String,
+    pub(super) role: String,
     /// The tenant's epoch when it was made.
-    pub(in crate::identity) epoch: i64,
+    pub(super) epoch: i64,
     /// Not from then on.
-    pub(in crate::identity) exp: i64,
+    pub(super) exp: i64,
     /// Made then.
-    pub(in crate::identity) iat: i64,
+    pub(super) iat: i64,
     /// Not before.
-    pub(in crate::identity) nbf: i64,
+    pub(super) nbf: i64,
     /// Its own name.
-    pub(in crate::identity) jti: String,
+    pub(super) jti: String,
 }
 
 /// The refusal of whatever is not a valid token. The same for every cause.
@@ -53,7 +53,7 @@ pub(in crate::identity) fn invalid() -> Error {
 }
 
 /// Signs `claims`.
-pub(in crate::identity) fn sign(kid: KeyId, key: &EncodingKey, claims: &Claims) -> Result<String> {
+pub(super) fn sign(kid: KeyId, key: &EncodingKey, claims: &Claims) -> Result<String> {
     let header = Header { typ: Some(TYPE.to_owned()), kid: Some(kid.to_string()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, claims, key).map_err(Error::internal)
 }
@@ -71,7 +71,7 @@ pub(in crate::identity) fn claimed_tenant(token: &str) -> Option<TenantId> {
 ///
 /// # Errors
 /// `invalid_token`.
-pub(in crate::identity) fn key_id(token: &str) -> Result<KeyId> {
+pub(super) fn key_id(token: &str) -> Result<KeyId> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
     let is_ours = header.typ.as_deref() == Some(TYPE) && header.alg == Algorithm::EdDSA && header.crit.is_none();
     let kid = header.kid.filter(|_| is_ours).ok_or_else(invalid)?;
@@ -82,13 +82,7 @@ pub(in crate::identity) fn key_id(token: &str) -> Result<KeyId> {
 ///
 /// # Errors
 /// `invalid_token`.
-pub(in crate::identity) fn verify(
-    token: &str,
-    key: &DecodingKey,
-    tenant: TenantId,
-    issuers: &[String],
-    now: i64,
-) -> Result<Claims> {
+pub(super) fn verify(token: &str, key: &DecodingKey, tenant: TenantId, issuers: &[String], now: i64) -> Result<Claims> {
     let mut signature_only = Validation::new(Algorithm::EdDSA);
     // The claims are judged below: all of them, by the clock that Freehold goes by.
     signature_only.required_spec_claims.clear();

@@ -32,7 +32,6 @@ use crate::{
         tenants::Tenant,
     },
     error::{Error, Result},
-    identity::Identity,
     tenancy::Tenancy,
     types::{KeyId, TenantId},
 };
@@ -47,7 +46,7 @@ const CAPACITY: u64 = 10_000;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Every tenant's keys, as far as they were needed.
-pub(in crate::identity) struct Keys {
+pub(super) struct Keys {
     tenancy: Tenancy,
     ring: Arc<KeyRing>,
     held: Cache<TenantId, Arc<KeySet>>,
@@ -62,7 +61,7 @@ struct Look {
 }
 
 /// One tenant's keys.
-pub(in crate::identity) struct KeySet {
+pub(super) struct KeySet {
     /// In the order in which they sign.
     keys: Vec<Key>,
     revision: i64,
@@ -81,14 +80,14 @@ struct Key {
 }
 
 impl Keys {
-    pub(in crate::identity) fn new(tenancy: Tenancy, ring: Arc<KeyRing>) -> Self {
+    pub(super) fn new(tenancy: Tenancy, ring: Arc<KeyRing>) -> Self {
         let held = Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE).build();
         let looks = Cache::builder().max_capacity(CAPACITY).time_to_idle(LOOK_WAIT * 2).build();
         Self { tenancy, ring, held, looks, turns: Semaphore::new(LOOKS) }
     }
 
     /// The tenant's keys.
-    pub(in crate::identity) async fn of(&self, tenant: &Tenant) -> Result<Arc<KeySet>> {
+    pub(super) async fn of(&self, tenant: &Tenant) -> Result<Arc<KeySet>> {
         if let Some(held) = self.held.get(&tenant.id).await.filter(|held| held.revision >= tenant.revision) {
             return Ok(held);
         }
@@ -100,7 +99,7 @@ impl Keys {
     ///
     /// # Errors
     /// `invalid_token` when the tenant has no such key; `control_database_unavailable` when that cannot be known.
-    pub(in crate::identity) async fn with(&self, tenant: &Tenant, kid: KeyId) -> Result<Arc<KeySet>> {
+    pub(super) async fn with(&self, tenant: &Tenant, kid: KeyId) -> Result<Arc<KeySet>> {
         let keys = self.of(tenant).await?;
         if keys.verifier(kid).is_some() {
             return Ok(keys);
@@ -112,7 +111,7 @@ impl Keys {
     }
 
     /// Has the tenant's keys read now, so that this replica goes by them before it is told of a change.
-    pub(in crate::identity) async fn renew(&self, tenant: TenantId) -> Result<()> {
+    pub(super) async fn renew(&self, tenant: TenantId) -> Result<()> {
         let sealed = self.tenancy.sealed_anew(tenant).await?;
         self.hold(&sealed).await.map(drop)
     }
@@ -166,7 +165,7 @@ impl KeySet {
     ///
     /// # Errors
     /// Internal when the tenant has none.
-    pub(in crate::identity) fn signer(&self) -> Result<(KeyId, &EncodingKey)> {
+    pub(super) fn signer(&self) -> Result<(KeyId, &EncodingKey)> {
         let age = self.age();
         let mut able = self.keys.iter().filter_map(|key| key.signs.as_ref().map(|signs| (key, signs)));
         let signer = able.clone().rfind(|(key, _)| key.signs_from <= age).or_else(|| able.next());
@@ -175,8 +174,13 @@ impl KeySet {
     }
 
     /// The key of this name, if it verifies.
-    pub(in crate::identity) fn verifier(&self, kid: KeyId) -> Option<&DecodingKey> {
+    pub(super) fn verifier(&self, kid: KeyId) -> Option<&DecodingKey> {
         self.verifying().find(|key| key.id == kid).map(|key| &key.verifies)
+    }
+
+    /// The public keys as a JSON Web Key Set: all that verify, or will.
+    pub(super) fn public(&self) -> Value {
+        json!({ "keys": self.verifying().map(|key| &key.public).collect::<Vec<_>>() })
     }
 
     fn verifying(&self) -> impl Iterator<Item = &Key> {
@@ -186,23 +190,6 @@ impl KeySet {
 
     fn age(&self) -> f64 {
         self.read_at.elapsed().as_secs_f64()
-    }
-}
-
-impl Identity {
-    /// The tenant's public keys as a JSON Web Key Set (RFC 7517, RFC 8037): all that verify, or will.
-    pub async fn jwks(&self, tenant: &Tenant) -> Result<Value> {
-        let keys = self.inner.keys.of(tenant).await?;
-        Ok(json!({ "keys": keys.verifying().map(|key| &key.public).collect::<Vec<_>>() }))
-    }
-
-    /// Makes this replica go by keys that were just changed, and by the epoch that was raised with them, before it
-    /// is told. The others are told by NOTIFY, and so is this one when the keys cannot be read at the moment.
-    pub async fn heed_keys(&self, tenant: TenantId, epoch: i64) {
-        if let Err(error) = self.inner.keys.renew(tenant).await {
-            tracing::warn!(error = error.chain(), tenant.id = %tenant, "changed keys will be read a little later");
-        }
-        self.inner.verified.raise(tenant, epoch);
     }
 }
 

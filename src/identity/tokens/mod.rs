@@ -1,8 +1,172 @@
-//! Access tokens and the keys that sign them.
+//! Tokens: what somebody who signed in carries.
+//!
+//! Two of them come together. An access token says who its bearer is, is signed with a key of the tenant's own, and
+//! lives for minutes; nothing of it is stored. A refresh token says nothing, is exchanged once for the next two, and is
+//! stored as a digest. All that a session hands out, one after the other, is its family: a refresh token that comes
+//! back after its successor was used ends the family.
+//!
+//! The keys live, sealed, in the control database, and opened in memory; they are replaced from time to time, and the
+//! old ones verify for as long as tokens that they signed can live.
+//!
+//! This room must never store or log a token as it is, take an algorithm or a right from a token, or spend a refresh
+//! token before there is a key to sign with.
 
 mod access;
 mod keys;
+mod opaque;
+mod store;
 
-pub(super) use access::{Claims, LIFETIME, claimed_tenant, invalid, key_id, sign, verify};
-pub(super) use keys::Keys;
+use std::{fmt, sync::Arc};
+
+pub(super) use access::{claimed_tenant, invalid};
 pub use keys::make_signing_key;
+pub(super) use opaque::{successor, token_hash};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde_json::Value;
+pub(super) use store::{TABLE, is_unused, issue, spend, spent};
+
+use self::{access::Claims, keys::Keys};
+use super::Identity;
+use crate::{
+    control::{sealing::KeyRing, tenants::Tenant},
+    error::Result,
+    tenancy::Tenancy,
+    types::{Clock, Random, SessionId, Slug, TenantId, UserId},
+};
+
+/// What somebody who signed in is given.
+#[derive(Clone, Serialize, utoipa::ToSchema)]
+pub struct Tokens {
+    /// Sent as `Authorization: Bearer …` with every request.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: &'static str,
+    /// How long the access token lives, in seconds.
+    pub expires_in: u64,
+    /// Exchanged, once, for the next pair of tokens.
+    pub refresh_token: String,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens([redacted])")
+    }
+}
+
+/// What tokens are made for: a session, whose it is, and the refresh token that was stored for it.
+pub(super) struct Grant {
+    pub(super) session: SessionId,
+    pub(super) user: UserId,
+    pub(super) role: String,
+    pub(super) refresh_token: SecretString,
+}
+
+/// What an access token proves: who signed in, in which session, and until when (seconds since the Unix epoch).
+pub(super) struct Proof {
+    pub(super) user: UserId,
+    pub(super) session: SessionId,
+    pub(super) expires: i64,
+}
+
+/// What a tenant's address is, without a trailing slash: the issuer of its tokens.
+pub type Address = Arc<dyn Fn(&Slug) -> String + Send + Sync>;
+
+/// Makes and verifies the access tokens of every tenant.
+pub(super) struct Issuer {
+    keys: Keys,
+    address: Address,
+    clock: Clock,
+    random: Random,
+}
+
+impl Issuer {
+    pub(super) fn new(
+        tenancy: Tenancy,
+        ring: Arc<KeyRing>,
+        address: Address,
+        (clock, random): (Clock, Random),
+    ) -> Self {
+        Self { keys: Keys::new(tenancy, ring), address, clock, random }
+    }
+
+    /// Sees to it that the tenant's keys are at hand. Asked before anything is spent or stored for tokens: without a
+    /// key there are none to hand out.
+    pub(super) async fn prepare(&self, tenant: &Tenant) -> Result<()> {
+        self.keys.of(tenant).await.map(drop)
+    }
+
+    /// Makes the tokens.
+    pub(super) async fn issue(&self, tenant: &Tenant, grant: Grant) -> Result<Tokens> {
+        let keys = self.keys.of(tenant).await?;
+        let (kid, key) = keys.signer()?;
+        let now = self.clock.unix_seconds();
+        let claims = Claims {
+            iss: (self.address)(&tenant.slug),
+            aud: tenant.id,
+            sub: grant.user,
+            tid: tenant.id,
+            sid: grant.session,
+            role: grant.role,
+            epoch: tenant.epoch,
+            exp: now + access::LIFETIME.as_secs().cast_signed(),
+            iat: now,
+            nbf: now,
+            jti: self.random.token(),
+        };
+        Ok(Tokens {
+            access_token: access::sign(kid, key, &claims)?,
+            token_type: "Bearer",
+            expires_in: access::LIFETIME.as_secs(),
+            refresh_token: grant.refresh_token.expose_secret().to_owned(),
+        })
+    }
+
+    /// What a token proves that is one of the tenant's, and valid now.
+    ///
+    /// # Errors
+    /// `invalid_token`.
+    pub(super) async fn verify(&self, tenant: &Tenant, token: &str) -> Result<Proof> {
+        let kid = access::key_id(token)?;
+        let keys = self.keys.with(tenant, kid).await?;
+        let key = keys.verifier(kid).ok_or_else(invalid)?;
+        // Those from before a tenant was renamed are as good as ever.
+        let slugs = tenant.reserved_slugs.iter().chain([&tenant.slug]);
+        let issuers: Vec<_> = slugs.map(|slug| (self.address)(slug)).collect();
+        let claims = access::verify(token, key, tenant.id, &issuers, self.clock.unix_seconds())?;
+        Ok(Proof { user: claims.sub, session: claims.sid, expires: claims.exp })
+    }
+}
+
+/// The tenant's public keys as a JSON Web Key Set (RFC 7517, RFC 8037): all that verify, or will.
+///
+/// # Errors
+/// The keys cannot be read.
+pub async fn key_set(ctx: &Identity, tenant: &Tenant) -> Result<Value> {
+    Ok(ctx.issuer.keys.of(tenant).await?.public())
+}
+
+/// Makes this replica go by keys that were just changed, and by the epoch that was raised with them, before it is told.
+/// The others are told by NOTIFY, and so is this one when the keys cannot be read at the moment.
+pub async fn heed_keys(ctx: &Identity, tenant: TenantId, epoch: i64) {
+    if let Err(error) = ctx.issuer.keys.renew(tenant).await {
+        tracing::warn!(error = error.chain(), tenant.id = %tenant, "changed keys will be read a little later");
+    }
+    ctx.verdicts.raise(tenant, epoch);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let tokens = Tokens {
+            access_token: "marker".into(),
+            token_type: "Bearer",
+            expires_in: 600,
+            refresh_token: "marker".into(),
+        };
+        assert!(!format!("{tokens:?}").contains("marker"));
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
         tenant_keys,
     },
     error::{Error, Result},
-    identity,
+    identity::{people, tokens},
     operations::{
         Context,
         engine::attempt::Run,
@@ -34,7 +34,7 @@ pub(in crate::operations) async fn make_keys_in_txn(
     txn: &mut PgConnection,
     id: TenantId,
 ) -> Result<DataKey> {
-    let signing = identity::make_signing_key(KeyId::generate(&ctx.clock, ctx.random))?;
+    let signing = tokens::make_signing_key(KeyId::generate(&ctx.clock, ctx.random))?;
     tenant_keys::create_in_txn(txn, &ctx.keys, id, &signing, ctx.random).await
 }
 
@@ -121,10 +121,9 @@ pub(in crate::operations) async fn refuse_used(run: &Run, own: Option<&Email>) -
         return Ok(());
     }
     let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "look").await?;
-    let others = "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1))";
-    let used = session.query_one(others, &[&own.map(Email::as_str)]).await;
+    let used = people::holds_others(&session, own).await;
     session.close().await;
-    if used?.try_get(0)? {
+    if used? {
         let detail = "a database that nobody should have holds people: find out whose it is before anything is dropped";
         return Err(Error::conflict("database_used", detail));
     }

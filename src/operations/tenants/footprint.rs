@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result, Severity},
+    identity::people,
     operations::Context,
     servers::ServerAdmin,
     tenancy::LOGIN_DENIED,
@@ -35,7 +36,7 @@ pub(in crate::operations) async fn take(ctx: &Context, admin: &ServerAdmin, tena
 }
 
 async fn count_users(ctx: &Context, tenant: TenantId) -> Result<Option<i64>> {
-    match ctx.identity.count_users(tenant).await {
+    match people::count(&ctx.identity, tenant).await {
         // One whose role may not log in is no server that will be back.
         Err(error) if error.severity() == Severity::Defect || error.code() == LOGIN_DENIED.0 => {
             tracing::warn!(error = error.chain(), tenant.id = %tenant, "the tenant's users cannot be counted");

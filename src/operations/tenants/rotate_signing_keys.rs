@@ -19,7 +19,7 @@ use crate::{
     },
     error::{Error, Result},
     faults::crash_point,
-    identity,
+    identity::tokens,
     operations::Context,
     types::{AuditEventId, KeyId, TenantId},
 };
@@ -73,7 +73,7 @@ pub async fn rotate(ctx: &Context, tenant: TenantId, previous: Previous, origin:
     txn.commit().await?;
     crash_point!("tenant.rotate_signing_keys.after_commit", tenant);
     if let Some(epoch) = epoch {
-        ctx.identity.heed_keys(tenant, epoch).await;
+        tokens::heed_keys(&ctx.identity, tenant, epoch).await;
     }
     Ok(rotated)
 }
@@ -151,7 +151,7 @@ async fn replace(ctx: &Context, txn: &mut PgConnection, tenant: TenantId, previo
     };
     let data_key = data_keys::get(txn, &ctx.keys, tenant.uuid()).await?;
     let key = KeyId::generate(&ctx.clock, ctx.random);
-    let new = identity::make_signing_key(key)?;
+    let new = tokens::make_signing_key(key)?;
     let signs_from = signing_keys::insert_in_txn(txn, &data_key, (tenant, after), &new).await?;
     Ok(Rotated { key, signs_from })
 }

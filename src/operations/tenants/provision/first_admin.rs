@@ -12,7 +12,7 @@ use crate::{
         secrets::{self, Purpose},
     },
     error::{Error, Result},
-    identity::FirstAdmin,
+    identity::first_admin::{self, FirstAdmin},
     operations::{Context, engine::attempt::Run},
     types::{DisplayName, Email, SchemaVersions, TenantId},
 };
@@ -92,7 +92,7 @@ pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     let kept = secrets::first_of(&mut *ctx.db.acquire().await?, &ctx.keys, id.uuid(), &KEPT).await?;
     let Some((purpose, secret)) = kept else { return find_first_admin(ctx, id, &email).await };
     let how = first_admin(purpose, secret)?;
-    ctx.identity.ensure_first_admin(id, (&email, &name), &how).await?;
+    first_admin::ensure(&ctx.identity, id, (&email, &name), &how).await?;
     if purpose == Purpose::FirstAdminPassword {
         let mut txn = run.begin().await?;
         secrets::delete(&mut txn, id.uuid(), purpose).await?;
@@ -104,7 +104,7 @@ pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
 /// Without a secret an earlier attempt has made the administrator and only failed to record it. Nobody else can have
 /// changed or removed them: the tenant is not open yet.
 async fn find_first_admin(ctx: &Context, id: TenantId, email: &Email) -> Result<()> {
-    if ctx.identity.has_first_admin(id, email).await? {
+    if first_admin::exists(&ctx.identity, id, email).await? {
         return Ok(());
     }
     Err(Error::defect("the first administrator is not there, and what would make them is gone"))

@@ -29,7 +29,7 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     faults::crash_point,
-    identity,
+    identity::credentials,
     migrations::{SELECT_VERSIONS, applied_versions},
     operations::{
         Context,
@@ -175,7 +175,7 @@ fn check_password(request: &Request) -> Result<()> {
     let Some(Admin { email, password: Some(password), .. }) = &request.admin else { return Ok(()) };
     let local_part = email.as_str().split('@').next().unwrap_or_default();
     let about = [request.slug.as_str(), request.name.as_str(), local_part];
-    identity::check_password_policy(password.expose_secret(), &about)
+    credentials::check_password_policy(password.expose_secret(), &about)
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }
 

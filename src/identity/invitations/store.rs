@@ -1,0 +1,61 @@
+//! Table `invitations`: the only SQL that speaks to it.
+
+use crate::{
+    error::Result,
+    tenancy::{Statements, TenantTxn},
+    types::{InvitationId, Stream, TableName},
+};
+
+/// What it is called.
+pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold, "invitations");
+
+/// A statement: invites the first administrator, whose address is `$2` and whose role is `$4`, if there is one in
+/// `$people`.
+macro_rules! add_first {
+    ($people:literal, id = $id:literal, hash = $hash:literal, expires = $expires:literal) => {
+        concat!(
+            "INSERT INTO freehold.invitations (id, email, role, token_hash, invited_by, expires_at)
+             SELECT ",
+            $id,
+            "::uuid, $2, $4, ",
+            $hash,
+            "::bytea, 'system', ",
+            $expires,
+            "::timestamptz FROM ",
+            $people,
+            " ON CONFLICT (token_hash) DO NOTHING"
+        )
+    };
+}
+pub(in crate::identity) use add_first;
+
+macro_rules! is_open {
+    () => {
+        " token_hash = $1 AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > now()"
+    };
+}
+
+const OPEN: &str = concat!("SELECT email FROM freehold.invitations WHERE", is_open!());
+
+const TAKE: &str =
+    concat!("UPDATE freehold.invitations SET accepted_at = now() WHERE", is_open!(), " RETURNING id, email, role");
+
+/// An invitation that was accepted just now.
+pub(super) struct Taken {
+    pub(super) id: InvitationId,
+    pub(super) email: String,
+    pub(super) role: String,
+}
+
+/// Whom the open invitation with this secret invites.
+pub(super) async fn open(statements: &impl Statements, token_hash: &[u8]) -> Result<Option<String>> {
+    let row = statements.row(OPEN, &[&token_hash]).await?;
+    Ok(row.map(|row| row.try_get("email")).transpose()?)
+}
+
+/// Ends the open invitation with this secret: of any number who try, one gets it.
+pub(super) async fn take(txn: &TenantTxn<'_>, token_hash: &[u8]) -> Result<Option<Taken>> {
+    let Some(row) = txn.row(TAKE, &[&token_hash]).await? else { return Ok(None) };
+    let id = InvitationId::from_uuid(row.try_get("id")?);
+    Ok(Some(Taken { id, email: row.try_get("email")?, role: row.try_get("role")? }))
+}

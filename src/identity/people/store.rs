@@ -1,0 +1,157 @@
+//! Table `users`: the only SQL that speaks to it. Parts of other rooms' statements are here too, so that a look-up
+//! across rooms is still one statement.
+
+use tokio_postgres::Client;
+
+use super::Account;
+use crate::{
+    error::Result,
+    identity::{credentials, settings},
+    tenancy::{Statements, TenantTxn},
+    types::{DisplayName, Email, UserId},
+};
+
+/// Joins, as `u`, the person with the id `$id`, who must be active.
+macro_rules! join_active {
+    ($id:literal) => {
+        concat!(" JOIN freehold.users u ON u.id = ", $id, " AND u.active")
+    };
+}
+pub(in crate::identity) use join_active;
+
+/// A query: the person with the id `$id`, who must be active, and their role.
+macro_rules! active {
+    ($id:literal) => {
+        concat!("SELECT id, role FROM freehold.users WHERE active AND id = ", $id)
+    };
+}
+pub(in crate::identity) use active;
+
+/// An expression: the id of the person with the address `$email`, NULL when there is none.
+macro_rules! id_of {
+    ($email:literal) => {
+        concat!("(SELECT id FROM freehold.users WHERE email = ", $email, ")")
+    };
+}
+pub(in crate::identity) use id_of;
+
+/// A statement: adds the person with the id `$1`, the address `$2`, the name `$3` and the role `$4`, unless they are
+/// there, and lets `$entry` take them from `admin`; where there is anybody else, nothing. Says whether there is.
+macro_rules! add_first {
+    (verified = $verified_at:literal, $entry:expr) => {
+        concat!(
+            "WITH others AS (SELECT FROM freehold.users WHERE email <> $2 LIMIT 1), added AS (
+                 INSERT INTO freehold.users (id, email, name, role, email_verified_at)
+                 SELECT $1::uuid, $2, $3, $4, ",
+            $verified_at,
+            " WHERE NOT EXISTS (SELECT FROM others)
+                 ON CONFLICT (email) DO NOTHING RETURNING id
+             ), admin AS (
+                 SELECT id FROM added
+                 UNION ALL SELECT id FROM freehold.users WHERE email = $2 AND NOT EXISTS (SELECT FROM others)
+             ), entry AS (",
+            $entry,
+            ")
+             SELECT EXISTS (SELECT FROM others) AS has_others"
+        )
+    };
+}
+pub(in crate::identity) use add_first;
+
+const ACCOUNT: &str = concat!(
+    "SELECT u.id, u.active, u.email_verified_at IS NOT NULL OR ",
+    settings::lets_unverified_in!(),
+    " AS verified, ",
+    credentials::password_hash!("u.id"),
+    " AS password_hash FROM freehold.users u WHERE u.email = $1"
+);
+
+const PROFILE: &str = "SELECT email, name, email_verified_at IS NOT NULL AS verified FROM freehold.users WHERE id = $1";
+
+const COUNT: &str = "SELECT count(*) AS people FROM freehold.users";
+
+const HOLDS: &str = "SELECT FROM freehold.users WHERE email = $1 AND role = $2";
+
+const HAS_PASSWORD: &str =
+    concat!("SELECT FROM freehold.users u WHERE u.email = $1 AND ", credentials::has_password!("u.id"));
+
+const HAS_OTHERS: &str =
+    "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1)) AS has_others";
+
+/// Somebody without a password may be there already: a tenant's first administrator is.
+const INVITED: &str = concat!(
+    "INSERT INTO freehold.users AS u (id, email, name, role, email_verified_at)
+     VALUES ($1, $2, coalesce($3, split_part($2, '@', 1)), $4, now())
+     ON CONFLICT (email) DO UPDATE
+         SET name = coalesce($3, u.name), role = excluded.role, email_verified_at = now(), updated_at = now(),
+             version = u.version + 1
+         WHERE u.active AND NOT ",
+    credentials::has_password!("u.id"),
+    " RETURNING id"
+);
+
+/// What somebody is told about themselves.
+pub(super) struct Profile {
+    pub(super) email: String,
+    pub(super) name: String,
+    pub(super) is_verified: bool,
+}
+
+/// The account with this address. Without one there is none, after the same work.
+pub(in crate::identity) async fn account(
+    statements: &impl Statements,
+    email: Option<&Email>,
+) -> Result<Option<Account>> {
+    let Some(row) = statements.row(ACCOUNT, &[&email.map(Email::as_str)]).await? else { return Ok(None) };
+    Ok(Some(Account {
+        user: UserId::from_uuid(row.try_get("id")?),
+        is_active: row.try_get("active")?,
+        is_verified: row.try_get("verified")?,
+        password_hash: row.try_get("password_hash")?,
+    }))
+}
+
+/// What `user` is told about themselves.
+pub(super) async fn profile(statements: &impl Statements, user: UserId) -> Result<Option<Profile>> {
+    let Some(row) = statements.row(PROFILE, &[&user.uuid()]).await? else { return Ok(None) };
+    let (email, name) = (row.try_get("email")?, row.try_get("name")?);
+    Ok(Some(Profile { email, name, is_verified: row.try_get("verified")? }))
+}
+
+/// How many people there are.
+pub(super) async fn count(statements: &impl Statements) -> Result<i64> {
+    let row = statements.row(COUNT, &[]).await?;
+    Ok(row.map(|row| row.try_get("people")).transpose()?.unwrap_or_default())
+}
+
+/// Whether somebody with this address holds this role.
+pub(in crate::identity) async fn holds(statements: &impl Statements, email: &Email, role: &str) -> Result<bool> {
+    Ok(statements.row(HOLDS, &[&email.as_str(), &role]).await?.is_some())
+}
+
+/// Whether somebody with this address has a password.
+pub(in crate::identity) async fn has_password(statements: &impl Statements, email: &Email) -> Result<bool> {
+    Ok(statements.row(HAS_PASSWORD, &[&email.as_str()]).await?.is_some())
+}
+
+/// Gives the invited person an account, or the one with their address the invited role. `None` when that account is
+/// somebody's already: it has a password, or was deactivated.
+pub(in crate::identity) async fn invited(
+    txn: &TenantTxn<'_>,
+    id: UserId,
+    (email, role): (&str, &str),
+    name: Option<&DisplayName>,
+) -> Result<Option<UserId>> {
+    let name = name.map(DisplayName::as_str);
+    let row = txn.row(INVITED, &[&id.uuid(), &email, &name, &role]).await?;
+    Ok(row.map(|row| row.try_get("id")).transpose()?.map(UserId::from_uuid))
+}
+
+/// Whether a tenant's database holds anybody but the one with the address `own`, as seen by `session`: for operations
+/// on a database that belongs to no tenant that is served.
+///
+/// # Errors
+/// As PostgreSQL says.
+pub async fn holds_others(session: &Client, own: Option<&Email>) -> Result<bool, tokio_postgres::Error> {
+    session.query_one(HAS_OTHERS, &[&own.map(Email::as_str)]).await?.try_get("has_others")
+}
