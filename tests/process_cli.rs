@@ -1,10 +1,10 @@
 //! The command line from end to end: what it prints, how it exits, and that it keeps secrets to itself.
 
-use std::{fs, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use serde_json::Value;
 
-use crate::process::{Dev, Variables, processes_in, run, unique};
+use crate::process::{Dev, Variables, connect, processes_in, run, unique};
 
 /// How a command ended.
 struct Said {
@@ -227,4 +227,34 @@ async fn the_configuration_is_judged_at_once_and_secrets_stay_secret() {
         let line = String::from_utf8_lossy(&line);
         assert!(secrets.iter().all(|secret| !line.contains(secret)), "a secret in the arguments of {pid}");
     }
+}
+
+#[tokio::test]
+async fn the_first_operators_key_goes_into_a_file_of_its_owner() {
+    let dev = Dev::start().await;
+    let superuser = connect(dev.told("/control/superuser_url")).await;
+    superuser.batch_execute("CREATE DATABASE second OWNER freehold_control").await.unwrap();
+    let mut variables = dev.dev_env();
+    let control = dev.told("/control/database_url").replace("/freehold_control?", "/second?");
+    variables.insert("FREEHOLD_CONTROL_URL".to_owned(), control);
+    variables.insert("FREEHOLD_PLATFORM_SERVER_URL".to_owned(), dev.told("/servers/0/admin_url").to_owned());
+    let bootstrap = async |file: &str| {
+        let line = format!("bootstrap --email ada@example.com --password-stdin --api-key-file {file}");
+        freehold_with(&dev, &line, &variables, "a long enough passphrase").await
+    };
+
+    // What cannot be written is refused before there is a key to lose.
+    assert!(bootstrap("nowhere/key").await.sentence().contains("nowhere/key"));
+    let first = bootstrap("key").await;
+    assert_eq!(first.code, Some(0), "{}", first.err);
+    let path = dev.folder().join("key");
+    let key = fs::read_to_string(&path).unwrap();
+    assert!(key.starts_with("fhk_") && key.ends_with('\n'));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!first.out.contains("fhk_") && !first.err.contains("fhk_"), "{}{}", first.out, first.err);
+
+    let again = bootstrap("key").await;
+    assert!(again.code == Some(0) && again.out.contains("nothing to do"), "{}{}", again.out, again.err);
+    assert_eq!(fs::read_to_string(&path).unwrap(), key);
+    assert!(!dev.folder().join("key.unfinished").exists());
 }
