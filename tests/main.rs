@@ -19,6 +19,8 @@ mod documentation;
 #[cfg(feature = "crash-points")]
 mod engine;
 #[cfg(test)]
+mod foreign_keys;
+#[cfg(test)]
 mod fsck;
 #[cfg(test)]
 mod harness;
