@@ -1,4 +1,4 @@
-//! The composition root: a [`Config`] becomes a running replica.
+//! The composition root: a [`Config`] and a [`Product`] become a running replica.
 //!
 //! [`App::new`] puts the parts together and connects nowhere. [`App::serve`] opens the listeners at once, so
 //! that probes are answered, and brings the rest up behind them: the control database's schema, the program's
@@ -6,11 +6,13 @@
 //! missing. Stopping goes the other way: no new requests and operations, accepted ones are finished or handed
 //! over, connections are closed. Nothing is decided here: each part knows its own rules.
 
+mod product;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+pub use product::{Answer, DemoTenant, Product, Seed, Unfit};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -33,7 +35,6 @@ use crate::{
         schema::publish,
         tenants::rotate_signing_keys,
     },
-    product,
     redis::{self, Redis},
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -54,6 +55,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct App {
     config: Arc<Config>,
+    product: Product,
     state: AppState,
     connector: Connector,
     redis: Option<Redis>,
@@ -84,7 +86,11 @@ impl Sockets {
 
 impl App {
     /// Puts a replica together; connects nowhere. Must run within a tokio runtime.
-    pub fn new(config: Config, metrics: Metrics, clock: Clock) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`Unfit`], and what is wrong with the configuration.
+    pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
+        let permissions = product.check()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&settings::control_settings(&config)?);
@@ -100,6 +106,7 @@ impl App {
                 clock: clock.clone(),
                 random: Random,
                 attempts: Attempts::new(redis.clone(), clock.clone()),
+                permissions,
             },
             settings::identity_settings(&config),
         ));
@@ -123,7 +130,9 @@ impl App {
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {
-            readiness: Readiness::new(clock),
+            readiness: Readiness::new(clock.clone()),
+            clock,
+            random: Random,
             metrics,
             settings: Arc::new(settings::http_settings(&config)?),
             tasks: TaskTracker::new(),
@@ -134,7 +143,7 @@ impl App {
             public_url: settings::public_url(&config),
             streams: http::Streams::default(),
         };
-        Ok(Self { config: Arc::new(config), state, connector, redis, signals })
+        Ok(Self { config: Arc::new(config), product, state, connector, redis, signals })
     }
 
     /// What operations work with: for commands that work without a server.
@@ -184,7 +193,8 @@ impl App {
             drain: DRAIN_REQUESTS,
             ..Bounds::default()
         };
-        let public = router::public(&self.state, product::routes());
+        let about = (self.product.name, self.product.version);
+        let public = router::public(&self.state, about, self.product.routes.clone());
         let admin = router::admin(&self.state);
         tracing::info!(
             http.public = %self.config.http.public_listen,

@@ -1,15 +1,18 @@
 //! Freehold: a control plane for SaaS products that give every tenant its own PostgreSQL database.
 //!
+//! A team writes its product as a crate of its own, which depends on this one, and hands it over as a value:
+//! [`main`] is then the whole program, with every command that Freehold has.
+//!
 //! # The layer map
 //! Data flows one way. `tests/layering.rs` reads the `use crate::` lines and fails on any edge that is not
 //! written here, and on written edges that no longer exist. `types` and `error` are open to everybody.
 //!
 //! ```text
-//! main       -> cli
+//! main       -> cli, product
+//! product    -> app, http, tenancy, servers
 //! cli        -> app, config, operations, servers, migrations, telemetry, faults
-//! app        -> config, product, http, operations, identity, tenancy, limits, redis
+//! app        -> config, http, operations, identity, tenancy, limits, redis
 //! app        -> archives, servers, migrations, control, telemetry, background
-//! product    -> http, tenancy, servers
 //! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
 //! operations -> archives, identity, tenancy, limits, redis, servers, migrations, control, faults, background
 //! identity   -> tenancy, limits, control
@@ -18,6 +21,10 @@
 //! config     -> archives, servers
 //! archives, background, redis, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
+
+use std::process::ExitCode;
+
+pub use app::Product;
 
 pub mod app;
 pub mod archives;
@@ -38,3 +45,14 @@ pub mod servers;
 pub mod telemetry;
 pub mod tenancy;
 pub mod types;
+
+/// The program of a product: reads the command line and the environment of this process, does what they say, and
+/// answers with the exit code.
+#[must_use]
+pub fn main(product: Product) -> ExitCode {
+    // A variable that is not UTF-8 is none of Freehold's: the others are read all the same.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    cli::main(product, std::env::args_os(), &environment)
+}

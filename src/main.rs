@@ -1,11 +1,7 @@
-//! The `freehold` program: hands arguments and environment to the command line, and its answer to the shell.
+//! The `freehold` program: Freehold with its example product.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A variable that is not UTF-8 is none of Freehold's: the others are read all the same.
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    freehold::cli::main(std::env::args_os(), &environment)
+    freehold::main(freehold::product::product())
 }

@@ -10,6 +10,7 @@ mod idempotency;
 mod ids;
 mod name;
 mod network;
+mod permission;
 mod random;
 mod schema;
 mod slug;
@@ -18,15 +19,30 @@ pub use clock::Clock;
 pub use email::Email;
 pub use idempotency::Idempotency;
 pub use ids::{
-    ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, InvitationId, KeyId, OperationId, ProjectId, ServerId,
-    SessionId, TaskId, TenantId, UserId,
+    ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, ID_PREFIXES, InvitationId, KeyId, OperationId, ServerId,
+    SessionId, TenantId, UserId,
 };
 pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};
+pub use permission::{Permission, Plane, Right, Role};
 pub use random::Random;
 pub use schema::{SchemaVersions, Stream, TableName};
 pub use slug::{RESERVED_SLUGS, Slug};
+
+#[doc(no_inline)]
+pub use super::{permissions, text_value, typed_id};
+
+/// What the macros of this crate expand to in another one.
+#[doc(hidden)]
+pub mod expanded {
+    pub use serde;
+    pub use serde_json;
+    pub use utoipa;
+    pub use uuid::Uuid;
+
+    pub use super::ids::{new_uuid, parse};
+}
 
 /// Why a text is not the value it was meant to be: a stable code and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,33 +76,44 @@ pub fn split_rejection(text: &str) -> Option<(&str, &str)> {
     is_code.then_some((code, message))
 }
 
-/// Serialises, parses and describes (OpenAPI) a parsed text type through `Display` and `FromStr`.
+/// Serialises, parses and describes (OpenAPI) a parsed text type through its `Display` and `FromStr`:
+/// `text_value!(Colour, "^#[0-9a-f]{6}$", "#3366ff")`, with the pattern and an example for the document.
+///
+/// `FromStr::Err` is [`Invalid`](crate::types::Invalid): a value that is refused is a field's error, with its code.
+#[macro_export]
 macro_rules! text_value {
     ($name:ident, $pattern:expr, $example:expr) => {
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl $crate::types::expanded::serde::Serialize for $name {
+            fn serialize<S: $crate::types::expanded::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> ::std::result::Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(|invalid: $crate::types::Invalid| serde::de::Error::custom(invalid.rejection()))
+        impl<'de> $crate::types::expanded::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::types::expanded::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::std::result::Result<Self, D::Error> {
+                use $crate::types::expanded::serde::{Deserialize, de::Error};
+                let text = <::std::borrow::Cow<'de, str> as Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(|invalid: $crate::types::Invalid| D::Error::custom(invalid.rejection()))
             }
         }
 
-        impl utoipa::PartialSchema for $name {
-            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                utoipa::openapi::ObjectBuilder::new()
-                    .schema_type(utoipa::openapi::schema::Type::String)
+        impl $crate::types::expanded::utoipa::PartialSchema for $name {
+            fn schema()
+            -> $crate::types::expanded::utoipa::openapi::RefOr<$crate::types::expanded::utoipa::openapi::schema::Schema>
+            {
+                $crate::types::expanded::utoipa::openapi::ObjectBuilder::new()
+                    .schema_type($crate::types::expanded::utoipa::openapi::schema::Type::String)
                     .pattern(Some($pattern))
-                    .examples([serde_json::json!($example)])
+                    .examples([$crate::types::expanded::serde_json::Value::from($example)])
                     .into()
             }
         }
 
-        impl utoipa::ToSchema for $name {}
+        impl $crate::types::expanded::utoipa::ToSchema for $name {}
     };
 }
-pub(crate) use text_value;

@@ -85,7 +85,9 @@ fn used() -> Edges {
         }
     }
     let main = fs::read_to_string(source().join("main.rs")).unwrap();
-    edges.extend(named(&main, "freehold::").into_iter().map(|to| ("main".to_owned(), to)));
+    // `freehold::main` is the command line's.
+    let behind = |to: String| if to == "main" { "cli".to_owned() } else { to };
+    edges.extend(named(&main, "freehold::").into_iter().map(|to| ("main".to_owned(), behind(to))));
     edges.retain(|(from, to)| from != to && !OPEN.contains(&to.as_str()));
     edges
 }

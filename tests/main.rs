@@ -47,6 +47,8 @@ mod openapi;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod permissions;
+#[cfg(test)]
 mod placement;
 #[cfg(test)]
 mod postgres_version;

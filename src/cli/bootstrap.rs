@@ -17,7 +17,7 @@ use super::{
     process, secret_input,
 };
 use crate::{
-    app::App,
+    app::{App, Product},
     config::Config,
     error::Error,
     operations::bootstrap,
@@ -50,7 +50,12 @@ pub(super) struct Arguments {
     configuration: configuration::Arguments,
 }
 
-pub(super) fn run(arguments: Arguments, environment: &Environment, output: Output) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    product: Product,
+    arguments: Arguments,
+    environment: &Environment,
+    output: Output,
+) -> anyhow::Result<Outcome> {
     let config = arguments.configuration.load(environment)?;
     let server_url = config.control.platform_server.clone().context(
         "set FREEHOLD_PLATFORM_SERVER_URL to the administrative URL of the server that shall hold the platform tenant",
@@ -60,7 +65,7 @@ pub(super) fn run(arguments: Arguments, environment: &Environment, output: Outpu
     // Made before the key is: one that cannot be written is refused while nothing is lost.
     let file = arguments.api_key_file.as_deref().map(KeyFile::make).transpose()?;
     let _telemetry = telemetry::start(&configuration::telemetry(&config.telemetry, config.environment))?;
-    match (process::block_on_all_cores(make(config, request))?, file) {
+    match (process::block_on_all_cores(make(config, product, request))?, file) {
         (Some(key), Some(file)) => file.keep(&key, output)?,
         (Some(key), None) => tell(&key, output)?,
         (None, file) => {
@@ -105,8 +110,8 @@ impl<'a> KeyFile<'a> {
 }
 
 /// The first operator's API key, unless there is one already.
-async fn make(config: Config, request: bootstrap::Request) -> anyhow::Result<Option<SecretString>> {
-    let app = App::new(config, Metrics::install()?, Clock::default())?;
+async fn make(config: Config, product: Product, request: bootstrap::Request) -> anyhow::Result<Option<SecretString>> {
+    let app = App::new(config, product, Metrics::install()?, Clock::default())?;
     app.migrate_control().await?;
     let outcome = bootstrap::run(app.operations(), request).await;
     app.operations().db.close().await;

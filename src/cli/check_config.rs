@@ -6,15 +6,20 @@ use super::{
     Environment, Outcome, configuration,
     output::{self, Output},
 };
-use crate::config::{Config, Cors};
+use crate::{
+    app::Product,
+    config::{Config, Cors},
+};
 
-/// Reads the configuration as `serve` would, and connects nowhere.
+/// Reads the configuration and judges the product as `serve` would, and connects nowhere.
 pub(super) fn run(
+    product: &Product,
     arguments: &configuration::Arguments,
     environment: &Environment,
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let config = arguments.load(environment)?;
+    product.check()?;
     let settings = effective(&config);
     let rows = settings.iter().map(|(name, value)| match value {
         Value::String(text) => (*name, text.clone()),

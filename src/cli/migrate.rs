@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Environment, Outcome, configuration, output::Output, process};
 use crate::{
-    app::App,
+    app::{App, Product},
     config::Config,
     migrations::Report,
     telemetry::{self, metrics::Metrics},
@@ -18,11 +18,16 @@ pub(super) enum Command {
     Control(configuration::Arguments),
 }
 
-pub(super) fn run(command: &Command, environment: &Environment, output: Output) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    product: Product,
+    command: &Command,
+    environment: &Environment,
+    output: Output,
+) -> anyhow::Result<Outcome> {
     let Command::Control(arguments) = command;
     let config = arguments.load(environment)?;
     let _telemetry = telemetry::start(&configuration::telemetry(&config.telemetry, config.environment))?;
-    let report = process::block_on(migrate(config))?;
+    let report = process::block_on(migrate(config, product))?;
     let text = match report.applied.len() {
         0 => format!("the control database is at version {} already", report.version),
         count => format!("applied {count} migrations; the control database is at version {}", report.version),
@@ -31,6 +36,6 @@ pub(super) fn run(command: &Command, environment: &Environment, output: Output) 
     Ok(Outcome::Success)
 }
 
-async fn migrate(config: Config) -> anyhow::Result<Report> {
-    Ok(App::new(config, Metrics::install()?, Clock::default())?.migrate_control().await?)
+async fn migrate(config: Config, product: Product) -> anyhow::Result<Report> {
+    Ok(App::new(config, product, Metrics::install()?, Clock::default())?.migrate_control().await?)
 }

@@ -5,7 +5,8 @@
 //! nothing that it does not say. What was asked for goes to standard output, as a table or as JSON; progress,
 //! logs and errors go to standard error. A secret is never an argument: every user of a machine can read those.
 //!
-//! The environment is handed in by `main`, once; nothing here reads the process' own.
+//! The environment and the product are handed in by [`freehold::main`](crate::main), once; nothing here reads the
+//! process' own.
 
 pub mod dev;
 
@@ -36,6 +37,8 @@ use clap::{Parser, Subcommand};
 
 use client::Client;
 use output::{Format, Output};
+
+use crate::app::Product;
 
 /// The environment, as `std::env::vars` gives it.
 type Environment = BTreeMap<String, String>;
@@ -110,8 +113,12 @@ enum Outcome {
     Found,
 }
 
-/// Runs one command line; answers with its exit code: 0, 1 (failed, or something was found) or 2 (usage).
-pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &BTreeMap<String, String>) -> ExitCode {
+/// Runs one command line of a product's program; answers with its exit code: 0, 1 (failed, or something was found) or 2 (usage).
+pub fn main(
+    product: Product,
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &BTreeMap<String, String>,
+) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -120,7 +127,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &BTreeMa
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    match run(arguments, environment) {
+    match run(product, arguments, environment) {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::FAILURE,
         // Whoever reads has seen enough: `freehold tenant list | head`.
@@ -132,7 +139,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &BTreeMa
     }
 }
 
-fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
+fn run(product: Product, arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
     crypto::install()?;
     #[cfg(feature = "crash-points")]
     if let Some(points) = environment.get("CRASH_POINTS") {
@@ -145,11 +152,11 @@ fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<Outcom
     let output = Output::new(arguments.output);
     let remote = || Client::from_environment(environment);
     match arguments.command {
-        Command::Serve(arguments) => serve::run(&arguments, environment),
-        Command::Dev(arguments) => dev::run(&arguments, environment),
-        Command::CheckConfig(arguments) => check_config::run(&arguments, environment, output),
-        Command::Migrate(command) => migrate::run(&command, environment, output),
-        Command::Bootstrap(arguments) => bootstrap::run(arguments, environment, output),
+        Command::Serve(arguments) => serve::run(product, &arguments, environment),
+        Command::Dev(arguments) => dev::run(&product, &arguments, environment),
+        Command::CheckConfig(arguments) => check_config::run(&product, &arguments, environment, output),
+        Command::Migrate(command) => migrate::run(product, &command, environment, output),
+        Command::Bootstrap(arguments) => bootstrap::run(product, arguments, environment, output),
         Command::Tenant(command) => process::block_on(tenant::run(command, remote()?, output)),
         Command::Server(command) => process::block_on(server::run(command, remote()?, output)),
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),

@@ -2,7 +2,7 @@
 
 use super::{Environment, Outcome, configuration, process};
 use crate::{
-    app::{App, Sockets},
+    app::{App, Product, Sockets},
     config::Config,
     telemetry::{self, metrics::Metrics},
     types::Clock,
@@ -22,16 +22,16 @@ pub(super) struct Arguments {
     configuration: configuration::Arguments,
 }
 
-pub(super) fn run(arguments: &Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
+pub(super) fn run(product: Product, arguments: &Arguments, environment: &Environment) -> anyhow::Result<Outcome> {
     let config = arguments.configuration.load(environment)?;
     let _telemetry = telemetry::start(&configuration::telemetry(&config.telemetry, config.environment))?;
-    process::block_on_all_cores(serve(config))
+    process::block_on_all_cores(serve(config, product))
 }
 
-async fn serve(config: Config) -> anyhow::Result<Outcome> {
+async fn serve(config: Config, product: Product) -> anyhow::Result<Outcome> {
     let stop = process::stop_signal()?;
     let sockets = Sockets::bind(&config).await?;
-    let app = App::new(config, Metrics::install()?, Clock::default())?;
+    let app = App::new(config, product, Metrics::install()?, Clock::default())?;
     app.serve(sockets, stop).await?;
     Ok(Outcome::Success)
 }

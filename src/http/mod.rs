@@ -1,6 +1,6 @@
 //! HTTP: two listeners, one set of rules for requests and answers.
 //!
-//! [`router`] shows all routes, [`middleware`] all that happens around them, [`problem`] makes every error
+//! [`router`] shows all routes, [`Routes`] are a product's, [`middleware`] all that happens around them, [`problem`] makes every error
 //! answer, [`listener`] owns the sockets. Handlers parse, make one call into the layers below, and map its
 //! result: no SQL and no decision about a tenant is made here.
 
@@ -18,6 +18,7 @@ pub mod proxies;
 pub mod readiness;
 pub mod request_id;
 pub mod router;
+mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{extract::FromRef, http::HeaderValue};
 use proxies::TrustedProxies;
 pub use readiness::Readiness;
+pub use routes::Routes;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,7 +37,7 @@ use crate::{
     operations,
     telemetry::metrics::Metrics,
     tenancy::{Tenancy, resolve::Rules},
-    types::Slug,
+    types::{Clock, Random, Slug},
 };
 
 /// Which of the two sockets a router serves.
@@ -91,30 +93,42 @@ impl Default for Settings {
     }
 }
 
-/// What handlers may ask for. Clones share everything.
+/// What handlers work with, as `State<AppState>` or each part by itself: `State<Tenancy>`. Clones share everything.
+///
+/// A product's handlers ask for the time, for randomness and for the doors to tenants' data; the rest is Freehold's own.
 #[derive(Clone, FromRef)]
 pub struct AppState {
-    /// Whether this replica can serve.
-    pub readiness: Readiness,
-    /// The recorder that `/metrics` renders.
-    pub metrics: Metrics,
-    /// How requests are bounded and answered.
-    pub settings: Arc<Settings>,
-    /// Connections, and changes that run on when their client hangs up. Shared by both listeners, so that they
-    /// drain together.
-    pub tasks: TaskTracker,
     /// Every tenant, and the doors to their data.
     pub tenancy: Tenancy,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Whether this replica can serve.
+    pub(crate) readiness: Readiness,
+    /// The recorder that `/metrics` renders.
+    pub(crate) metrics: Metrics,
+    /// How requests are bounded and answered.
+    pub(crate) settings: Arc<Settings>,
+    /// Connections, and changes that run on when their client hangs up. Shared by both listeners, so that they
+    /// drain together.
+    #[from_ref(skip)]
+    pub(crate) tasks: TaskTracker,
     /// Who is who.
-    pub identity: Arc<Identity>,
+    #[from_ref(skip)]
+    pub(crate) identity: Arc<Identity>,
     /// What operations work with.
-    pub operations: operations::Context,
+    #[from_ref(skip)]
+    pub(crate) operations: operations::Context,
     /// How requests name tenants.
-    pub rules: Arc<Rules>,
+    #[from_ref(skip)]
+    pub(crate) rules: Arc<Rules>,
     /// How a tenant's public address is made.
-    pub public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
+    #[from_ref(skip)]
+    pub(crate) public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
     /// Followers of operations: answers that go on until the operation ends.
-    pub streams: Streams,
+    #[from_ref(skip)]
+    pub(crate) streams: Streams,
 }
 
 /// Answers without a foreseeable end: how many there may be, and when they have to end.

@@ -26,7 +26,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Listener,
     extract::{Json, Path},
     problem::{MEDIA_TYPE, Problem},
 };
@@ -62,12 +61,12 @@ const PROBLEMS: &[(&str, &str, Applies)] = &[
 ];
 
 /// The routes with their document at `/openapi.json` and its page at `/docs`.
-pub(super) fn with_docs<S>(listener: Listener, routes: OpenApiRouter<S>) -> Router<S>
+pub(super) fn with_docs<S>(info: Info, routes: OpenApiRouter<S>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     let (routes, mut document) = routes.split_for_parts();
-    complete(listener, &mut document);
+    complete(info, &mut document);
     let parameters = Arc::new(Parameters::of(&document));
     let routes = routes.route_layer(from_fn_with_state(parameters, refuse_unknown_parameters));
     let document = Arc::new(document);
@@ -144,12 +143,8 @@ fn asset(name: &str, config: Arc<Config<'static>>) -> Result<Response> {
     Ok((headers, encoding, file.bytes.into_owned()).into_response())
 }
 
-fn complete(listener: Listener, document: &mut OpenApi) {
-    let title = match listener {
-        Listener::Public => "Freehold tenant API",
-        Listener::Admin => "Freehold platform API",
-    };
-    document.info = Info::new(title, env!("CARGO_PKG_VERSION"));
+fn complete(info: Info, document: &mut OpenApi) {
+    document.info = info;
     document.info.license = Some(License::new("Apache-2.0"));
     document.servers = Some(vec![Server::new("/")]);
     document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);

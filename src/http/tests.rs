@@ -28,10 +28,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
-use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, Listener, Readiness, Settings,
+    AppState, Listener, Readiness, Routes, Settings,
     extract::{Json, Path},
     listener::{Bounds, serve},
     middleware, router,
@@ -45,7 +44,7 @@ use crate::{
     servers::{Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
     tenancy::{PoolSettings, Tenancy, resolve::Rules},
-    types::{Clock, DisplayName, ProjectId, Random, Slug},
+    types::{Clock, DisplayName, OperationId, Random, Slug},
 };
 
 #[derive(Deserialize)]
@@ -63,6 +62,8 @@ fn state(settings: Settings) -> AppState {
         tasks: TaskTracker::new(),
         tenancy: operations.tenancy.clone(),
         identity: operations.identity.clone(),
+        clock: operations.clock.clone(),
+        random: operations.random,
         operations,
         rules: Arc::new(Rules { base_domain: "localhost".into(), path_prefix: false }),
         public_url: Arc::new(|slug| format!("http://{slug}.localhost")),
@@ -96,6 +97,7 @@ fn operations() -> operations::Context {
         clock: clock.clone(),
         random,
         attempts: Attempts::new(None, clock.clone()),
+        permissions: identity::Permissions::new(&[]).unwrap(),
     };
     let issuer = Arc::new(|slug: &Slug| format!("http://{slug}.localhost"));
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
@@ -131,7 +133,7 @@ fn operations() -> operations::Context {
 }
 
 fn public(state: &AppState) -> Router {
-    router::public(state, OpenApiRouter::new())
+    router::public(state, ("Test", "1.0.0"), Routes::new())
 }
 
 fn short() -> Settings {
@@ -142,7 +144,7 @@ fn short() -> Settings {
 fn routes() -> Router {
     Router::new()
         .route("/projects", post(|Json(new): Json<NewProject>| async move { new.name.to_string() }))
-        .route("/projects/{id}", get(|Path(id): Path<ProjectId>| async move { id.to_string() }))
+        .route("/projects/{id}", get(|Path(id): Path<OperationId>| async move { id.to_string() }))
         .route("/panic", get(|| async { panic!("secret") as String }).post(|| async { panic!("secret") as String }))
         .route("/hang", get(std::future::pending::<String>))
         .route("/defect", get(|| async { Error::defect("secret") }))
@@ -324,7 +326,7 @@ async fn the_document_describes_problems_once() {
 async fn labels_hold_route_templates_and_never_paths() {
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    for path in ["/projects/prj_0190b6a4c1e87d3f8a2b5c6d7e8f9012", "/chosen/by/a/client"] {
+    for path in ["/projects/op_0190b6a4c1e87d3f8a2b5c6d7e8f9012", "/chosen/by/a/client"] {
         call(app(short()), request(Method::GET, path, "")).await;
     }
     let text = recorder.handle().render();

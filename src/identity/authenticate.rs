@@ -49,7 +49,7 @@ async fn verify_access_token(ctx: &Identity, tenant: &Tenant, token: &str) -> Re
     let proof = ctx.issuer.verify(tenant, token).await?;
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let role = sessions::role(&connection, proof.session, proof.user).await?.ok_or_else(tokens::invalid)?;
-    let granted = role.permissions(tenant);
+    let granted = role.permissions(ctx, tenant);
     let actor = Actor::User { user: proof.user, session: proof.session };
     Ok(Verdict::new(Principal::new(actor, tenant.id, role.name, granted), proof.expires))
 }

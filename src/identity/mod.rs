@@ -49,7 +49,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use authenticate::authenticate;
 pub use client::Client;
-pub use permissions::Permission;
+pub use permissions::{Permissions, RESERVED_RESOURCES, right};
 pub use principal::{Actor, Principal};
 
 use crate::{
@@ -100,6 +100,8 @@ pub struct Dependencies {
     pub random: Random,
     /// Counts failed attempts.
     pub attempts: Attempts,
+    /// All permissions that there are.
+    pub permissions: Permissions,
 }
 
 /// What the rooms work with: the doors to tenants' data, and what a replica shares among all requests. Opaque outside.
@@ -115,6 +117,8 @@ pub struct Identity {
     issuer: tokens::Issuer,
     /// Remembers who was verified.
     verdicts: verdicts::Verdicts,
+    /// What a role grants.
+    permissions: Permissions,
     session_idle: Duration,
 }
 
@@ -122,7 +126,7 @@ impl Identity {
     /// Puts identity together. Reads nothing yet.
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
-        let Dependencies { db, key_ring, tenancy, clock, random, attempts } = dependencies;
+        let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions } = dependencies;
         let Settings { hash_concurrency, session_idle, issuer } = settings;
         Self {
             hasher: credentials::Hasher::new(hash_concurrency, random),
@@ -133,6 +137,7 @@ impl Identity {
             clock,
             random,
             attempts,
+            permissions,
         }
     }
 }

@@ -1,182 +1,171 @@
-//! What somebody may do, as `resource:action`, and what the built-in roles may.
+//! All permissions that there are, and what a role grants: Freehold's own permissions, and those of the product.
 //!
-//! Each plane has its own permissions: an operator's say nothing in a customer's tenant, nor the other way round.
+//! The set is made once, when the program starts, and refuses what could be mistaken: see [`Permissions::new`].
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::sync::Arc;
 
-use crate::types::Invalid;
+use crate::types::{Permission, Plane, Role};
 
-/// A right. The interfaces spell it `resource:action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Permission {
-    /// See projects.
-    ProjectsRead,
-    /// Make, change and delete projects.
-    ProjectsWrite,
-    /// See tasks.
-    TasksRead,
-    /// Make, change and delete tasks.
-    TasksWrite,
-    /// See tenants.
-    TenantsRead,
-    /// Make and change tenants.
-    TenantsWrite,
-    /// Delete tenants, and take that back.
-    TenantsDelete,
-    /// See servers.
-    ServersRead,
-    /// Register and change servers.
-    ServersWrite,
-    /// Follow operations.
-    OperationsRead,
-    /// Retry what is blocked.
-    OperationsWrite,
-    /// See plans.
-    PlansRead,
-    /// See published migrations.
-    MigrationsRead,
-    /// Publish migrations.
-    MigrationsWrite,
-    /// See which key-encryption keys there are.
-    KeysRead,
-    /// Wrap data keys anew, and replace the platform tenant's own secrets.
-    KeysWrite,
-    /// Read the operators' audit log.
-    AuditRead,
-    /// Run `fsck` and `verify isolation`.
-    FleetVerify,
+/// The permissions of operators. Each is a type that a handler asks for: `Operator<right::TenantsRead>`.
+pub mod right {
+    crate::types::permissions! {
+        pub const PLATFORM: Platform;
+
+        /// See tenants.
+        TenantsRead = "tenants:read" for [Admin, Member, Viewer];
+        /// Make and change tenants.
+        TenantsWrite = "tenants:write" for [Admin, Member];
+        /// Delete tenants, and take that back.
+        TenantsDelete = "tenants:delete" for [Admin];
+        /// See servers.
+        ServersRead = "servers:read" for [Admin, Member, Viewer];
+        /// Register and change servers.
+        ServersWrite = "servers:write" for [Admin];
+        /// Follow operations.
+        OperationsRead = "operations:read" for [Admin, Member, Viewer];
+        /// Retry what is blocked.
+        OperationsWrite = "operations:write" for [Admin, Member];
+        /// See plans.
+        PlansRead = "plans:read" for [Admin, Member, Viewer];
+        /// See published migrations.
+        MigrationsRead = "migrations:read" for [Admin, Member, Viewer];
+        /// Publish migrations.
+        MigrationsWrite = "migrations:write" for [Admin];
+        /// See which key-encryption keys there are.
+        KeysRead = "keys:read" for [Admin];
+        /// Wrap data keys anew, and replace the platform tenant's own secrets.
+        KeysWrite = "keys:write" for [Admin];
+        /// Read the operators' audit log.
+        AuditRead = "audit:read" for [Admin];
+        /// Run `fsck` and `verify isolation`.
+        FleetVerify = "fleet:verify" for [Admin];
+    }
 }
 
-/// Whose permission it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plane {
-    /// A customer's users.
-    Tenant,
-    /// The operators: the users of the platform tenant.
-    Platform,
-}
-
-use Permission as P;
-
-const ALL: [(Permission, &str, Plane); 18] = [
-    (P::ProjectsRead, "projects:read", Plane::Tenant),
-    (P::ProjectsWrite, "projects:write", Plane::Tenant),
-    (P::TasksRead, "tasks:read", Plane::Tenant),
-    (P::TasksWrite, "tasks:write", Plane::Tenant),
-    (P::TenantsRead, "tenants:read", Plane::Platform),
-    (P::TenantsWrite, "tenants:write", Plane::Platform),
-    (P::TenantsDelete, "tenants:delete", Plane::Platform),
-    (P::ServersRead, "servers:read", Plane::Platform),
-    (P::ServersWrite, "servers:write", Plane::Platform),
-    (P::OperationsRead, "operations:read", Plane::Platform),
-    (P::OperationsWrite, "operations:write", Plane::Platform),
-    (P::PlansRead, "plans:read", Plane::Platform),
-    (P::MigrationsRead, "migrations:read", Plane::Platform),
-    (P::MigrationsWrite, "migrations:write", Plane::Platform),
-    (P::KeysRead, "keys:read", Plane::Platform),
-    (P::KeysWrite, "keys:write", Plane::Platform),
-    (P::AuditRead, "audit:read", Plane::Platform),
-    (P::FleetVerify, "fleet:verify", Plane::Platform),
-];
+/// What Freehold keeps for itself below `/v1/` and in the permissions of tenants, now or later: a product that had one
+/// of them could not take an upgrade.
+pub const RESERVED_RESOURCES: [&str; 8] =
+    ["auth", "users", "invitations", "roles", "api-keys", "audit-events", "settings", "usage"];
 
 /// The role of those who may do everything in their plane, and cannot be locked out of it.
 pub(super) const OWNER: &str = "owner";
 
-impl Permission {
-    /// The permission as the interfaces spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        ALL.iter().find(|(permission, ..)| *permission == self).map_or("", |(_, text, _)| text)
-    }
-
-    /// Every operator's permission.
-    pub fn platform() -> impl Iterator<Item = Self> {
-        on(Plane::Platform)
-    }
+/// All permissions that there are. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Permissions {
+    all: Arc<[Permission]>,
 }
 
-impl fmt::Display for Permission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+impl Permissions {
+    /// Freehold's own permissions and those of a product.
+    ///
+    /// # Errors
+    /// A sentence for each permission that the product may not declare.
+    pub fn new(product: &[Permission]) -> Result<Self, Vec<String>> {
+        let faults: Vec<_> = (0..product.len()).filter_map(|at| fault(product, at)).collect();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self { all: product.iter().chain(right::PLATFORM).copied().collect() })
     }
-}
 
-impl FromStr for Permission {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let found = ALL.iter().find(|(_, name, _)| *name == text).map(|(permission, ..)| *permission);
-        found.ok_or_else(|| Invalid::new("unknown_permission", "must be a permission such as projects:read"))
-    }
-}
-
-/// What a role may do on `plane`. `stored` are a custom role's own permissions; those of another plane, and those
-/// that this version does not know, grant nothing.
-pub(super) fn of_role(plane: Plane, role: &str, stored: &[String]) -> BTreeSet<Permission> {
-    match role {
-        OWNER | "admin" => on(plane).collect(),
-        "member" => on(plane).filter(|permission| !is_for_admins(*permission)).collect(),
-        "viewer" => on(plane)
-            .filter(|permission| permission.as_str().ends_with(":read") && !is_for_admins(*permission))
-            .collect(),
-        _ => of_names(stored).intersection(&on(plane).collect()).copied().collect(),
+    /// What a role may do on `plane`, in the order of declaration. `stored` are a custom role's own permissions; those
+    /// of another plane, and those that this version does not know, grant nothing.
+    pub(super) fn of_role(&self, plane: Plane, role: &str, stored: &[String]) -> Vec<Permission> {
+        let held = |permission: &Permission| match role {
+            OWNER => true,
+            "admin" => permission.is_held_by(Role::Admin),
+            "member" => permission.is_held_by(Role::Member),
+            "viewer" => permission.is_held_by(Role::Viewer),
+            _ => is_among(*permission, stored),
+        };
+        self.all.iter().filter(|one| one.plane() == plane && held(one)).copied().collect()
     }
 }
 
-/// The permissions among `names`.
-pub(super) fn of_names(names: &[String]) -> BTreeSet<Permission> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
+/// Whether `names` hold the permission.
+pub(super) fn is_among(permission: Permission, names: &[String]) -> bool {
+    names.iter().any(|name| name == permission.as_str())
 }
 
-fn on(plane: Plane) -> impl Iterator<Item = Permission> {
-    ALL.iter().filter(move |(.., of)| *of == plane).map(|(permission, ..)| *permission)
-}
-
-/// What an operator who is a plain member has no part in: the fleet's shape, the end of tenants, and other operators'
-/// doings.
-fn is_for_admins(permission: Permission) -> bool {
-    matches!(
-        permission,
-        P::TenantsDelete
-            | P::ServersWrite
-            | P::MigrationsWrite
-            | P::KeysRead
-            | P::KeysWrite
-            | P::AuditRead
-            | P::FleetVerify
-    )
+/// Why a product may not declare its permission number `at`.
+fn fault(product: &[Permission], at: usize) -> Option<String> {
+    let permission = product.get(at)?;
+    let name = permission.as_str();
+    let Some(resource) = permission.resource() else {
+        return Some(format!("the permission {name:?} must be of the form resource:action, in a-z, 0-9 and hyphens"));
+    };
+    if permission.plane() != Plane::Tenant {
+        return Some(format!("the permission {name} is declared for operators: a product's permissions are Tenant's"));
+    }
+    if right::PLATFORM.iter().any(|own| own.as_str() == name) {
+        return Some(format!("the permission {name} is Freehold's own, for operators: choose another name"));
+    }
+    if RESERVED_RESOURCES.contains(&resource) {
+        return Some(format!("the permission {name} is about {resource}, which Freehold keeps for itself"));
+    }
+    let earlier = product.iter().take(at);
+    earlier.into_iter().any(|other| other.as_str() == name).then(|| format!("the permission {name} is declared twice"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Right;
 
-    #[test]
-    fn every_permission_survives_its_text_form() {
-        for (permission, text, _) in ALL {
-            assert_eq!(permission.as_str(), text);
-            assert_eq!(text.parse(), Ok(permission));
-        }
-        for bad in ["", "projects", "projects:", "Projects:read", "projects:read ", "*"] {
-            assert!(bad.parse::<Permission>().is_err(), "{bad}");
-        }
+    crate::types::permissions! {
+        const NOTES: Tenant;
+
+        /// See notes.
+        NotesRead = "notes:read" for [Admin, Member, Viewer];
+        /// Write notes.
+        NotesWrite = "notes:write" for [Member];
+    }
+
+    fn all() -> Permissions {
+        Permissions::new(NOTES).unwrap()
     }
 
     #[test]
     fn roles_get_permissions_of_their_own_plane_alone() {
         for role in [OWNER, "admin", "member", "viewer"] {
-            let (tenant, platform) = (of_role(Plane::Tenant, role, &[]), of_role(Plane::Platform, role, &[]));
-            assert!(!tenant.is_empty() && !platform.is_empty() && tenant.is_disjoint(&platform), "{role}");
+            for plane in [Plane::Tenant, Plane::Platform] {
+                let granted = all().of_role(plane, role, &[]);
+                assert!(!granted.is_empty() && granted.iter().all(|one| one.plane() == plane), "{role}");
+            }
         }
-        let viewer = of_role(Plane::Tenant, "viewer", &[]);
-        assert!(viewer.contains(&P::ProjectsRead) && !viewer.contains(&P::ProjectsWrite));
-        assert!(!of_role(Plane::Platform, "member", &[]).contains(&P::ServersWrite));
+    }
+
+    #[test]
+    fn the_owner_holds_everything_and_others_what_is_said() {
+        let of = |role| all().of_role(Plane::Tenant, role, &[]);
+        assert_eq!(of(OWNER), NOTES);
+        assert_eq!(of("member"), NOTES);
+        assert_eq!(of("admin"), [NotesRead::PERMISSION]);
+        assert_eq!(of("viewer"), [NotesRead::PERMISSION]);
+        assert_eq!(all().of_role(Plane::Platform, OWNER, &[]), right::PLATFORM);
     }
 
     #[test]
     fn a_custom_role_cannot_reach_over_to_the_other_plane() {
-        let stored = ["projects:read", "tenants:write", "nonsense:read"].map(str::to_owned);
-        assert_eq!(of_role(Plane::Tenant, "auditor", &stored), BTreeSet::from([P::ProjectsRead]));
-        assert!(of_role(Plane::Tenant, "unknown", &[]).is_empty());
+        let stored = ["notes:read", "tenants:write", "nonsense:read"].map(str::to_owned);
+        assert_eq!(all().of_role(Plane::Tenant, "auditor", &stored), [NotesRead::PERMISSION]);
+        assert!(all().of_role(Plane::Tenant, "unknown", &[]).is_empty());
+    }
+
+    #[test]
+    fn a_product_cannot_declare_what_could_be_mistaken() {
+        let tenant = |name| Permission::new(Plane::Tenant, name, &[]);
+        for (permission, words) in [
+            (tenant("notes"), "resource:action"),
+            (tenant("Notes:read"), "resource:action"),
+            (tenant("tenants:write"), "Freehold's own"),
+            (tenant("users:read"), "keeps for itself"),
+            (tenant("notes:read"), "twice"),
+            (Permission::new(Plane::Platform, "fleet:burn", &[]), "for operators"),
+        ] {
+            let faults = Permissions::new(&[NOTES, &[permission]].concat()).unwrap_err();
+            assert!(matches!(&faults[..], [fault] if fault.contains(words)), "{faults:?}");
+        }
     }
 }

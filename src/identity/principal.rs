@@ -1,11 +1,8 @@
 //! Who is asking, once that is proven.
 
-use std::collections::BTreeSet;
-
-use super::Permission;
 use crate::{
     error::{Error, Result},
-    types::{ApiKeyId, SessionId, TenantId, UserId},
+    types::{ApiKeyId, Permission, SessionId, TenantId, UserId},
 };
 
 /// In what way somebody proved who they are.
@@ -36,11 +33,11 @@ pub struct Principal {
     pub tenant: TenantId,
     /// The user's role, as the tenant's database says now.
     pub role: String,
-    permissions: BTreeSet<Permission>,
+    permissions: Vec<Permission>,
 }
 
 impl Principal {
-    pub(super) fn new(actor: Actor, tenant: TenantId, role: String, permissions: BTreeSet<Permission>) -> Self {
+    pub(super) fn new(actor: Actor, tenant: TenantId, role: String, permissions: Vec<Permission>) -> Self {
         Self { actor, tenant, role, permissions }
     }
 
@@ -75,10 +72,13 @@ impl Principal {
         if self.can(permission) {
             return Ok(());
         }
-        Err(Error::Forbidden { code: "forbidden", detail: format!("this needs the permission {permission}") })
+        Err(Error::Forbidden {
+            code: "forbidden",
+            detail: format!("this needs the permission {}", permission.as_str()),
+        })
     }
 
-    /// What they may do, in a stable order.
+    /// What they may do, in the order in which permissions are declared.
     pub fn permissions(&self) -> impl Iterator<Item = Permission> {
         self.permissions.iter().copied()
     }

@@ -1,16 +1,20 @@
-//! The example product, projects and their tasks: the pattern that a SaaS team copies and then replaces.
+//! The example product, projects and their tasks: the pattern that a SaaS team copies, and what the program `freehold`
+//! runs.
 //!
-//! A resource is a folder: `mod.rs` holds its values, `store.rs` its SQL and rules, `routes.rs` its handlers. What
+//! [`product()`] is all that Freehold knows of it. A resource is a folder: `mod.rs` holds its values, its kind of id and
+//! its permissions, `store.rs` its SQL and rules, `routes.rs` its handlers. What
 //! the resources share stands beside them: [`stored`] (rows and their versions), [`listing`] (pages in every order),
 //! [`sql`] (statements that share a part), [`answer`] (entity tags, 201), [`choice`] (enumerations), [`text`] and
 //! [`date`]. CONTRIBUTING.md has the checklists "Add a tenant table" and "Add an endpoint".
 //!
 //! A handler takes a connection late, calls one function of the store, and maps the result. Nothing here knows
 //! another tenant or the control database: the connection is the predicate. Never put a value into SQL text.
+//! Nothing here uses more of Freehold than a crate of its own could.
 
 mod answer;
 mod choice;
 mod date;
+mod demo;
 mod listing;
 mod projects;
 mod sql;
@@ -18,12 +22,17 @@ mod stored;
 mod tasks;
 mod text;
 
-use utoipa_axum::router::OpenApiRouter;
+use crate::app::Product;
 
-use crate::http::AppState;
-
-/// All routes of the product, for `http::router::public`.
+/// The product.
 #[must_use]
-pub fn routes() -> OpenApiRouter<AppState> {
-    projects::routes().merge(tasks::routes())
+pub fn product() -> Product {
+    Product {
+        name: "Freehold",
+        version: env!("CARGO_PKG_VERSION"),
+        routes: projects::routes().merge(tasks::routes()),
+        permissions: [projects::PERMISSIONS, tasks::PERMISSIONS].concat(),
+        id_prefixes: vec![projects::ProjectId::PREFIX, tasks::TaskId::PREFIX],
+        seed: Some(demo::seed),
+    }
 }

@@ -5,63 +5,81 @@ use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
-use super::{Clock, Invalid, Random, text_value};
+use super::{Clock, Invalid, Random};
 
+/// Declares a kind of id: `typed_id!(/// A bill. pub BillId = "bill")`, with the visibility that it shall have.
+///
+/// Its prefix goes into [`Product::id_prefixes`](crate::Product::id_prefixes), where a collision is found at start.
+#[macro_export]
 macro_rules! typed_id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident = $prefix:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Uuid);
+        $vis struct $name($crate::types::expanded::Uuid);
 
         impl $name {
             /// What every id of this kind begins with.
-            pub const PREFIX: &'static str = $prefix;
+            $vis const PREFIX: &'static str = $prefix;
 
             /// A new id (UUIDv7, RFC 9562): ordered by the time of its making, unguessable in 74 bits.
             #[must_use]
-            pub fn generate(clock: &Clock, random: Random) -> Self {
-                let millis = u64::try_from(clock.now().timestamp_millis()).unwrap_or_default();
-                Self(uuid::Builder::from_unix_timestamp_millis(millis, &random.bytes()).into_uuid())
+            $vis fn generate(clock: &$crate::types::Clock, random: $crate::types::Random) -> Self {
+                Self($crate::types::expanded::new_uuid(clock, random))
             }
 
             /// The id that a database row holds.
             #[must_use]
-            pub const fn from_uuid(uuid: Uuid) -> Self {
+            $vis const fn from_uuid(uuid: $crate::types::expanded::Uuid) -> Self {
                 Self(uuid)
             }
 
             /// The id as database rows hold it.
             #[must_use]
-            pub const fn uuid(self) -> Uuid {
+            $vis const fn uuid(self) -> $crate::types::expanded::Uuid {
                 self.0
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, concat!($prefix, "_{}"), self.0.simple())
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(self, f)
             }
         }
 
-        impl FromStr for $name {
-            type Err = Invalid;
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::types::Invalid;
 
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                parse(text, $prefix).map(Self)
+            fn from_str(text: &str) -> ::std::result::Result<Self, $crate::types::Invalid> {
+                $crate::types::expanded::parse(text, $prefix).map(Self)
             }
         }
 
-        text_value!($name, concat!("^", $prefix, "_[0-9a-f]{32}$"), concat!($prefix, "_0190b6a4c1e87d3f8a2b5c6d7e8f9012"));
+        $crate::text_value!(
+            $name,
+            concat!("^", $prefix, "_[0-9a-f]{32}$"),
+            concat!($prefix, "_0190b6a4c1e87d3f8a2b5c6d7e8f9012")
+        );
     };
 }
 
-fn parse(text: &str, prefix: &str) -> Result<Uuid, Invalid> {
+/// A new UUIDv7 (RFC 9562).
+#[must_use]
+pub fn new_uuid(clock: &Clock, random: Random) -> Uuid {
+    let millis = u64::try_from(clock.now().timestamp_millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &random.bytes()).into_uuid()
+}
+
+/// The UUID of an id that begins with `prefix`.
+///
+/// # Errors
+/// `invalid_id`.
+pub fn parse(text: &str, prefix: &str) -> Result<Uuid, Invalid> {
     let invalid =
         || Invalid::new("invalid_id", format!("must be {prefix}_ followed by 32 lower-case hexadecimal digits"));
     let hex = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or_else(invalid)?;
@@ -71,58 +89,40 @@ fn parse(text: &str, prefix: &str) -> Result<Uuid, Invalid> {
     Uuid::try_parse(hex).map_err(|_| invalid())
 }
 
-typed_id!(
+/// Freehold's own kinds of ids, and the list of their prefixes.
+macro_rules! own_ids {
+    ($($(#[$doc:meta])+ $name:ident = $prefix:literal;)+) => {
+        $($crate::typed_id!($(#[$doc])+ pub $name = $prefix);)+
+
+        /// The prefixes of Freehold's own ids. A product's are others.
+        pub const ID_PREFIXES: &[&str] = &[$($prefix),+];
+    };
+}
+
+own_ids! {
     /// A tenant. Its hexadecimal part also names the tenant's database and role: see [`DbName`].
-    TenantId, "ten"
-);
-typed_id!(
+    TenantId = "ten";
     /// A PostgreSQL server that holds tenant databases.
-    ServerId, "srv"
-);
-typed_id!(
+    ServerId = "srv";
     /// A durable change to one tenant.
-    OperationId, "op"
-);
-typed_id!(
+    OperationId = "op";
     /// An archive: one dump of one tenant's database. Names one attempt at writing it.
-    ArchiveId, "arc"
-);
-typed_id!(
+    ArchiveId = "arc";
     /// A person in one tenant's database.
-    UserId, "usr"
-);
-typed_id!(
+    UserId = "usr";
     /// A sign-in of a user; the family of its refresh tokens.
-    SessionId, "ses"
-);
-typed_id!(
+    SessionId = "ses";
     /// One way in which a user proves who they are.
-    CredentialId, "crd"
-);
-typed_id!(
+    CredentialId = "crd";
     /// An API key.
-    ApiKeyId, "key"
-);
-typed_id!(
+    ApiKeyId = "key";
     /// An invitation to join a tenant.
-    InvitationId, "inv"
-);
-typed_id!(
+    InvitationId = "inv";
     /// A line of an audit log.
-    AuditEventId, "aud"
-);
-typed_id!(
+    AuditEventId = "aud";
     /// A signing key of one tenant; the `kid` of its tokens.
-    KeyId, "sig"
-);
-typed_id!(
-    /// A project of the example product.
-    ProjectId, "prj"
-);
-typed_id!(
-    /// A task of the example product.
-    TaskId, "tsk"
-);
+    KeyId = "sig";
+}
 
 impl TenantId {
     /// The name of the tenant's database and of its role.

@@ -33,7 +33,7 @@ impl Replica {
         let config = Config::load(settings, None).unwrap();
         let sockets = Sockets::bind(&config).await.unwrap();
         let (public, admin) = (sockets.public.local_addr().unwrap(), sockets.admin.local_addr().unwrap());
-        let app = App::new(config, METRICS.clone(), clock).unwrap();
+        let app = App::new(config, freehold::product::product(), METRICS.clone(), clock).unwrap();
         Self { app, sockets: Some(sockets), public, admin, stop: None, served: None }
     }
 

@@ -5,7 +5,14 @@ use std::fmt::{self, Write as _};
 use super::{environment::Environment, memory::Memory, replica::OPERATOR, seed::DEMO_TENANTS, settings::Settings};
 
 /// The banner. It shows the demo logins: they are worth nothing beyond this machine.
-pub(super) fn text(environment: &Environment, settings: &Settings, memory: &Memory) -> Result<String, fmt::Error> {
+///
+/// `example` is a path of the product's that a newcomer may try.
+pub(super) fn text(
+    environment: &Environment,
+    settings: &Settings,
+    memory: &Memory,
+    example: Option<&str>,
+) -> Result<String, fmt::Error> {
     let (public, admin) = (settings.public_url(), settings.admin_url());
     let mut text = String::new();
     writeln!(text, "\nFreehold is ready. Ctrl-C stops everything; the data stays.\n")?;
@@ -19,7 +26,8 @@ pub(super) fn text(environment: &Environment, settings: &Settings, memory: &Memo
         let password = memory.tenants.get(demo.slug).map_or("", |tenant| tenant.admin_password.as_str());
         writeln!(text, "    {:<8}  {}  {password}", demo.slug, demo.admin_email)?;
     }
-    write_examples(&mut text, environment, settings, memory)?;
+    write_examples(&mut text, settings, memory, example)?;
+    write_command(&mut text, environment)?;
     write_logs(&mut text, environment)?;
     Ok(text)
 }
@@ -28,7 +36,7 @@ fn tenant_urls(settings: &Settings) -> String {
     DEMO_TENANTS.map(|demo| format!("http://{}", settings.host(demo.slug))).join("  ")
 }
 
-fn write_examples(text: &mut String, environment: &Environment, settings: &Settings, memory: &Memory) -> fmt::Result {
+fn write_examples(text: &mut String, settings: &Settings, memory: &Memory, example: Option<&str>) -> fmt::Result {
     let Some(demo) = DEMO_TENANTS.first() else { return Ok(()) };
     let (public, host) = (settings.public_url(), settings.host(demo.slug));
     let host = host.split(':').next().unwrap_or_default();
@@ -43,7 +51,11 @@ fn write_examples(text: &mut String, environment: &Environment, settings: &Setti
         "      -d '{{\"email\":\"{}\",\"password\":\"{password}\"}}' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')",
         demo.admin_email
     )?;
-    writeln!(text, "    curl -s {public}/v1/projects -H 'Host: {host}' -H \"Authorization: Bearer $token\"")?;
+    let path = example.unwrap_or("/v1/auth/me");
+    writeln!(text, "    curl -s {public}{path} -H 'Host: {host}' -H \"Authorization: Bearer $token\"")
+}
+
+fn write_command(text: &mut String, environment: &Environment) -> fmt::Result {
     writeln!(text, "    set -a; . {}/dev.env; set +a", environment.folder().display())?;
     let program = std::env::current_exe().map_or_else(|_| "freehold".to_owned(), |path| path.display().to_string());
     writeln!(text, "    {program} tenant create initech --admin-email bill@initech.example")

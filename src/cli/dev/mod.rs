@@ -30,6 +30,7 @@ use std::path::PathBuf;
 
 use super::{Environment as Variables, Outcome, configuration, process as runtime};
 use crate::{
+    app::Product,
     config::{self, TelemetryConfig},
     telemetry,
 };
@@ -54,19 +55,21 @@ pub(super) struct Arguments {
     folder: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, variables: &Variables) -> anyhow::Result<Outcome> {
+pub(super) fn run(product: &Product, arguments: &Arguments, variables: &Variables) -> anyhow::Result<Outcome> {
+    // Before servers are started for nothing.
+    product.check()?;
     let telemetry = TelemetryConfig::load(variables)?;
     let _telemetry = telemetry::start(&configuration::telemetry(&telemetry, config::Environment::Development))?;
-    runtime::block_on_all_cores(serve(arguments, variables))
+    runtime::block_on_all_cores(serve(product, arguments, variables))
 }
 
-async fn serve(arguments: &Arguments, variables: &Variables) -> anyhow::Result<Outcome> {
+async fn serve(product: &Product, arguments: &Arguments, variables: &Variables) -> anyhow::Result<Outcome> {
     let stop = runtime::stop_signal()?;
     let starting = environment::start(&arguments.folder, arguments.reset);
     // Dropped half-way, it ends what it has started.
     let Some(environment) = stop.run_until_cancelled(starting).await else { return Ok(Outcome::Success) };
     let environment = environment?;
-    let served = replica::run(&environment, variables, &stop).await;
+    let served = replica::run(product, &environment, variables, &stop).await;
     let stopped = environment.stop().await;
     served.and(stopped).map(|()| Outcome::Success)
 }

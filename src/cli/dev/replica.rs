@@ -13,7 +13,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    app::App,
+    app::{App, Product},
     operations::bootstrap,
     telemetry::metrics::Metrics,
     types::{Clock, Random},
@@ -24,6 +24,7 @@ pub(super) const OPERATOR: &str = "operator@freehold.localhost";
 
 /// Serves until `stop`, and tells when everything is there to be tried.
 pub(super) async fn run(
+    product: &Product,
     environment: &Environment,
     variables: &Variables,
     stop: &CancellationToken,
@@ -32,12 +33,13 @@ pub(super) async fn run(
     files::remove(environment.folder())?;
     let mut memory = Memory::load_or_make(environment.folder(), Random)?;
     let (settings, config, sockets) = Settings::bind(environment, variables, &memory).await?;
-    let app = App::new(config, Metrics::install()?, Clock::default())?;
+    let app = App::new(config, product.clone(), Metrics::install()?, Clock::default())?;
     let serving = tokio::spawn({
         let (app, stop) = (app.clone(), stop.clone());
         async move { app.serve(sockets, stop).await }
     });
-    let prepared = stop.run_until_cancelled(Box::pin(prepare(&app, environment, &settings, &mut memory))).await;
+    let preparing = Box::pin(prepare((&app, product), environment, &settings, &mut memory));
+    let prepared = stop.run_until_cancelled(preparing).await;
     if matches!(prepared, Some(Err(_))) {
         stop.cancel();
     }
@@ -47,12 +49,17 @@ pub(super) async fn run(
     prepared.unwrap_or(Ok(()))
 }
 
-async fn prepare(app: &App, environment: &Environment, settings: &Settings, memory: &mut Memory) -> anyhow::Result<()> {
+async fn prepare(
+    (app, product): (&App, &Product),
+    environment: &Environment,
+    settings: &Settings,
+    memory: &mut Memory,
+) -> anyhow::Result<()> {
     app.migrate_control().await?;
     let key = operator_key(app, environment, memory).await?;
-    let seed: Seed = seed::run(environment, settings, memory, &key).await?;
+    let seed: Seed = seed::run((environment, settings), memory, &key, product.seed).await?;
     files::write(environment, settings, memory, &seed)?;
-    output::print(banner::text(environment, settings, memory)?)
+    output::print(banner::text(environment, settings, memory, product.routes.example())?)
 }
 
 /// The first operator's API key: remembered, or made by this first run.

@@ -1,7 +1,10 @@
-//! What a newcomer finds: a tenant server, two tenants, some projects and tasks. All through the REST API, as
+//! What a newcomer finds: a tenant server, two tenants, and what the product puts into them. All through the REST API, as
 //! anybody else would make them, with idempotency keys that are the same in every run.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +20,7 @@ use super::{
     memory::Memory,
     settings::Settings,
 };
+use crate::{app, error::Error};
 
 /// A demo tenant and its administrator.
 pub(super) struct DemoTenant {
@@ -30,12 +34,6 @@ pub(super) struct DemoTenant {
 pub(super) const DEMO_TENANTS: [DemoTenant; 2] = [
     DemoTenant { slug: "acme", name: "Acme", admin_email: "ada@acme.example", admin_name: "Ada" },
     DemoTenant { slug: "globex", name: "Globex", admin_email: "grace@globex.example", admin_name: "Grace" },
-];
-
-/// Projects, and the tasks in each.
-const DEMO_DATA: [(&str, &[&str]); 2] = [
-    ("Website relaunch", &["Write the copy", "Choose the pictures", "Switch the domain over"]),
-    ("Quarterly report", &["Collect the figures", "Draft the summary"]),
 ];
 
 /// The most connections that replicas may hold to tenants' databases; the cluster has room for more besides.
@@ -52,10 +50,10 @@ pub(super) struct Seed {
 
 /// Makes what is not there yet.
 pub(super) async fn run(
-    environment: &Environment,
-    settings: &Settings,
+    (environment, settings): (&Environment, &Settings),
     memory: &mut Memory,
     api_key: &str,
+    seed: Option<app::Seed>,
 ) -> anyhow::Result<Seed> {
     let key = SecretString::from(api_key);
     let client = Client::new(&settings.admin_url(), &Identity { bearer: Some(&key), host: None })?;
@@ -67,8 +65,10 @@ pub(super) async fn run(
         memory.tenants.get_mut(demo.slug).context("an unknown demo tenant")?.id = Some(id);
     }
     memory.save()?;
-    for demo in &DEMO_TENANTS {
-        fill(settings, demo, memory).await?;
+    if let Some(seed) = seed {
+        for demo in &DEMO_TENANTS {
+            fill(settings, demo, memory, seed).await?;
+        }
     }
     Ok(Seed { server_id })
 }
@@ -140,22 +140,21 @@ async fn provision(client: &Client, demo: &DemoTenant, memory: &Memory) -> anyho
     id(&made)
 }
 
-/// Makes a demo tenant's projects and tasks, as its administrator, on the first run.
-async fn fill(settings: &Settings, demo: &DemoTenant, memory: &mut Memory) -> anyhow::Result<()> {
+/// Has the product fill a demo tenant, as its administrator, on the first run.
+async fn fill(settings: &Settings, demo: &DemoTenant, memory: &mut Memory, seed: app::Seed) -> anyhow::Result<()> {
     let nonce = memory.nonce.clone();
     let remembered = memory.tenants.get_mut(demo.slug).context("an unknown demo tenant")?;
     if remembered.has_data {
         return Ok(());
     }
     let client = sign_in(settings, demo, &remembered.admin_password).await?;
-    for (number, (project, tasks)) in DEMO_DATA.into_iter().enumerate() {
-        let key = format!("dev-{nonce}-{number}");
-        let project = create(&client, "/v1/projects", &json!({ "name": project }), &key).await?;
-        let path = format!("/v1/projects/{}/tasks", id(&project)?);
-        for (task_number, title) in tasks.iter().enumerate() {
-            create(&client, &path, &json!({ "title": title }), &format!("{key}-{task_number}")).await?;
-        }
-    }
+    // The same requests in the same order are the same attempts, in a later run too.
+    let next = AtomicU32::new(0);
+    let tenant = app::DemoTenant::new(move |path, body| {
+        let (client, key) = (client.clone(), format!("dev-{nonce}-{}", next.fetch_add(1, Ordering::Relaxed)));
+        Box::pin(async move { create(&client, &path, &body, &key).await.map_err(Error::Internal) })
+    });
+    seed(tenant).await.with_context(|| format!("the demo data of {} cannot be made", demo.slug))?;
     remembered.has_data = true;
     memory.save()
 }
@@ -173,7 +172,7 @@ async fn sign_in(settings: &Settings, demo: &DemoTenant, password: &str) -> anyh
 
 async fn create(client: &Client, path: &str, body: &Value, key: &str) -> anyhow::Result<Value> {
     let made = Client::patiently(true, async || client.post(path, body, Some(key)).await);
-    made.await.context("the demo data cannot be made")
+    Ok(made.await?)
 }
 
 fn id(item: &Value) -> anyhow::Result<String> {

@@ -18,53 +18,9 @@ use crate::{
     control::{audit::Origin, tenants},
     error::{Error, Result},
     http::{AppState, problem::Problem},
-    identity::{self, Client, Permission, Principal},
-    types::Idempotency,
+    identity::{self, Client, Principal},
+    types::{Idempotency, Right},
 };
-
-/// A right, as a type.
-pub trait Right: Send + Sync + 'static {
-    /// What the caller's role or key must grant.
-    const PERMISSION: Permission;
-}
-
-/// The rights that handlers ask for.
-pub mod right {
-    use super::{Permission, Right};
-
-    macro_rules! rights {
-        ($($name:ident),* $(,)?) => {$(
-            #[doc = concat!("[`Permission::", stringify!($name), "`].")]
-            #[derive(Debug)]
-            pub struct $name;
-
-            impl Right for $name {
-                const PERMISSION: Permission = Permission::$name;
-            }
-        )*};
-    }
-
-    rights!(
-        ProjectsRead,
-        ProjectsWrite,
-        TasksRead,
-        TasksWrite,
-        TenantsRead,
-        TenantsWrite,
-        TenantsDelete,
-        ServersRead,
-        ServersWrite,
-        OperationsRead,
-        OperationsWrite,
-        PlansRead,
-        MigrationsRead,
-        MigrationsWrite,
-        KeysRead,
-        KeysWrite,
-        AuditRead,
-        FleetVerify,
-    );
-}
 
 /// Somebody who proved who they are, at the tenant that the request names.
 #[derive(Clone, Debug)]

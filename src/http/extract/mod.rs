@@ -13,7 +13,7 @@ mod path;
 mod query;
 mod tenant;
 
-pub use caller::{Member, Operator, Right, SignedIn, Watched, right};
+pub use caller::{Member, Operator, SignedIn, Watched};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub use json::{Json, JsonIfAny, NoBody};
@@ -22,3 +22,5 @@ pub use path::Path;
 pub use query::Query;
 pub(super) use tenant::TenantName;
 pub use tenant::{From, Tenant};
+
+pub use crate::{identity::right, types::Right};

@@ -11,8 +11,11 @@ mod tenants;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, extract::SignedIn};
-use crate::{error::Result, identity::Permission, types::TenantId};
+use super::{
+    AppState,
+    extract::{Right, SignedIn, right},
+};
+use crate::{error::Result, types::TenantId};
 
 /// All routes under `/platform/v1`. Each asks for a right of the platform tenant.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
@@ -33,5 +36,5 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// # Errors
 /// `forbidden`.
 fn check_secrets(caller: &SignedIn, tenant: TenantId) -> Result<()> {
-    if tenant == caller.tenant.id { caller.principal.require(Permission::KeysWrite) } else { Ok(()) }
+    if tenant == caller.tenant.id { caller.principal.require(right::KeysWrite::PERMISSION) } else { Ok(()) }
 }

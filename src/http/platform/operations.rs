@@ -22,11 +22,10 @@ use crate::{
     error::Result,
     http::{
         AppState,
-        extract::{Json, List, Listing, NoBody, Operator, Page, Path, PreferWait, right},
+        extract::{Json, List, Listing, NoBody, Operator, Page, Path, PreferWait, Right, right},
         platform::check_secrets,
         problem::Problem,
     },
-    identity::Permission,
     operations::{
         control,
         engine::wait::{self, Snapshot},
@@ -264,7 +263,7 @@ async fn cancel(
     let operation = wait::look(&state.operations, id).await?.operation;
     check_secrets(&caller, operation.tenant_id)?;
     if control::is_deletion(&operation) {
-        caller.principal.require(Permission::TenantsDelete)?;
+        caller.principal.require(right::TenantsDelete::PERMISSION)?;
     }
     control::cancel(&state.operations, id, &caller.origin()).await?;
     followed(&state, id, at_most).await

@@ -9,7 +9,7 @@
 
 mod store;
 
-use std::{collections::BTreeSet, fmt::Write, net::IpAddr};
+use std::{fmt::Write, net::IpAddr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,14 +17,15 @@ pub(super) use store::TABLE;
 use subtle::ConstantTimeEq;
 
 use super::{
-    Actor, Identity, Permission, Principal, permissions,
+    Actor, Identity, Principal,
+    permissions::{is_among, right},
     tokens::{self, token_hash},
     verdicts::Verdict,
 };
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    types::{ApiKeyId, DisplayName, Email, TenantId, UserId},
+    types::{ApiKeyId, DisplayName, Email, Permission, TenantId, UserId},
 };
 
 /// What every API key begins with.
@@ -67,9 +68,8 @@ pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email) -> 
         return Ok(None);
     }
     let user = user.ok_or_else(|| Error::defect("the platform tenant has no such operator"))?;
-    let scopes: Vec<_> = Permission::platform().collect();
     let name = "bootstrap".parse().map_err(Error::internal)?;
-    create(ctx, platform, user, &name, &scopes).await.map(Some)
+    create(ctx, platform, user, &name, right::PLATFORM).await.map(Some)
 }
 
 /// Who presents `key`. One query, which also notes the use, at most once a minute.
@@ -81,8 +81,8 @@ pub(super) async fn verify(ctx: &Identity, tenant: &Tenant, key: &str, ip: IpAdd
     if !bool::from(found.secret_hash.ct_eq(&hash)) {
         return Err(tokens::invalid());
     }
-    let scopes = permissions::of_names(&found.scopes);
-    let granted: BTreeSet<_> = found.role.permissions(tenant).intersection(&scopes).copied().collect();
+    let mut granted = found.role.permissions(ctx, tenant);
+    granted.retain(|permission| is_among(*permission, &found.scopes));
     let actor = Actor::ApiKey { key: presented.id, user: found.user };
     let expires = found.expires_at.map_or(i64::MAX, |at| at.timestamp());
     Ok(Verdict::new(Principal::new(actor, tenant.id, found.role.name, granted), expires))

@@ -6,8 +6,8 @@ use super::store;
 use crate::{
     control::tenants::Tenant,
     error::Result,
-    identity::{Identity, Permission, Principal, tokens},
-    types::{Slug, TenantId, UserId},
+    identity::{Identity, Principal, tokens},
+    types::{Permission, Slug, TenantId, UserId},
 };
 
 /// Who the caller is and what they may do.

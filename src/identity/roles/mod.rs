@@ -1,18 +1,19 @@
 //! Roles: names for sets of permissions, of which everybody holds one.
 //!
-//! Four roles are built in, and what they may do is in [`permissions`]; any other role brings its permissions with it,
+//! Four roles are built in, and what they may do is said with each permission; any other role brings its permissions with it,
 //! in its row. Nobody's role is taken from a token: it is read anew whenever what was verified is forgotten.
 //!
 //! A role must never grant what belongs to the other plane, nor what this version of Freehold does not know.
 
 mod store;
 
-use std::collections::BTreeSet;
-
 pub(super) use store::{columns, join, read};
 
-use super::permissions::{self, Permission, Plane};
-use crate::control::tenants::Tenant;
+use super::Identity;
+use crate::{
+    control::tenants::Tenant,
+    types::{Permission, Plane},
+};
 
 /// The role that somebody holds now.
 pub(super) struct Role {
@@ -24,8 +25,8 @@ pub(super) struct Role {
 
 impl Role {
     /// What it permits in the tenant.
-    pub(super) fn permissions(&self, tenant: &Tenant) -> BTreeSet<Permission> {
-        permissions::of_role(plane(tenant), &self.name, &self.stored)
+    pub(super) fn permissions(&self, ctx: &Identity, tenant: &Tenant) -> Vec<Permission> {
+        ctx.permissions.of_role(plane(tenant), &self.name, &self.stored)
     }
 }
 

@@ -14,8 +14,22 @@ use super::{
 };
 use crate::{
     http::extract::Change,
-    types::{DisplayName, ProjectId, UserId},
+    types::{DisplayName, UserId, permissions, typed_id},
 };
+
+typed_id!(
+    /// A project.
+    pub(super) ProjectId = "prj"
+);
+
+permissions! {
+    pub(super) const PERMISSIONS: Tenant;
+
+    /// See projects.
+    ProjectsRead = "projects:read" for [Admin, Member, Viewer];
+    /// Make, change and delete projects.
+    ProjectsWrite = "projects:write" for [Admin, Member];
+}
 
 choice! {
     /// Whether a project takes new tasks.

@@ -1,25 +1,24 @@
 //! `/v1/projects`.
 
 use axum::{extract::State, http::StatusCode};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{NewProject, Project, ProjectFilter, ProjectPatch, store};
+use super::{NewProject, Project, ProjectFilter, ProjectId, ProjectPatch, ProjectsRead, ProjectsWrite, store};
 use crate::{
     error::Result,
     http::{
-        AppState,
-        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, NoBody, Page, Path, right},
+        AppState, Routes,
+        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, NoBody, Page, Path},
         problem::Problem,
     },
     product::{answer::Created, stored::Versioned},
     tenancy::{Tenancy, idempotency::once},
-    types::ProjectId,
 };
 
 const COLLECTION: &str = "/v1/projects";
 
-pub(in crate::product) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
+pub(in crate::product) fn routes() -> Routes {
+    Routes::new().routes(routes!(list, create)).routes(routes!(get, update, delete))
 }
 
 /// Lists projects.
@@ -27,7 +26,7 @@ pub(in crate::product) fn routes() -> OpenApiRouter<AppState> {
     params(Page, ProjectFilter),
     responses((status = 200, description = "A page of projects", body = Listing<Project>)))]
 async fn list(
-    caller: Member<right::ProjectsRead>,
+    caller: Member<ProjectsRead>,
     State(tenancy): State<Tenancy>,
     List { page, filter }: List<ProjectFilter>,
 ) -> Result<Json<Listing<Project>>> {
@@ -48,12 +47,12 @@ async fn list(
             content_type = "application/problem+json"),
     ))]
 async fn create(
-    caller: Member<right::ProjectsWrite>,
+    caller: Member<ProjectsWrite>,
     State(state): State<AppState>,
     key: Option<IdempotencyKey>,
     Json(new): Json<NewProject>,
 ) -> Result<Created> {
-    let id = ProjectId::generate(&state.operations.clock, state.operations.random);
+    let id = ProjectId::generate(&state.clock, state.random);
     let idempotency = caller.idempotency(key, COLLECTION, &new)?;
     let mut conn = state.tenancy.connect(caller.tenant.id).await?;
     once(&mut conn, idempotency.as_ref(), id.uuid(), async |txn| {
@@ -68,7 +67,7 @@ async fn create(
     params(("id" = ProjectId, Path)),
     responses((status = 200, description = "The project", body = Project, headers(("ETag" = String)))))]
 async fn get(
-    caller: Member<right::ProjectsRead>,
+    caller: Member<ProjectsRead>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<ProjectId>,
 ) -> Result<Versioned<Project>> {
@@ -89,7 +88,7 @@ async fn get(
             content_type = "application/problem+json"),
     ))]
 async fn update(
-    caller: Member<right::ProjectsWrite>,
+    caller: Member<ProjectsWrite>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<ProjectId>,
     expected: Option<IfMatch>,
@@ -111,7 +110,7 @@ async fn update(
             content_type = "application/problem+json"),
     ))]
 async fn delete(
-    caller: Member<right::ProjectsWrite>,
+    caller: Member<ProjectsWrite>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<ProjectId>,
     expected: Option<IfMatch>,

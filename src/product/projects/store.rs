@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{NewProject, Project, ProjectFilter, ProjectPatch, ProjectSort, ProjectStatus};
+use super::{NewProject, Project, ProjectFilter, ProjectId, ProjectPatch, ProjectSort, ProjectStatus};
 use crate::{
     error::{Error, Result},
     http::extract::{IfMatch, Listing, Page},
@@ -14,7 +14,7 @@ use crate::{
         text::Search,
     },
     tenancy::{Statements, TenantConn, TenantTxn},
-    types::{ProjectId, UserId},
+    types::UserId,
 };
 
 const COLUMNS: &str = "id, name, description, status, created_by, version, created_at, updated_at";

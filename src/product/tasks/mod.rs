@@ -11,12 +11,27 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     choice::choice,
     date::Date,
+    projects::ProjectId,
     text::{Description, Search},
 };
 use crate::{
     http::extract::Change,
-    types::{DisplayName, ProjectId, TaskId, UserId},
+    types::{DisplayName, UserId, permissions, typed_id},
 };
+
+typed_id!(
+    /// A task.
+    pub(super) TaskId = "tsk"
+);
+
+permissions! {
+    pub(super) const PERMISSIONS: Tenant;
+
+    /// See tasks.
+    TasksRead = "tasks:read" for [Admin, Member, Viewer];
+    /// Make, change and delete tasks.
+    TasksWrite = "tasks:write" for [Admin, Member];
+}
 
 choice! {
     /// How far a task is.

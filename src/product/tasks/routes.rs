@@ -1,28 +1,24 @@
 //! `/v1/tasks`, and a project's own tasks below `/v1/projects/{id}`.
 
 use axum::{extract::State, http::StatusCode};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-use super::{NewTask, Task, TaskFilter, TaskPatch, store};
+use super::{NewTask, Task, TaskFilter, TaskId, TaskPatch, TasksRead, TasksWrite, store};
 use crate::{
     error::Result,
     http::{
-        AppState,
-        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, NoBody, Page, Path, right},
+        AppState, Routes,
+        extract::{IdempotencyKey, IfMatch, Json, List, Listing, Member, NoBody, Page, Path},
         problem::Problem,
     },
-    product::{answer::Created, stored::Versioned},
+    product::{answer::Created, projects::ProjectId, stored::Versioned},
     tenancy::{Tenancy, idempotency::once},
-    types::{ProjectId, TaskId},
 };
 
 const OF_PROJECT: &str = "/v1/projects/{id}/tasks";
 
-pub(in crate::product) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(list_of_project, create))
-        .routes(routes!(list))
-        .routes(routes!(get, update, delete))
+pub(in crate::product) fn routes() -> Routes {
+    Routes::new().routes(routes!(list_of_project, create)).routes(routes!(list)).routes(routes!(get, update, delete))
 }
 
 /// Lists tasks across projects.
@@ -30,7 +26,7 @@ pub(in crate::product) fn routes() -> OpenApiRouter<AppState> {
     params(Page, TaskFilter),
     responses((status = 200, description = "A page of tasks", body = Listing<Task>)))]
 async fn list(
-    caller: Member<right::TasksRead>,
+    caller: Member<TasksRead>,
     State(tenancy): State<Tenancy>,
     List { page, filter }: List<TaskFilter>,
 ) -> Result<Json<Listing<Task>>> {
@@ -43,7 +39,7 @@ async fn list(
     params(("id" = ProjectId, Path), Page, TaskFilter),
     responses((status = 200, description = "A page of its tasks", body = Listing<Task>)))]
 async fn list_of_project(
-    caller: Member<right::TasksRead>,
+    caller: Member<TasksRead>,
     State(tenancy): State<Tenancy>,
     Path(project): Path<ProjectId>,
     List { page, filter }: List<TaskFilter>,
@@ -68,13 +64,13 @@ async fn list_of_project(
             body = Problem, content_type = "application/problem+json"),
     ))]
 async fn create(
-    caller: Member<right::TasksWrite>,
+    caller: Member<TasksWrite>,
     State(state): State<AppState>,
     Path(project): Path<ProjectId>,
     key: Option<IdempotencyKey>,
     Json(new): Json<NewTask>,
 ) -> Result<Created> {
-    let id = TaskId::generate(&state.operations.clock, state.operations.random);
+    let id = TaskId::generate(&state.clock, state.random);
     let idempotency = caller.idempotency(key, OF_PROJECT, &(project, &new))?;
     let mut conn = state.tenancy.connect(caller.tenant.id).await?;
     once(&mut conn, idempotency.as_ref(), id.uuid(), async |txn| {
@@ -89,7 +85,7 @@ async fn create(
     params(("id" = TaskId, Path)),
     responses((status = 200, description = "The task", body = Task, headers(("ETag" = String)))))]
 async fn get(
-    caller: Member<right::TasksRead>,
+    caller: Member<TasksRead>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<TaskId>,
 ) -> Result<Versioned<Task>> {
@@ -110,7 +106,7 @@ async fn get(
             content_type = "application/problem+json"),
     ))]
 async fn update(
-    caller: Member<right::TasksWrite>,
+    caller: Member<TasksWrite>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<TaskId>,
     expected: Option<IfMatch>,
@@ -132,7 +128,7 @@ async fn update(
             content_type = "application/problem+json"),
     ))]
 async fn delete(
-    caller: Member<right::TasksWrite>,
+    caller: Member<TasksWrite>,
     State(tenancy): State<Tenancy>,
     Path(id): Path<TaskId>,
     expected: Option<IfMatch>,

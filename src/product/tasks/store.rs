@@ -4,21 +4,21 @@ use chrono::NaiveDate;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{NewTask, Task, TaskFilter, TaskPatch, TaskSort};
+use super::{NewTask, Task, TaskFilter, TaskId, TaskPatch, TaskSort};
 use crate::{
     error::{Error, FieldError, Result},
     http::extract::{IfMatch, Listing, Page},
     product::{
         date::Date,
         listing::{self, Column, Order, order},
-        projects,
+        projects::{self, ProjectId},
         sql::sql,
         stored::{Stored, Versioned},
         text::Search,
     },
     servers::constraint,
     tenancy::{Param, Statements, TenantConn, TenantTxn},
-    types::{ProjectId, TaskId, UserId},
+    types::UserId,
 };
 
 const COLUMNS: &str = "id, project_id, title, description, status, priority, assignee_id, due_on, created_by, version,

@@ -1,0 +1,149 @@
+//! A product as a value: what a SaaS team hands to [`freehold::main`](crate::main).
+//!
+//! Freehold knows no product beside this value. It is judged once, when the program starts; all that is wrong with it
+//! is said at once, and nothing is served.
+
+use std::{fmt, pin::Pin, rc::Rc};
+
+use serde_json::Value;
+
+use crate::{
+    error::Result,
+    http::Routes,
+    identity::Permissions,
+    types::{ID_PREFIXES, Permission},
+};
+
+/// What a SaaS product adds to Freehold.
+///
+/// Say what it has and take the rest from [`Product::default`], so that a later Freehold may ask for more:
+///
+/// ```text
+/// Product { name: "Notes", routes: notes::routes(), ..Product::default() }
+/// ```
+#[derive(Clone, Default)]
+pub struct Product {
+    /// Its name for people: the title of its API's document, `<name> tenant API`.
+    pub name: &'static str,
+    /// Its version, as the document tells it: `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// Its routes, below `/v1/` on the public listener.
+    pub routes: Routes,
+    /// Its permissions, as [`permissions!`](crate::permissions) declares them, with the built-in roles that hold them.
+    pub permissions: Vec<Permission>,
+    /// The prefixes of its kinds of ids, as [`typed_id!`](crate::typed_id) declares them.
+    pub id_prefixes: Vec<&'static str>,
+    /// Fills a demo tenant of `freehold dev`.
+    pub seed: Option<Seed>,
+}
+
+/// Makes demo data in a tenant, through the product's own API.
+pub type Seed = fn(DemoTenant) -> Answer<()>;
+
+/// What is there in a moment, or why it is not.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T>>>>;
+
+type Post = dyn Fn(String, Value) -> Answer<Value>;
+
+/// A demo tenant that is to be filled, seen by its administrator. Clones are the same tenant.
+#[derive(Clone)]
+pub struct DemoTenant {
+    post: Rc<Post>,
+}
+
+impl DemoTenant {
+    /// The tenant that `post` posts a body to a path of.
+    pub fn new(post: impl Fn(String, Value) -> Answer<Value> + 'static) -> Self {
+        Self { post: Rc::new(post) }
+    }
+
+    /// Posts `body` to `path`; what was made.
+    ///
+    /// # Errors
+    /// The API's refusal.
+    pub async fn create(&self, path: impl Into<String>, body: Value) -> Result<Value> {
+        (self.post)(path.into(), body).await
+    }
+}
+
+/// Why a product is not served.
+#[derive(Debug)]
+pub struct Unfit {
+    name: &'static str,
+    faults: Vec<String>,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the product {:?} cannot be served:", self.name)?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+impl Product {
+    /// Judges the product.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn check(&self) -> Result<Permissions, Unfit> {
+        let mut faults = self.routes.faults();
+        faults.extend(self.faults_of_prefixes());
+        if self.name.trim().is_empty() {
+            faults.push("it has no name".to_owned());
+        }
+        let permissions = Permissions::new(&self.permissions).map_err(|more| faults.extend(more));
+        match permissions {
+            Ok(permissions) if faults.is_empty() => Ok(permissions),
+            _ => Err(Unfit { name: self.name, faults }),
+        }
+    }
+
+    fn faults_of_prefixes(&self) -> Vec<String> {
+        let fault = |(at, prefix): (usize, &&str)| {
+            let is_good = (2..=8).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase());
+            if !is_good {
+                Some(format!("the id prefix {prefix:?} must be 2 to 8 lower-case letters"))
+            } else if ID_PREFIXES.contains(prefix) {
+                Some(format!("the id prefix {prefix} is Freehold's own: choose another one"))
+            } else if self.id_prefixes.iter().take(at).any(|other| other == prefix) {
+                Some(format!("the id prefix {prefix} is there twice"))
+            } else {
+                None
+            }
+        };
+        self.id_prefixes.iter().enumerate().filter_map(fault).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let product = Product {
+            name: "Notes",
+            id_prefixes: vec!["note", "usr", "note", "N"],
+            permissions: vec![Permission::new(crate::types::Plane::Tenant, "notes", &[])],
+            ..Product::default()
+        };
+        let words = product.check().unwrap_err().to_string();
+        let expected = [
+            "\"Notes\" cannot be served",
+            "usr is Freehold's own",
+            "note is there twice",
+            "\"N\" must",
+            "\"notes\" must",
+        ];
+        assert!(expected.iter().all(|part| words.contains(part)), "{words}");
+        assert_eq!(words.lines().count(), 5, "{words}");
+    }
+
+    #[test]
+    fn a_product_needs_a_name_and_nothing_else() {
+        assert!(Product { name: "Nothing", ..Product::default() }.check().is_ok());
+        assert!(Product::default().check().unwrap_err().to_string().contains("no name"));
+    }
+}
