@@ -3,5 +3,4 @@
 fn main() {
     println!("cargo::rerun-if-changed=control-migrations");
     println!("cargo::rerun-if-changed=tenant-migrations/freehold");
-    println!("cargo::rerun-if-changed=tenant-migrations/product");
 }

@@ -90,7 +90,7 @@ impl App {
     /// # Errors
     /// [`Unfit`], and what is wrong with the configuration.
     pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
-        let permissions = product.check()?;
+        let product::Checked { permissions, migrations } = product.checked()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&settings::control_settings(&config)?);
@@ -127,6 +127,7 @@ impl App {
             invitation: config.identity.invitation,
             redis: redis.clone(),
             settings: settings::operations_settings(&config),
+            migrations: Arc::new(migrations),
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {

@@ -1,7 +1,24 @@
 //! Freehold: a control plane for SaaS products that give every tenant its own PostgreSQL database.
 //!
-//! A team writes its product as a crate of its own, which depends on this one, and hands it over as a value:
-//! [`main`] is then the whole program, with every command that Freehold has.
+//! A team writes its product as a crate of its own, which depends on this one, and hands it over as a value, a
+//! [`Product`]: [`main`] is then the whole program, with every command that Freehold has. README.md, "Use it for your
+//! product", says what else such a crate holds. This is a whole one:
+//!
+//! ```ignore
+#![doc = include_str!("../tests/guest/src/main.rs")]
+//! ```
+//!
+//! # What a product uses
+//!
+//! | | |
+//! |---|---|
+//! | [`permissions!`], [`typed_id!`], [`text_value!`], [`migrations!`](crate::migrations!) | declare what the product has |
+//! | [`http::Routes`], [`http::AppState`] | its routes, and what their handlers may ask for |
+//! | [`http::extract`] | what handlers take: [`Member`](http::extract::Member), [`SignedIn`](http::extract::SignedIn), [`Json`](http::extract::Json), [`List`](http::extract::List), [`Path`](http::extract::Path), … |
+//! | [`tenancy::Tenancy`], [`tenancy::TenantConn`], [`tenancy::Statements`] | the way to a tenant's data |
+//! | [`tenancy::idempotency::once`] | one answer to a request that is sent twice |
+//! | [`error::Error`], [`error::FieldError`] | what handlers refuse with |
+//! | [`types`] | values that are parsed once: ids, names, addresses, the time, randomness |
 //!
 //! # The layer map
 //! Data flows one way. `tests/layering.rs` reads the `use crate::` lines and fails on any edge that is not
@@ -9,7 +26,7 @@
 //!
 //! ```text
 //! main       -> cli, product
-//! product    -> app, http, tenancy, servers
+//! product    -> app, http, tenancy, servers, migrations
 //! cli        -> app, config, operations, servers, migrations, telemetry, faults
 //! app        -> config, http, operations, identity, tenancy, limits, redis
 //! app        -> archives, servers, migrations, control, telemetry, background

@@ -259,6 +259,12 @@ fn schemas_in(tokens: &[Token]) -> Vec<String> {
             name if MACROS.contains(&name) && rest.first().is_some_and(|next| next.is('!')) => {
                 after_attributes(&rest[2..]).map(Token::word)
             }
+            "own_ids" if rest.first().is_some_and(|next| next.is('!')) => {
+                let listed = rest.iter().take_while(|token| !token.is('}')).cloned().collect::<Vec<_>>();
+                let all = listed.windows(2).filter(|pair| pair[1].is('='));
+                names.extend(all.map(|pair| pair[0].word().to_owned()));
+                None
+            }
             _ => None,
         };
         names.extend(name.filter(|name| !name.is_empty()).map(str::to_owned));
@@ -266,10 +272,15 @@ fn schemas_in(tokens: &[Token]) -> Vec<String> {
     names
 }
 
+/// What stands after attributes and a visibility.
 fn after_attributes(mut rest: &[Token]) -> Option<&Token> {
     while rest.first()?.is('#') {
         let end = rest.iter().position(|token| token.is(']'))?;
         rest = &rest[end + 1..];
+    }
+    if rest.first()?.word() == "pub" {
+        let scope = rest.get(1).is_some_and(|token| token.is('(')).then(|| rest.iter().position(|token| token.is(')')));
+        rest = &rest[scope.flatten().unwrap_or_default() + 1..];
     }
     rest.first()
 }

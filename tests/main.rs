@@ -23,6 +23,8 @@ mod foreign_keys;
 #[cfg(test)]
 mod fsck;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod http_conventions;

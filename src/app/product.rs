@@ -8,9 +8,10 @@ use std::{fmt, pin::Pin, rc::Rc};
 use serde_json::Value;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     http::Routes,
     identity::Permissions,
+    migrations::{MigrationFile, MigrationSet},
     types::{ID_PREFIXES, Permission},
 };
 
@@ -33,6 +34,9 @@ pub struct Product {
     pub permissions: Vec<Permission>,
     /// The prefixes of its kinds of ids, as [`typed_id!`](crate::typed_id) declares them.
     pub id_prefixes: Vec<&'static str>,
+    /// Its migrations, as [`migrations!`](crate::migrations!) compiles them in: each file's name and text. They make
+    /// the schema `public` of every tenant's database.
+    pub migrations: Vec<(&'static str, &'static str)>,
     /// Fills a demo tenant of `freehold dev`.
     pub seed: Option<Seed>,
 }
@@ -66,6 +70,12 @@ impl DemoTenant {
     }
 }
 
+/// What the parts of a replica are told of a product, once it is judged.
+pub(super) struct Checked {
+    pub(super) permissions: Permissions,
+    pub(super) migrations: MigrationSet,
+}
+
 /// Why a product is not served.
 #[derive(Debug)]
 pub struct Unfit {
@@ -87,17 +97,43 @@ impl Product {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn check(&self) -> Result<Permissions, Unfit> {
+    pub fn check(&self) -> Result<(), Unfit> {
+        self.checked().map(drop)
+    }
+
+    pub(super) fn checked(&self) -> Result<Checked, Unfit> {
         let mut faults = self.routes.faults();
         faults.extend(self.faults_of_prefixes());
         if self.name.trim().is_empty() {
             faults.push("it has no name".to_owned());
         }
         let permissions = Permissions::new(&self.permissions).map_err(|more| faults.extend(more));
-        match permissions {
-            Ok(permissions) if faults.is_empty() => Ok(permissions),
+        let migrations = self.set().map_err(|more| faults.extend(more));
+        match (permissions, migrations) {
+            (Ok(permissions), Ok(migrations)) if faults.is_empty() => Ok(Checked { permissions, migrations }),
             _ => Err(Unfit { name: self.name, faults }),
         }
+    }
+
+    /// The migrations as a set.
+    fn set(&self) -> Result<MigrationSet, Vec<String>> {
+        let mut files = Vec::with_capacity(self.migrations.len());
+        let mut faults = Vec::new();
+        for (name, sql) in &self.migrations {
+            match MigrationFile::parse(name, *sql) {
+                Ok(file) => files.push(file),
+                Err(invalid) => faults.push(format!("the migration {name:?} {}", invalid.message)),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        MigrationSet::new(files).map_err(|error| match error {
+            Error::Validation(fields) => {
+                fields.into_iter().map(|one| format!("of its migrations, {} {}", one.field, one.message)).collect()
+            }
+            other => vec![other.to_string()],
+        })
     }
 
     fn faults_of_prefixes(&self) -> Vec<String> {
@@ -127,6 +163,7 @@ mod tests {
             name: "Notes",
             id_prefixes: vec!["note", "usr", "note", "N"],
             permissions: vec![Permission::new(crate::types::Plane::Tenant, "notes", &[])],
+            migrations: vec![("V1_notes.sql", "SELECT 1")],
             ..Product::default()
         };
         let words = product.check().unwrap_err().to_string();
@@ -136,9 +173,17 @@ mod tests {
             "note is there twice",
             "\"N\" must",
             "\"notes\" must",
+            "\"V1_notes.sql\" must",
         ];
         assert!(expected.iter().all(|part| words.contains(part)), "{words}");
-        assert_eq!(words.lines().count(), 5, "{words}");
+        assert_eq!(words.lines().count(), 6, "{words}");
+    }
+
+    #[test]
+    fn versions_of_migrations_have_no_gaps() {
+        let migrations = vec![("V1__notes.sql", "SELECT 1"), ("V3__pins.sql", "SELECT 1")];
+        let words = Product { name: "Notes", migrations, ..Product::default() }.check().unwrap_err().to_string();
+        assert!(words.contains("of its migrations, files[1].name"), "{words}");
     }
 
     #[test]

@@ -173,7 +173,7 @@ mod tests {
     handler!(outside, get, "/notes");
     handler!(sign_in, post, "/v1/auth/sign-in");
     handler!(anything, get, "/v1/{anything}");
-    handler!(swallow, get, "/v1/notes/{*rest}");
+    handler!(swallow, get, "/v1/all/{*rest}");
     handler!(trailing, get, "/v1/notes/");
 
     fn good() -> Routes {

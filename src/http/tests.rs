@@ -40,6 +40,7 @@ use crate::{
     error::Error,
     identity::{self, Identity},
     limits::Attempts,
+    migrations::MigrationSet,
     operations,
     servers::{Connector, dump::DumpTools},
     telemetry::metrics::Metrics,
@@ -128,6 +129,7 @@ fn operations() -> operations::Context {
         invitation,
         redis,
         settings,
+        migrations: Arc::new(MigrationSet::new(Vec::new()).unwrap()),
         plaintext,
     }
 }

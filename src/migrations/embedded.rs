@@ -1,4 +1,4 @@
-//! The sets that the program carries.
+//! The sets that Freehold carries. A product brings its own: see [`migrations!`](crate::migrations!).
 
 use refinery_core::Migration;
 
@@ -9,10 +9,6 @@ mod freehold {
     refinery::embed_migrations!("tenant-migrations/freehold");
 }
 
-mod product {
-    refinery::embed_migrations!("tenant-migrations/product");
-}
-
 mod control {
     refinery::embed_migrations!("control-migrations");
 }
@@ -21,11 +17,6 @@ impl MigrationSet {
     /// Freehold's own migrations of tenant databases (`tenant-migrations/freehold/`).
     pub fn embedded_freehold() -> Result<Self> {
         from_refinery(freehold::migrations::runner().get_migrations())
-    }
-
-    /// The product's migrations of tenant databases (`tenant-migrations/product/`).
-    pub fn embedded_product() -> Result<Self> {
-        from_refinery(product::migrations::runner().get_migrations())
     }
 
     /// The migrations of the control database (`control-migrations/`).

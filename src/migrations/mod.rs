@@ -23,3 +23,17 @@ pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
 pub use schema::Schema;
 pub use set::{MAX_FILES, MigrationSet};
 pub use tenant::TenantSchema;
+
+/// A product's migrations, compiled in: `migrations!("migrations": "V1__notes.sql", "V2__pins.sql")`.
+///
+/// The folder lies beside the product's `Cargo.toml`. Each file is named here, and so the compiler notices one that is
+/// missing or has changed.
+#[macro_export]
+macro_rules! migrations {
+    ($folder:literal: $($file:literal),* $(,)?) => {
+        ::std::vec![$((
+            $file,
+            ::std::include_str!(::std::concat!(::std::env!("CARGO_MANIFEST_DIR"), "/", $folder, "/", $file)),
+        )),*]
+    };
+}

@@ -178,7 +178,6 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for (folder, embedded) in [
             ("tenant-migrations/freehold", MigrationSet::embedded_freehold()),
-            ("tenant-migrations/product", MigrationSet::embedded_product()),
             ("control-migrations", MigrationSet::embedded_control()),
         ] {
             assert_eq!(embedded.unwrap(), MigrationSet::from_directory(&root.join(folder)).unwrap(), "{folder}");

@@ -17,6 +17,7 @@ use crate::{
     },
     error::{Error, Result},
     identity::Identity,
+    migrations::MigrationSet,
     redis::Redis,
     servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools, login_refused},
     tenancy::Tenancy,
@@ -56,6 +57,8 @@ pub struct Context {
     pub redis: Option<Redis>,
     /// The times and bounds of a tenant's life.
     pub settings: Settings,
+    /// The product's migrations, as this program carries them.
+    pub migrations: Arc<MigrationSet>,
     /// Whether a server may be registered that is reached without TLS; never in production.
     pub plaintext: bool,
 }

@@ -22,7 +22,7 @@ mod stored;
 mod tasks;
 mod text;
 
-use crate::app::Product;
+use crate::{app::Product, migrations};
 
 /// The product.
 #[must_use]
@@ -33,6 +33,26 @@ pub fn product() -> Product {
         routes: projects::routes().merge(tasks::routes()),
         permissions: [projects::PERMISSIONS, tasks::PERMISSIONS].concat(),
         id_prefixes: vec![projects::ProjectId::PREFIX, tasks::TaskId::PREFIX],
+        migrations: migrations!("tenant-migrations/product": "V1__projects_and_tasks.sql"),
         seed: Some(demo::seed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_migration_of_the_folder_is_listed_and_the_product_is_fit() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tenant-migrations/product");
+        let mut files: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let mut listed: Vec<_> = product().migrations.iter().map(|(name, _)| (*name).to_owned()).collect();
+        listed.sort();
+        assert_eq!(files, listed);
+        assert!(product().check().is_ok());
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, NoTls};
 
-use super::{Api, Program, Variables, eventually, undertaker::Folder};
+use super::{Api, Program, Variables, eventually, program::FREEHOLD, undertaker::Folder};
 use crate::harness::postgres;
 
 /// The contract says 10 s on an idle machine; this one may be busy.
@@ -23,6 +23,7 @@ pub(crate) struct Dev {
     // In the order in which they end: the program, then all that it started.
     program: Program,
     about: Value,
+    binary: PathBuf,
     variables: Variables,
     folder: Folder,
     _room: OwnedSemaphorePermit,
@@ -51,6 +52,11 @@ impl Dev {
 
     /// The same with some settings changed, named without their prefix.
     pub(crate) async fn start_with(changes: &[(&str, &str)]) -> Self {
+        Self::start_of(FREEHOLD.as_ref(), changes).await
+    }
+
+    /// The same of another product's program.
+    pub(crate) async fn start_of(binary: &Path, changes: &[(&str, &str)]) -> Self {
         static ROOM: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
         let room = ROOM.get_or_init(async || Arc::new(Semaphore::new(2))).await;
         let room = Arc::clone(room).acquire_owned().await.unwrap();
@@ -69,8 +75,9 @@ impl Dev {
             variables.insert(format!("FREEHOLD_{name}"), value.to_owned());
         }
         let folder = Folder::new();
-        let program = launch(folder.path(), &variables);
-        let mut dev = Self { program, about: Value::Null, variables, folder, _room: room };
+        let binary = binary.to_owned();
+        let program = launch(&binary, folder.path(), &variables);
+        let mut dev = Self { program, about: Value::Null, binary, variables, folder, _room: room };
         dev.ready().await;
         postgres::version(&dev.server().await).await;
         dev
@@ -84,7 +91,7 @@ impl Dev {
 
     /// Starts it again over what its end has left.
     pub(crate) async fn start_again(&mut self) {
-        self.program = launch(self.folder.path(), &self.variables);
+        self.program = launch(&self.binary, self.folder.path(), &self.variables);
         self.ready().await;
     }
 
@@ -184,7 +191,7 @@ impl Dev {
         for (setting, value) in [("PUBLIC_LISTEN", &public), ("ADMIN_LISTEN", &admin), ("REPLICA", &name.to_owned())] {
             variables.insert(format!("FREEHOLD_{setting}"), value.clone());
         }
-        let mut program = Program::start(self.folder(), name, &["serve"], &variables);
+        let mut program = Program::start_as(&self.binary, self.folder(), name, &["serve"], &variables);
         let admin = Api::new(&format!("http://{admin}"));
         eventually("the replica is ready", READY, async || {
             program.assert_alive();
@@ -196,8 +203,8 @@ impl Dev {
     }
 }
 
-fn launch(folder: &Path, variables: &Variables) -> Program {
-    Program::start(folder, "dev", &["dev", "--folder", "data"], variables)
+fn launch(binary: &Path, folder: &Path, variables: &Variables) -> Program {
+    Program::start_as(binary, folder, "dev", &["dev", "--folder", "data"], variables)
 }
 
 /// Two addresses that were free a moment ago.

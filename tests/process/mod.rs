@@ -23,7 +23,7 @@ pub(crate) use dev::free_addresses;
 pub(crate) use dev::{Dev, Replica, connect};
 pub(crate) use faults::{processes_in, send_signal, start_postgres, start_redis, stop_postgres};
 pub(crate) use ledger::{Ledger, assert_clean, claimed};
-pub(crate) use program::{Program, Variables, run};
+pub(crate) use program::{Program, Variables, run, run_as};
 
 /// A slug that no other test uses.
 pub(crate) fn unique(name: &str) -> String {

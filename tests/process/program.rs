@@ -17,6 +17,9 @@ use super::{eventually, send_signal};
 /// Environment variables.
 pub(crate) type Variables = BTreeMap<String, String>;
 
+/// The program with the example product.
+pub(super) const FREEHOLD: &str = env!("CARGO_BIN_EXE_freehold");
+
 /// A `freehold` that runs; killed when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -27,9 +30,20 @@ impl Program {
     /// Starts `freehold` in `folder`, with `variables` and nothing else of this process's environment. What it
     /// prints goes to `<name>.log` there.
     pub(crate) fn start(folder: &Path, name: &str, arguments: &[&str], variables: &Variables) -> Self {
+        Self::start_as(FREEHOLD.as_ref(), folder, name, arguments, variables)
+    }
+
+    /// Starts the program of another product.
+    pub(crate) fn start_as(
+        program: &Path,
+        folder: &Path,
+        name: &str,
+        arguments: &[&str],
+        variables: &Variables,
+    ) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().append(true).create(true).open(&log).unwrap();
-        let mut command = command(folder, arguments, variables);
+        let mut command = command(program, folder, arguments, variables);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), log }
     }
@@ -81,7 +95,18 @@ impl Drop for Program {
 
 /// Runs `freehold` to its end, with `input` on its standard input.
 pub(crate) async fn run(folder: &Path, arguments: &[&str], variables: &Variables, input: &str) -> Output {
-    let mut command = command(folder, arguments, variables);
+    run_as(FREEHOLD.as_ref(), folder, arguments, variables, input).await
+}
+
+/// Runs the program of another product to its end.
+pub(crate) async fn run_as(
+    program: &Path,
+    folder: &Path,
+    arguments: &[&str],
+    variables: &Variables,
+    input: &str,
+) -> Output {
+    let mut command = command(program, folder, arguments, variables);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A program that does not read its input may have ended by now.
@@ -90,8 +115,8 @@ pub(crate) async fn run(folder: &Path, arguments: &[&str], variables: &Variables
     tokio::time::timeout(Duration::from_mins(1), ended).await.expect("a command within a minute").unwrap()
 }
 
-fn command(folder: &Path, arguments: &[&str], variables: &Variables) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
+fn command(program: &Path, folder: &Path, arguments: &[&str], variables: &Variables) -> Command {
+    let mut command = Command::new(program);
     // What says where programs are found, and nothing else: not the caller's settings.
     let places = ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     command.args(arguments).current_dir(folder).env_clear().envs(places).envs(variables);

@@ -47,15 +47,15 @@ pub async fn current(db: &ControlDb) -> Result<TenantSchema> {
     published(&mut *db.acquire().await?).await
 }
 
-/// What this program carries.
-fn embedded() -> Result<TenantSchema> {
-    Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::embedded_product()? })
+/// What this program carries: Freehold's own, and what the product has brought.
+fn embedded(ctx: &Context) -> Result<TenantSchema> {
+    Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::clone(&ctx.migrations) })
 }
 
 /// Publishes each of the program's own sets that extends the newest one of its stream, all at once. An older program
 /// next to a newer set, or next to a product's set that a team has replaced, leaves that stream as it is.
 pub async fn publish_embedded(ctx: &Context) -> Result<()> {
-    let embedded = embedded()?;
+    let embedded = embedded(ctx)?;
     let mut txn = ctx.db.begin().await?;
     migration_files::lock_in_txn(&mut txn).await?;
     let newest = published(&mut txn).await?;

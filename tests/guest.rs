@@ -1,0 +1,119 @@
+//! A product in a crate of its own, `tests/guest/`, as a team writes it: built, run and asked from outside.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::sql::Database,
+    process::{Api, Dev, run_as, unique},
+};
+
+const NOTES: &str = "/v1/notes";
+const CRATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guest");
+
+/// The program of the guest. Built with the features of this suite and in its folder, so that Freehold itself and all
+/// that both depend on are there already.
+fn built() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--locked", "--package", "guest", "--target-dir"]).arg(target);
+    if cfg!(feature = "crash-points") {
+        command.args(["--features", "guest/crash-points"]);
+    }
+    // What cargo and ops/test tell this test is not meant for another package: it would be built anew for it.
+    for (name, _) in std::env::vars_os() {
+        let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "RUSTC_BOOTSTRAP"];
+        if own.iter().any(|own| name.to_string_lossy().starts_with(own)) {
+            command.env_remove(name);
+        }
+    }
+    let status = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+    assert!(status.success(), "the guest cannot be built");
+    target.join("debug/guest")
+}
+
+/// The database of a tenant, by its id.
+fn database(dev: &Dev, tenant: &str) -> Database {
+    Database::new(&dev.told("/servers/0/superuser_url").into()).named(&tenant.replace("ten_", "tenant_"))
+}
+
+/// Somebody of acme with this role.
+async fn member(dev: &Dev, role: &str) -> Api {
+    let (admin, email) = (dev.told("/tenants/0/admin_email"), format!("{role}@acme.example"));
+    database(dev, dev.told("/tenants/0/id")).add_user(admin, &email, role).await;
+    dev.public().at("acme").sign_in(&email, dev.told("/tenants/0/admin_password")).await
+}
+
+async fn note(caller: &Api) -> (u16, Value) {
+    let answer = caller.post(NOTES, &json!({ "text": "Buy milk" }), None).await.unwrap();
+    (answer.status.as_u16(), answer.body)
+}
+
+async fn notes(caller: &Api) -> Vec<Value> {
+    let answer = caller.get(NOTES).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body["items"].as_array().unwrap().clone()
+}
+
+async fn assert_serves_its_own_routes_alone(dev: &Dev) {
+    let document = dev.public().get("/openapi.json").await.unwrap().body;
+    assert_eq!(document["info"]["title"], "Notes tenant API");
+    let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
+    let own = |path: &&&String| path.starts_with("/v1/") && !path.starts_with("/v1/auth/");
+    assert_eq!(paths.iter().filter(own).collect::<Vec<_>>(), [&NOTES]);
+    let admin = dev.admin_of("acme").await;
+    assert_eq!(admin.get("/v1/projects").await.unwrap().status, 404);
+    let permissions = admin.get("/v1/auth/me").await.unwrap().body["permissions"].clone();
+    assert_eq!(permissions, json!(["notes:write"]));
+}
+
+async fn assert_roles_and_tenants_are_kept_apart(dev: &Dev) {
+    let (viewer, writer) = (member(dev, "viewer").await, member(dev, "member").await);
+    let (status, refusal) = note(&viewer).await;
+    assert_eq!((status, &refusal["code"]), (403, &json!("forbidden")), "{refusal}");
+    assert!(refusal["detail"].as_str().unwrap().contains("notes:write"), "{refusal}");
+    let (status, made) = note(&writer).await;
+    assert_eq!((status, &made["text"]), (201, &json!("Buy milk")), "{made}");
+    assert!(made["id"].as_str().unwrap().starts_with("note_"), "{made}");
+    assert_eq!(notes(&viewer).await, [made]);
+    assert_eq!(notes(&dev.admin_of("globex").await).await, Vec::<Value>::new());
+}
+
+/// The guest's own program publishes what its team has written since.
+async fn publish_a_second_migration(dev: &Dev, program: &Path) {
+    let folder = dev.folder().join("migrations");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(format!("{CRATE}/migrations/V1__notes.sql"), folder.join("V1__notes.sql")).unwrap();
+    let sql = "ALTER TABLE notes ADD COLUMN pinned boolean NOT NULL DEFAULT false;";
+    fs::write(folder.join("V2__pins.sql"), sql).unwrap();
+    let arguments = ["migration", "publish", "--dir", "migrations", "-o", "json"];
+    let output = run_as(program, dev.folder(), &arguments, &dev.dev_env(), "").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let published: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(published, json!({ "version": 2, "added": 1 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crate_of_its_own_is_a_whole_product() {
+    let program = tokio::task::spawn_blocking(built).await.unwrap();
+    let dev = Dev::start_of(&program, &[]).await;
+    let acme = database(&dev, dev.told("/tenants/0/id"));
+    let tables = "SELECT schemaname::text FROM pg_tables WHERE tablename IN ('notes', 'projects')";
+    assert_eq!(acme.values::<String>(tables).await, ["public"]);
+    assert_serves_its_own_routes_alone(&dev).await;
+    assert_roles_and_tenants_are_kept_apart(&dev).await;
+
+    publish_a_second_migration(&dev, &program).await;
+    let slug = unique("initech");
+    let made = dev.operator().create_and_wait(&slug).await.unwrap();
+    assert_eq!((&made.body["schema_version"], &made.body["state"]), (&json!(2), &json!("active")), "{made:?}");
+    let columns =
+        "SELECT count(*) FROM information_schema.columns WHERE table_name = 'notes' AND column_name = 'pinned'";
+    assert_eq!(database(&dev, &made.text("id")).value::<i64>(columns).await, 1);
+    assert_eq!(acme.value::<i64>(columns).await, 0, "until a rollout");
+}
