@@ -53,6 +53,8 @@ mod permissions;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod postgres_version;
 #[cfg(test)]
 mod preflight;

@@ -25,6 +25,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 pub enum Signal {
     /// This tenant's row changed.
     Tenant(TenantId),
+    /// A plan changed, came or went.
+    Plans,
     /// An operation is queued.
     OperationQueued,
     /// This operation, or a step of it, was begun, or a step has ended.
@@ -75,7 +77,7 @@ impl Signals {
 
     async fn listen(&self, db: &ControlDb) -> Result<()> {
         let mut listener = PgListener::connect_with(db.pool()).await?;
-        listener.listen_all(["freehold_tenants", "freehold_operations"]).await?;
+        listener.listen_all(["freehold_tenants", "freehold_plans", "freehold_operations"]).await?;
         self.send(Signal::Lost);
         loop {
             match listener.try_recv().await? {
@@ -109,6 +111,7 @@ impl Subscription {
 fn parse(channel: &str, payload: &str) -> Option<Signal> {
     match (channel, payload.split_once(' ')) {
         ("freehold_tenants", None) => payload.parse().ok().map(|id| Signal::Tenant(TenantId::from_uuid(id))),
+        ("freehold_plans", _) => Some(Signal::Plans),
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
         ("freehold_operations", Some((what, id))) => {
             let id = OperationId::from_uuid(id.parse().ok()?);

@@ -27,7 +27,7 @@ use vault::Vault;
 
 use crate::{
     background::Background,
-    control::{ControlDb, listener::Signals, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
+    control::{ControlDb, listener::Signals, plans::Plan, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
     error::Result,
     servers::Connector,
     types::{Slug, TenantId},
@@ -78,6 +78,18 @@ impl Tenancy {
         self.registry.by_slug(slug).await
     }
 
+    /// As [`Self::by_slug`], of the tenants that this replica knows: asks nobody and waits for nothing.
+    #[must_use]
+    pub fn known(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+        self.registry.known(slug).filter(|tenant| !tenant.is_platform)
+    }
+
+    /// The platform tenant, if this replica knows it: asks nobody and waits for nothing.
+    #[must_use]
+    pub fn known_platform(&self) -> Option<Arc<Tenant>> {
+        self.registry.known_platform()
+    }
+
     /// The tenant once its first administrator has been made, which takes a fraction of a second after the tenant
     /// was made from a warm database. Other tenants are answered with at once.
     ///
@@ -89,6 +101,14 @@ impl Tenancy {
         }
         let settled = self.registry.when(tenant.id, |tenant| !tenant.is_settling, SETTLING).await?;
         settled.filter(|tenant| !tenant.is_settling).ok_or_else(gate::not_ready)
+    }
+
+    /// The plan that the tenant is on, as this replica knows it: a change is here within a round trip.
+    ///
+    /// # Errors
+    /// A defect: the plan cannot be read.
+    pub fn plan(&self, tenant: &Tenant) -> Result<Arc<Plan>> {
+        self.registry.plan_of(tenant)
     }
 
     /// The tenant with this id, the platform tenant included.

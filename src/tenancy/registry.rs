@@ -1,6 +1,7 @@
-//! Every tenant, in memory: a request is resolved without asking the control database.
+//! Every tenant, and the plan that it is on, in memory: a request is resolved without asking the control database.
 //!
-//! Filled once, then kept true by signals: each names a tenant whose row is read again. Behind that, changes
+//! Filled once, then kept true by signals: each names a tenant whose row is read again, or says that plans have changed,
+//! which are few and read all together. Behind that, changes
 //! are read by their revision every few seconds, and everything anew after a lost connection. A tenant that is
 //! not in memory may have been made a moment ago by another replica: the control database is asked, and a "no"
 //! is remembered for a second. Without contact to the control database known tenants are served for
@@ -22,6 +23,7 @@ use crate::{
     control::{
         ControlDb, bounded,
         listener::{Signal, Subscription},
+        plans::{self, Plan},
         tenants::{self, Tenant, TenantState},
     },
     error::{Error, Result},
@@ -60,6 +62,7 @@ struct Known {
     by_id: HashMap<TenantId, Arc<Tenant>>,
     by_slug: HashMap<Slug, TenantId>,
     platform: Option<TenantId>,
+    plans: HashMap<String, Arc<Plan>>,
     revision: i64,
     digest: RegistryDigest,
     /// When the control database last answered; `None` until the registry is filled.
@@ -103,6 +106,10 @@ impl Known {
         }
     }
 
+    fn put_plans(&mut self, plans: Vec<Plan>) {
+        self.plans = plans.into_iter().map(|plan| (plan.name.clone(), Arc::new(plan))).collect();
+    }
+
     fn is_fresh(&self) -> bool {
         self.contact.is_some_and(|contact| contact.elapsed() < STALENESS)
     }
@@ -117,6 +124,12 @@ impl Registry {
 
     pub(super) fn is_fresh(&self) -> bool {
         self.read(Known::is_fresh)
+    }
+
+    /// The plan that the tenant is on.
+    pub(super) fn plan_of(&self, tenant: &Tenant) -> Result<Arc<Plan>> {
+        let found = self.read(|known| known.plans.get(&tenant.plan).cloned());
+        found.ok_or_else(|| Error::defect(format!("the plan {} is not known here", tenant.plan)))
     }
 
     /// The revision of the tenant's row that is known here; 0 if none is.
@@ -134,12 +147,23 @@ impl Registry {
         metrics::gauge!("freehold_tenants_known").set(f64::from(count));
     }
 
-    pub(super) async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
-        let held = self.read(|known| {
+    /// What is in memory, if it is fresh.
+    pub(super) fn known(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+        self.read(|known| {
             let tenant = known.by_slug.get(slug).and_then(|id| known.by_id.get(id)).cloned();
             tenant.filter(|_| known.is_fresh())
-        });
-        let found = match held {
+        })
+    }
+
+    pub(super) fn known_platform(&self) -> Option<Arc<Tenant>> {
+        self.read(|known| {
+            let tenant = known.platform.and_then(|id| known.by_id.get(&id)).cloned();
+            tenant.filter(|_| known.is_fresh())
+        })
+    }
+
+    pub(super) async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
+        let found = match self.known(slug) {
             Some(tenant) => Some(tenant),
             None => self.ask(slug).await?,
         };
@@ -159,17 +183,14 @@ impl Registry {
     }
 
     pub(super) async fn platform(&self) -> Result<Arc<Tenant>> {
-        let held = self.read(|known| {
-            let tenant = known.platform.and_then(|id| known.by_id.get(&id)).cloned();
-            tenant.filter(|_| known.is_fresh())
-        });
-        if let Some(tenant) = held {
+        if let Some(tenant) = self.known_platform() {
             return Ok(tenant);
         }
-        let mut connection = self.db.acquire().await.map_err(unavailable)?;
-        let found = tenants::platform(&mut connection).await.map_err(unavailable)?;
+        let found = async { tenants::platform(&mut *self.db.acquire().await?).await };
+        let found = found.await.map_err(unavailable)?;
         let detail = "Freehold has no operators yet; run `freehold bootstrap`";
-        found.map(|tenant| self.hold(tenant)).ok_or_else(|| Error::unavailable("not_bootstrapped", detail, None))
+        let found = found.ok_or_else(|| Error::unavailable("not_bootstrapped", detail, None))?;
+        self.hold(found).await.map_err(unavailable)
     }
 
     /// A tenant in the making may serve by now: whoever was told so must not be refused because word of it is still on
@@ -233,6 +254,7 @@ impl Registry {
     async fn heed(&self, signal: Signal) -> Result<()> {
         match signal {
             Signal::Tenant(id) => self.refresh(id).await.map(drop),
+            Signal::Plans => self.read_plans().await,
             Signal::Lost => self.fill().await,
             Signal::OperationQueued | Signal::OperationStepped(_) | Signal::OperationSettled(_) => Ok(()),
         }
@@ -252,8 +274,11 @@ impl Registry {
     async fn read_changes(&self, since: i64) -> Result<usize> {
         let mut connection = self.db.acquire().await?;
         let changed = tenants::changed_since(&mut connection, since).await?;
+        // After the tenants: whichever plans they are on are among these.
+        let plans = plans::readable(&mut connection).await?;
         let count = changed.len();
         self.write(|known| {
+            known.put_plans(plans);
             for tenant in changed {
                 known.put(tenant);
             }
@@ -262,10 +287,17 @@ impl Registry {
         Ok(count)
     }
 
+    async fn read_plans(&self) -> Result<()> {
+        let plans = plans::readable(&mut *self.db.acquire().await?).await?;
+        self.write(|known| known.put_plans(plans));
+        Ok(())
+    }
+
     pub(super) async fn refresh(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
-        let mut connection = self.db.acquire().await?;
-        let found = tenants::get(&mut connection, id).await?;
-        Ok(found.map(|tenant| self.hold(tenant)))
+        match tenants::get(&mut *self.db.acquire().await?, id).await? {
+            Some(tenant) => self.hold(tenant).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Asks the control database for a tenant that is not in memory.
@@ -276,19 +308,30 @@ impl Registry {
         if self.unknown.contains_key(slug) {
             return Ok(None);
         }
-        let mut connection = self.db.acquire().await.map_err(unavailable)?;
-        let found = tenants::by_slug(&mut connection, slug).await.map_err(unavailable)?;
-        if found.is_none() {
+        let found = async { tenants::by_slug(&mut *self.db.acquire().await?, slug).await };
+        let found = found.await.map_err(unavailable)?;
+        let Some(tenant) = found else {
             self.unknown.insert(slug.clone(), ());
-        }
-        Ok(found.map(|tenant| self.hold(tenant)))
+            return Ok(None);
+        };
+        self.hold(tenant).await.map(Some).map_err(unavailable)
     }
 
-    fn hold(&self, tenant: Tenant) -> Arc<Tenant> {
+    /// Keeps a tenant that was just read, with its plan: the tenant may be on one that no signal has told of yet.
+    async fn hold(&self, tenant: Tenant) -> Result<Arc<Tenant>> {
+        if !self.read(|known| known.plans.contains_key(&tenant.plan)) {
+            let plans = plans::readable(&mut *self.db.acquire().await?).await?;
+            self.write(|known| {
+                for plan in plans {
+                    // One that is known is as new as this one, or newer: only `follow` replaces it.
+                    known.plans.entry(plan.name.clone()).or_insert_with(|| Arc::new(plan));
+                }
+            });
+        }
         let id = tenant.id;
         let fallback = Arc::new(tenant.clone());
         self.write(|known| known.put(tenant));
-        self.read(|known| known.by_id.get(&id).cloned()).unwrap_or(fallback)
+        Ok(self.read(|known| known.by_id.get(&id).cloned()).unwrap_or(fallback))
     }
 
     // A panic while the lock was held cannot leave it half-changed in a way that matters: `put` is the only

@@ -27,10 +27,10 @@ struct View {
     name: String,
     /// Rates.
     #[schema(value_type = Object)]
-    limits: serde_json::Value,
+    limits: plans::Limits,
     /// Amounts.
     #[schema(value_type = Object)]
-    quotas: serde_json::Value,
+    quotas: plans::Quotas,
     /// Switches.
     features: Vec<String>,
 }

@@ -47,7 +47,7 @@ pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
 
 /// Something happened to an operation: a database was made, or a tenant has taken one.
 async fn stir(signals: &mut Subscription) {
-    while matches!(signals.next().await, Signal::Tenant(_) | Signal::OperationStepped(_)) {}
+    while matches!(signals.next().await, Signal::Tenant(_) | Signal::Plans | Signal::OperationStepped(_)) {}
 }
 
 /// Queues at most one thing to do on each server.
