@@ -37,7 +37,7 @@ use crate::{
     },
     redis::{self, Redis},
     servers::{Connection, Connector, dump::DumpTools},
-    telemetry::metrics::Metrics,
+    telemetry::{meters::Meters, metrics::Metrics},
     tenancy::{self, Tenancy},
     types::{Clock, Random},
 };
@@ -135,6 +135,7 @@ impl App {
             clock,
             random: Random,
             metrics,
+            meters: Meters::default(),
             settings: Arc::new(settings::http_settings(&config)?),
             tasks: TaskTracker::new(),
             rules: Arc::new(settings::rules(&config)),

@@ -16,7 +16,8 @@ async fn send(caller: &Caller, method: Method, path: &str, content_type: &str, b
 #[tokio::test]
 async fn what_cannot_be_followed_is_refused_with_its_own_code() {
     let fleet = fleet::shared().await;
-    let admin = fleet.tenant().await.admin;
+    let tenant = fleet.tenant().await;
+    let admin = &tenant.admin;
     admin.get("/v1/nowhere").await.problem(404, "route_not_found");
     admin.get("/v1/projects/").await.problem(404, "route_not_found");
     let answer = Answer::to(admin.request(Method::PUT, "/v1/projects")).await;
@@ -25,7 +26,7 @@ async fn what_cannot_be_followed_is_refused_with_its_own_code() {
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
     let post =
-        async |content_type: &str, body: String| send(&admin, Method::POST, "/v1/projects", content_type, body).await;
+        async |content_type: &str, body: String| send(admin, Method::POST, "/v1/projects", content_type, body).await;
     let json = "application/json";
     let big = format!(r#"{{"name":"{}"}}"#, "a".repeat(2 * 1024 * 1024));
     post(json, big).await.problem(413, "payload_too_large");
@@ -40,8 +41,7 @@ async fn what_cannot_be_followed_is_refused_with_its_own_code() {
     post(json, r#"{"name":"a","name":"b"}"#.into()).await.wrong_field("name", "duplicate_field");
     post(json, "{}".into()).await.wrong_field("name", "required");
     let operator = fleet.operator();
-    let tenant = operator.get("/platform/v1/tenants?limit=1").await.expect(200)["items"][0]["id"].clone();
-    let resume = format!("/platform/v1/tenants/{}/resume", tenant.as_str().unwrap());
+    let resume = format!("/platform/v1/tenants/{}/resume", tenant.id);
     Answer::to(operator.request(Method::POST, &resume)).await.expect(200);
     operator.get("/platform/v1/servers?colour=red").await.wrong_field("colour", "unknown_field");
     admin.get("/v1/projects?colour=red").await.wrong_field("colour", "unknown_field");

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, so that they link once and share their clusters.
 
 #[cfg(test)]
+mod admission;
+#[cfg(test)]
 mod archives;
 #[cfg(test)]
 mod archiving;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use freehold::types::Clock;
+use reqwest::Method;
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
     PASSWORD,
+    answer::Answer,
     fleet::{self, logged},
     tenant::new_tenant,
     unique,
@@ -42,7 +45,7 @@ async fn metrics_tell_of_requests_pools_provisioning_and_the_process() {
 }
 
 #[tokio::test]
-async fn labels_name_routes_and_never_people_or_tenants() {
+async fn labels_name_routes_and_tenants_by_id_and_never_people() {
     let fleet = fleet::shared().await;
     let tenant = fleet.tenant().await;
     for path in
@@ -52,6 +55,8 @@ async fn labels_name_routes_and_never_people_or_tenants() {
     }
     tenant.anonymous().login("marker-address@example.com", PASSWORD).await;
     let metrics = fleet.metrics().await;
+    // One label tells tenants apart; nothing else may.
+    let by_tenant = format!("tenant=\"{}\"", tenant.id);
     for marker in [
         &tenant.slug,
         &tenant.id,
@@ -63,7 +68,7 @@ async fn labels_name_routes_and_never_people_or_tenants() {
         "localhost",
         "127.0.0.1",
     ] {
-        assert!(!metrics.contains(marker), "{marker} in the metrics");
+        assert!(!metrics.replace(&by_tenant, "").contains(marker), "{marker} in the metrics");
     }
     assert!(metrics.contains(r#"route="unmatched""#) && metrics.contains(r#"route="/v1/projects/{id}""#));
     let labels = |line: &str| line.split_once('{').map(|(_, rest)| rest.split_once('}').unwrap().0.to_owned());
@@ -77,10 +82,46 @@ async fn labels_name_routes_and_never_people_or_tenants() {
         .collect();
     let known = [
         "check", "chore", "class", "kind", "le", "listener", "method", "outcome", "reason", "result", "route",
-        "server", "state", "status", "step", "task",
+        "server", "state", "status", "step", "task", "tenant",
     ];
     let strange: Vec<_> = names.iter().filter(|name| !known.contains(&name.as_str())).collect();
     assert!(strange.is_empty(), "labels that nobody has bounded: {strange:?}");
+}
+
+#[tokio::test]
+async fn every_answer_of_a_tenant_is_counted_and_logged_as_its_own() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    // The first hundred tenants of a replica have labels of their own.
+    let replica = fleet.another_replica(&[], Clock::default()).await;
+    let anonymous = replica.anonymous(&tenant.slug);
+    for (method, path, status) in [
+        (Method::GET, "/v1/projects", 401),
+        (Method::GET, "/v1/nowhere", 404),
+        (Method::PUT, "/v1/projects", 405),
+        (Method::GET, "/v1/projects?colour=red", 422),
+        (Method::GET, "/.well-known/jwks.json", 200),
+        (Method::GET, "/health/ping", 200),
+    ] {
+        let id = unique("answered");
+        let answer = Answer::to(anonymous.request(method, path).header("x-request-id", &id)).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let log = logged();
+        let line = log.lines().find(|line| line.contains(&id) && line.contains("\"answered a "));
+        let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{path} is not in the log"))).unwrap();
+        let expected = if path == "/health/ping" { Value::Null } else { json!(tenant.id) };
+        assert_eq!(line["span"]["tenant.id"], expected, "{line}");
+    }
+    anonymous.post("/v1/auth/login", &json!({ "nothing": "x".repeat(1_000) })).await.expect(422);
+    let metrics = fleet.metrics().await;
+    let count = |name: &str, rest: &str| -> u64 {
+        let line = format!("freehold_tenant_{name}_total{{tenant=\"{}\"{rest}}} ", tenant.id);
+        let value = metrics.lines().find_map(|found| found.strip_prefix(&line));
+        value.unwrap_or_else(|| panic!("no {line}")).parse().unwrap()
+    };
+    assert_eq!(count("requests", ",status=\"4xx\""), 5);
+    assert!(count("requests", ",status=\"2xx\"") >= 1);
+    assert!(count("received_bytes", "") >= 1_000 && count("sent_bytes", "") >= 1_000);
 }
 
 #[tokio::test]

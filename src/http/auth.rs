@@ -25,15 +25,18 @@ use crate::{
     },
 };
 
-pub(super) fn routes() -> OpenApiRouter<AppState> {
+/// For whoever comes: what they send is proof enough, or there is nothing to prove.
+pub(super) fn open_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(login))
         .routes(routes!(refresh))
-        .routes(routes!(logout))
-        .routes(routes!(logout_all))
-        .routes(routes!(me))
         .routes(routes!(accept_invitation))
         .routes(routes!(key_set))
+}
+
+/// For those who are signed in.
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(logout)).routes(routes!(logout_all)).routes(routes!(me))
 }
 
 /// Tokens are never kept by anything between here and the client (RFC 6749 §5.1).

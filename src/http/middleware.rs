@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use super::{
     AppState, Listener, Settings,
-    extract::TenantName,
+    admission::{self, Admission, TenantName},
     observe,
     problem::Problem,
     request_id::{RequestId, X_REQUEST_ID},
@@ -43,8 +43,18 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     ),
 ];
 
-/// Puts all layers around `routes`, outermost first, and answers what no route answers.
-pub(super) fn stack(listener: Listener, routes: Router, state: &AppState) -> Router {
+/// The routes of a listener, by what is asked before they are reached.
+pub(super) struct Groups {
+    /// Nothing, whatever the request names.
+    pub(super) anybody: Router,
+    /// Whether the tenant may be served, and who comes.
+    pub(super) tenants: Router,
+    /// What asks that.
+    pub(super) admission: Arc<Admission>,
+}
+
+/// Puts all layers around `groups`, outermost first, and answers what no route answers.
+pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Router {
     let settings = &state.settings;
     let layers = ServiceBuilder::new()
         // Gives the request its id and span, counts and logs its answer: so it sees every other layer's.
@@ -59,9 +69,15 @@ pub(super) fn stack(listener: Listener, routes: Router, state: &AppState) -> Rou
         .layer(from_fn_with_state(settings.request_timeout, whole_request))
         // Bodies are bounded before anybody reads them.
         .layer(from_fn_with_state(Arc::clone(settings), bound_body))
-        // Innermost: only the handler itself outlives its client.
+        // What outlives its client begins here.
         .layer(from_fn_with_state(state.tasks.clone(), detach));
-    routes.fallback(no_route).method_not_allowed_fallback(no_method).layer(layers)
+    let Groups { anybody, tenants, admission } = groups;
+    let tenants = tenants
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        // Innermost, and around what is a tenant's only: whose request it is, and who asks.
+        .layer(from_fn_with_state(admission, admission::admit));
+    anybody.method_not_allowed_fallback(no_method).merge(tenants).layer(layers)
 }
 
 /// A path prefix that disagrees with the host was not taken off: then that is the reason.

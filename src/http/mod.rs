@@ -1,13 +1,15 @@
 //! HTTP: two listeners, one set of rules for requests and answers.
 //!
-//! [`router`] shows all routes, [`Routes`] are a product's, [`middleware`] all that happens around them, [`problem`] makes every error
-//! answer, [`listener`] owns the sockets. Handlers parse, make one call into the layers below, and map its
-//! result: no SQL and no decision about a tenant is made here.
+//! [`router`] shows all routes, [`Routes`] are a product's, [`middleware`] all that happens around them, [`admission`]
+//! who may come to a tenant's, [`problem`] makes every error answer, [`listener`] owns the sockets. Handlers parse, make
+//! one call into the layers below, and map its result: no SQL is spoken here.
 
+pub mod admission;
 mod auth;
 pub mod extract;
 mod health;
 pub mod listener;
+mod metered;
 mod metrics;
 mod middleware;
 mod observe;
@@ -35,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     identity::Identity,
     operations,
-    telemetry::metrics::Metrics,
+    telemetry::{meters::Meters, metrics::Metrics},
     tenancy::{Tenancy, resolve::Rules},
     types::{Clock, Random, Slug},
 };
@@ -108,6 +110,8 @@ pub struct AppState {
     pub(crate) readiness: Readiness,
     /// The recorder that `/metrics` renders.
     pub(crate) metrics: Metrics,
+    /// What is counted by tenant.
+    pub(crate) meters: Meters,
     /// How requests are bounded and answered.
     pub(crate) settings: Arc<Settings>,
     /// Connections, and changes that run on when their client hangs up. Shared by both listeners, so that they

@@ -13,6 +13,7 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     Listener, Settings,
+    admission::Payer,
     problem::ProblemCode,
     proxies::ClientAddress,
     request_id::{RequestId, X_REQUEST_ID},
@@ -40,6 +41,8 @@ pub(super) async fn observe(
         span.record("trace.id", trace);
     }
     request.extensions_mut().insert(id.clone());
+    let payer = Payer::default();
+    request.extensions_mut().insert(payer.clone());
     if let Some(client) = client {
         request.extensions_mut().insert(ClientAddress(client));
     }
@@ -56,6 +59,9 @@ pub(super) async fn observe(
         elapsed: started.elapsed(),
     };
     answered.record();
+    if let Some(meter) = payer.meter() {
+        meter.answered(answered.status);
+    }
     span.in_scope(|| log(&answered, client, &response));
     response
 }

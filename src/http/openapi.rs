@@ -9,7 +9,7 @@ use axum::{
     Router,
     extract::{MatchedPath, Request, State},
     http::{Method, header},
-    middleware::{Next, from_fn_with_state},
+    middleware::Next,
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -22,7 +22,6 @@ use utoipa::{
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::Config;
 
 use super::{
@@ -60,33 +59,46 @@ const PROBLEMS: &[(&str, &str, Applies)] = &[
     ("503", "Something that is needed is away; come back after Retry-After", |_, _| true),
 ];
 
-/// The routes with their document at `/openapi.json` and its page at `/docs`.
-pub(super) fn with_docs<S>(info: Info, routes: OpenApiRouter<S>) -> Router<S>
+/// The document at `/openapi.json` and its page at `/docs`.
+pub(super) fn routes<S>(document: OpenApi) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let (routes, mut document) = routes.split_for_parts();
-    complete(info, &mut document);
-    let parameters = Arc::new(Parameters::of(&document));
-    let routes = routes.route_layer(from_fn_with_state(parameters, refuse_unknown_parameters));
     let document = Arc::new(document);
     // Without the validator, whose badge would be fetched from another host.
     let config = Arc::new(Config::new(["/openapi.json"]).validator_url("none"));
     let page = Arc::clone(&config);
-    routes
+    Router::new()
         .route("/openapi.json", get(async move || Json(document)))
         .route("/docs", get(async || Redirect::permanent("/docs/")))
         .route("/docs/", get(async move || asset("index.html", page)))
         .route("/docs/{*file}", get(async move |Path(file): Path<String>| asset(&file, config)))
 }
 
-/// The names of the query parameters of every documented operation, by its route's template and method.
-struct Parameters(HashMap<(String, Method), Vec<String>>);
+/// What the document says of every operation, by its route's template and method.
+#[derive(Default)]
+pub(super) struct Operations(HashMap<String, HashMap<Method, Known>>);
 
-impl Parameters {
-    fn of(document: &OpenApi) -> Self {
-        let mut known = HashMap::new();
+struct Known {
+    /// The names of its query parameters.
+    parameters: Vec<String>,
+    asks: Asks,
+}
+
+/// What an operation asks of those who come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Nothing: it is for whoever comes.
+    Nothing,
+    /// A proof of who they are.
+    WhoComes,
+}
+
+impl Operations {
+    pub(super) fn of(document: &OpenApi) -> Self {
+        let mut routes = HashMap::new();
         for (path, item) in &document.paths.paths {
+            let mut known = HashMap::new();
             let methods = [
                 (Method::GET, &item.get),
                 (Method::POST, &item.post),
@@ -101,15 +113,24 @@ impl Parameters {
                     RefOr::T(one) if matches!(one.parameter_in, ParameterIn::Query) => Some(one.name.clone()),
                     _ => None,
                 });
-                known.insert((path.clone(), method), names.collect());
+                let asks = if needs_identity(operation) { Asks::WhoComes } else { Asks::Nothing };
+                known.insert(method, Known { parameters: names.collect(), asks });
             }
+            routes.insert(path.clone(), known);
         }
-        Self(known)
+        Self(routes)
+    }
+
+    /// What the operation asks of those who come; none if there is no such operation.
+    pub(super) fn asks(&self, route: &str, method: &Method) -> Option<Asks> {
+        // HEAD is answered by GET's handler.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(route)?.get(method).map(|known| known.asks)
     }
 
     /// The first parameter of `query` that the operation does not know.
     fn unknown(&self, route: &str, method: &Method, query: &str) -> Option<String> {
-        let known = self.0.get(&(route.to_owned(), method.clone()))?;
+        let known = &self.0.get(route)?.get(method)?.parameters;
         let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
         names.find(|name| !known.iter().any(|one| one == name)).map(std::borrow::Cow::into_owned)
     }
@@ -117,15 +138,15 @@ impl Parameters {
 
 /// A parameter that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The
 /// document is what an operation knows, so handlers need not take a query only to refuse it.
-async fn refuse_unknown_parameters(
-    State(parameters): State<Arc<Parameters>>,
+pub(super) async fn refuse_unknown_parameters(
+    State(operations): State<Arc<Operations>>,
     route: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let query = request.uri().query().unwrap_or_default();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    match parameters.unknown(route, request.method(), query).filter(|_| !query.is_empty()) {
+    let query = request.uri().query().filter(|query| !query.is_empty());
+    match query.and_then(|query| operations.unknown(route, request.method(), query)) {
         Some(name) => {
             let unknown = FieldError::new(name, "unknown_field", "is not a parameter of this route");
             Problem::from(Error::from(unknown)).into_response()
@@ -143,7 +164,8 @@ fn asset(name: &str, config: Arc<Config<'static>>) -> Result<Response> {
     Ok((headers, encoding, file.bytes.into_owned()).into_response())
 }
 
-fn complete(info: Info, document: &mut OpenApi) {
+/// The document of a listener: what its handlers say, and what holds for all of them.
+pub(super) fn complete(info: Info, mut document: OpenApi) -> OpenApi {
     document.info = info;
     document.info.license = Some(License::new("Apache-2.0"));
     document.servers = Some(vec![Server::new("/")]);
@@ -157,6 +179,7 @@ fn complete(info: Info, document: &mut OpenApi) {
         }
         operation.responses.responses.values_mut().for_each(name_media_type);
     }
+    document
 }
 
 /// A handler says `body = Problem`; that every problem is of one media type is known here.

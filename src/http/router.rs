@@ -1,43 +1,63 @@
 //! All routes, by listener and by who calls them.
 //!
-//! A route that is not in these tables does not exist. Each is described where its handler is; both tables
-//! become the listener's OpenAPI document.
+//! A route that is not in these tables does not exist. Each is described where its handler is; the tables become
+//! the listener's OpenAPI document. Routes for anybody are answered whatever the request names. Around all others
+//! stands [`admission`]: they are a tenant's, and those whose description does not say `security(())` are for its
+//! people only.
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Request};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{from_fn, from_fn_with_state},
+};
 use tower::ServiceBuilder;
 use utoipa::openapi::Info;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, Listener, Routes, auth, extract::TenantName, health, metrics, middleware, openapi, platform};
+use super::{
+    AppState, Listener, Routes,
+    admission::{self, Admission, TenantName},
+    auth, health, metrics,
+    middleware::{self, Groups},
+    openapi::{self, Operations},
+    platform,
+};
 
 /// The public listener: tenants and their users. The product's name and version are told by its document.
 pub fn public(state: &AppState, (name, version): (&str, &str), product: Routes) -> Router {
-    // Members of a tenant
-    let routes = own_public().merge(product.into_router());
+    let tenants = OpenApiRouter::new()
+        // Whoever comes to a tenant
+        .merge(auth::open_routes())
+        // Members of a tenant
+        .merge(auth::routes())
+        .merge(product.into_router());
     let rules = Arc::clone(&state.rules);
     let info = Info::new(format!("{name} tenant API"), version.to_owned());
-    named(finish(Listener::Public, info, routes, state), move |request| TenantName::read(&rules, request))
+    let routes = finish(Listener::Public, info, (health::routes(), tenants), state);
+    named(routes, move |request| TenantName::read(&rules, request))
 }
 
-/// What Freehold itself serves on the public listener, to anybody.
+/// What Freehold itself serves on the public listener: what a product must not serve too.
 pub(super) fn own_public() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(health::routes()).merge(auth::routes())
+    OpenApiRouter::new().merge(health::routes()).merge(auth::open_routes()).merge(auth::routes())
 }
 
 /// The admin listener: operators, scrapers and probes, on a private network.
 pub fn admin(state: &AppState) -> Router {
-    let routes = OpenApiRouter::new()
-        // Anybody
+    let anybody = OpenApiRouter::new()
         .merge(health::routes())
-        .merge(auth::routes())
-        // Operators
-        .merge(platform::routes())
-        // Scrapers
+        // Scrapers, who have a token of their own
         .merge(metrics::routes());
+    let tenants = OpenApiRouter::new()
+        // Whoever comes to the platform tenant
+        .merge(auth::open_routes())
+        // Operators
+        .merge(auth::routes())
+        .merge(platform::routes());
     let info = Info::new("Freehold platform API", env!("CARGO_PKG_VERSION"));
-    named(finish(Listener::Admin, info, routes, state), |_| TenantName::Platform)
+    named(finish(Listener::Admin, info, (anybody, tenants), state), |_| TenantName::Platform)
 }
 
 /// Notes which tenant a request names, and takes a path prefix off, before it is routed.
@@ -50,7 +70,24 @@ fn named(routes: Router, name: impl Fn(&mut Request) -> TenantName + Clone + Sen
     Router::new().fallback_service(ServiceBuilder::new().map_request(note).service(routes))
 }
 
-fn finish(listener: Listener, info: Info, routes: OpenApiRouter<AppState>, state: &AppState) -> Router {
-    let routes = openapi::with_docs(info, routes).with_state(state.clone());
-    middleware::stack(listener, routes, state)
+/// `groups`: the routes for anybody, and those of a tenant.
+fn finish(
+    listener: Listener,
+    info: Info,
+    groups: (OpenApiRouter<AppState>, OpenApiRouter<AppState>),
+    state: &AppState,
+) -> Router {
+    let ((anybody, document), (tenants, theirs)) = (groups.0.split_for_parts(), groups.1.split_for_parts());
+    let document = openapi::complete(info, document.merge_from(theirs));
+    let operations = Arc::new(Operations::of(&document));
+    let strict = from_fn_with_state(Arc::clone(&operations), openapi::refuse_unknown_parameters);
+    let anybody = anybody.route_layer(strict.clone()).merge(openapi::routes(document));
+    // A parameter that no such route has is refused whoever sends it; all else waits for the verdict.
+    let tenants = tenants.route_layer(from_fn(admission::turn_away)).route_layer(strict);
+    let groups = Groups {
+        anybody: anybody.with_state(state.clone()),
+        tenants: tenants.with_state(state.clone()),
+        admission: Admission::new(state, operations),
+    };
+    middleware::stack(listener, groups, state)
 }

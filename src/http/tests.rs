@@ -31,9 +31,12 @@ use tower::ServiceExt;
 
 use super::{
     AppState, Listener, Readiness, Routes, Settings,
+    admission::Admission,
     extract::{Json, Path},
     listener::{Bounds, serve},
-    middleware, router,
+    middleware::{self, Groups},
+    openapi::Operations,
+    router,
 };
 use crate::{
     control::{self, ControlDb, listener::Signals, sealing::KeyRing},
@@ -43,7 +46,7 @@ use crate::{
     migrations::MigrationSet,
     operations,
     servers::{Connector, dump::DumpTools},
-    telemetry::metrics::Metrics,
+    telemetry::{meters::Meters, metrics::Metrics},
     tenancy::{PoolSettings, Tenancy, resolve::Rules},
     types::{Clock, DisplayName, OperationId, Random, Slug},
 };
@@ -54,11 +57,12 @@ struct NewProject {
     name: DisplayName,
 }
 
-fn state(settings: Settings) -> AppState {
+pub(super) fn state(settings: Settings) -> AppState {
     let operations = operations();
     AppState {
         readiness: Readiness::new(Clock::default()),
         metrics: Metrics::detached(),
+        meters: Meters::default(),
         settings: Arc::new(settings),
         tasks: TaskTracker::new(),
         tenancy: operations.tenancy.clone(),
@@ -138,7 +142,7 @@ fn public(state: &AppState) -> Router {
     router::public(state, ("Test", "1.0.0"), Routes::new())
 }
 
-fn short() -> Settings {
+pub(super) fn short() -> Settings {
     let (body_timeout, request_timeout) = (Duration::from_millis(200), Duration::from_millis(500));
     Settings { body_limit: 64, body_timeout, request_timeout, ..Settings::default() }
 }
@@ -153,7 +157,13 @@ fn routes() -> Router {
 }
 
 fn app(settings: Settings) -> Router {
-    middleware::stack(Listener::Public, routes(), &state(settings))
+    stack(routes(), &state(settings))
+}
+
+/// All that stands around `anybody`, and no tenant's routes beside it.
+fn stack(anybody: Router, state: &AppState) -> Router {
+    let admission = Admission::new(state, Arc::new(Operations::default()));
+    middleware::stack(Listener::Public, Groups { anybody, tenants: Router::new(), admission }, state)
 }
 
 fn request(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
@@ -161,7 +171,7 @@ fn request(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
     request.body(body.into()).unwrap()
 }
 
-async fn call(app: Router, request: Request<Body>) -> (Response<()>, String) {
+pub(super) async fn call(app: Router, request: Request<Body>) -> (Response<()>, String) {
     let (parts, body) = app.oneshot(request).await.unwrap().into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
@@ -355,7 +365,7 @@ struct Server {
 async fn start(routes: Router, bounds: Bounds) -> Server {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop, state) = (socket.local_addr().unwrap(), CancellationToken::new(), state(short()));
-    let app = middleware::stack(Listener::Public, routes, &state);
+    let app = stack(routes, &state);
     let task = tokio::spawn(serve(socket, app, bounds, state.tasks, stop.clone()));
     Server { address, stop, task }
 }

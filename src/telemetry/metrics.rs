@@ -2,7 +2,8 @@
 //!
 //! A module that measures declares its own names beside the code that records them, and `app` calls its
 //! `describe` after [`Metrics::install`]. Names follow Prometheus (`freehold_…_total`, `…_seconds`). Label
-//! values come from small closed sets: routes are templates, never raw paths; no slug, name or address ever.
+//! values come from small closed sets: routes are templates, never raw paths; no slug, name or address ever. Tenants
+//! are told apart by [`super::meters`] alone, which bounds how many.
 
 use std::{sync::Arc, time::Duration};
 
@@ -77,6 +78,7 @@ impl Metrics {
 }
 
 fn describe() {
+    super::meters::describe();
     describe_counter!(REQUESTS, "Requests answered, by listener, method, route template and status.");
     describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to its answer's head.");
     describe_gauge!(IN_FLIGHT, "Requests that are being worked on.");

@@ -5,6 +5,7 @@
 //! personal data may leave through any of the three.
 
 mod logs;
+pub mod meters;
 pub mod metrics;
 mod sentry;
 

@@ -35,6 +35,11 @@ impl Caller {
         Self { bearer: Some(bearer.clone()), ..self.clone() }
     }
 
+    /// The same without a token.
+    pub(crate) fn without(&self) -> Self {
+        Self { bearer: None, ..self.clone() }
+    }
+
     /// A request to be completed; sent with [`Answer::to`].
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = CLIENT.request(method, format!("http://{}{path}", self.address));

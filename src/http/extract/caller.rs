@@ -1,24 +1,27 @@
-//! Who asks, and by what right: the signature of a handler shows both.
+//! Who asks, and by what right: the signature of a handler shows both. [`admission`](crate::http::admission) has found
+//! out who it is; what stands here reads that and says what it requires.
 //!
 //! `Member<R>` is somebody of the tenant that the request names, `Operator<R>` somebody of the platform tenant,
 //! both with the right `R`, and `Watched<R>` an operator whose right is asked for again and again; [`SignedIn`] is
-//! anybody known, on either listener. A handler that takes none of them is open to everybody and says so with
-//! [`Tenant`] or nothing.
+//! anybody known, on either listener. An operation that is for whoever comes says `security(())`, and its handler
+//! takes [`Tenant`](super::Tenant) or nothing.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
-use axum::{
-    extract::FromRequestParts,
-    http::{header::AUTHORIZATION, request::Parts},
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use serde::Serialize;
 
-use super::{From, IdempotencyKey, Tenant};
+use super::{IdempotencyKey, tenant::scope};
 use crate::{
     control::{audit::Origin, tenants},
     error::{Error, Result},
-    http::{AppState, problem::Problem},
-    identity::{self, Client, Principal},
+    http::{
+        AppState,
+        admission::{self, Scope},
+        openapi::Asks,
+        problem::Problem,
+    },
+    identity::{Client, Principal},
     types::{Idempotency, Right},
 };
 
@@ -61,28 +64,20 @@ impl SignedIn {
     }
 }
 
-impl FromRequestParts<AppState> for SignedIn {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let Tenant(tenant) = Tenant::from_request_parts(parts, state).await?;
-        let Ok(From(client)) = From::from_request_parts(parts, state).await;
-        let token = bearer(parts)?;
-        let principal = identity::authenticate(&state.identity, &tenant, token, client.ip).await?;
-        Ok(Self { tenant, principal, client })
+impl SignedIn {
+    fn of(scope: &Scope) -> Result<Self> {
+        let unasked = || Error::defect("an operation that is for whoever comes wants to know who came");
+        let principal = scope.caller.clone().ok_or_else(unasked)?;
+        Ok(Self { tenant: Arc::clone(&scope.tenant), principal, client: scope.client.clone() })
     }
 }
 
-/// The one bearer token of a request (RFC 6750 §2.1).
-fn bearer(parts: &Parts) -> Result<&str> {
-    let missing = || Error::Unauthenticated {
-        code: "authentication_required",
-        detail: "send an access token or API key as a bearer token",
-    };
-    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (headers.next(), headers.next()) else { return Err(missing()) };
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(missing)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
+impl FromRequestParts<AppState> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        Ok(Self::of(scope(parts)?)?)
+    }
 }
 
 macro_rules! caller {
@@ -102,16 +97,22 @@ macro_rules! caller {
             }
         }
 
-        impl<R: Right> FromRequestParts<AppState> for $name<R> {
-            type Rejection = Problem;
-
-            async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-                let caller = SignedIn::from_request_parts(parts, state).await?;
+        impl<R: Right> $name<R> {
+            fn of(scope: &Scope) -> Result<Self> {
+                let caller = SignedIn::of(scope)?;
                 if caller.tenant.is_platform != $is_platform {
-                    return Err(Error::defect("the route is on the wrong listener").into());
+                    return Err(Error::defect("the route is on the wrong listener"));
                 }
                 caller.principal.require(R::PERMISSION)?;
                 Ok(Self { caller, right: PhantomData })
+            }
+        }
+
+        impl<R: Right> FromRequestParts<AppState> for $name<R> {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+                Ok(Self::of(scope(parts)?)?)
             }
         }
     };
@@ -141,16 +142,17 @@ impl<R: Right> Watched<R> {
     /// # Errors
     /// As for a request.
     pub async fn check(&self, state: &AppState) -> Result<(), Problem> {
-        Operator::<R>::from_request_parts(&mut self.parts.clone(), state).await.map(drop)
+        let scope = admission::examine(state, &self.parts, Asks::WhoComes).await?;
+        Operator::<R>::of(&scope)?;
+        Ok(())
     }
 }
 
 impl<R: Right> FromRequestParts<AppState> for Watched<R> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let watched = Self { parts: parts.clone(), right: PhantomData };
-        watched.check(state).await?;
-        Ok(watched)
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        Operator::<R>::of(scope(parts)?)?;
+        Ok(Self { parts: parts.clone(), right: PhantomData })
     }
 }

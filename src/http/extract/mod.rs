@@ -20,7 +20,6 @@ pub use json::{Json, JsonIfAny, NoBody};
 pub use list::{CursorKey, List, Listing, NoFilter, Page};
 pub use path::Path;
 pub use query::Query;
-pub(super) use tenant::TenantName;
 pub use tenant::{From, Tenant};
 
 pub use crate::{identity::right, types::Right};

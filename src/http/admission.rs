@@ -1,0 +1,264 @@
+//! Admission: which tenant a request is for, whether that tenant may be served, and who asks. It is found out once a
+//! request, in one order, in one layer around all routes of a tenant.
+//!
+//! The order is resolve → gate → authenticate → scope ([`examine`]). Limits belong between these steps: those of the
+//! address and of the tenant before any secret is looked at, those of the person and of the key once they are known.
+//! What was found out is one value, the [`Scope`]: extractors read it and say what they require of it, and logs and
+//! metrics have their tenant from the same place. [`admit`] sees every answer of a resolved tenant (also 401, 404
+//! and 405), so that headers which belong on all of them are set there.
+//!
+//! Whether an operation asks who comes is said by its document: `security(())` is for whoever comes. Whoever is
+//! refused gets no further than [`turn_away`], whatever the handler's signature says. What no route answers is not
+//! judged: the answer is 404 or 405 whoever sends it, and admission only notes whose it is.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{
+        HeaderMap, StatusCode, Uri,
+        header::{AUTHORIZATION, USER_AGENT},
+        request::Parts,
+        uri::PathAndQuery,
+    },
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tracing::Span;
+
+use super::{
+    AppState, metered,
+    openapi::{Asks, Operations},
+    problem::Problem,
+    proxies::ClientAddress,
+    request_id::RequestId,
+};
+use crate::{
+    control::{
+        plans::Plan,
+        tenants::{Tenant, TenantState},
+    },
+    error::{Error, Result},
+    identity::{self, Client, Principal},
+    telemetry::meters::Meter,
+    tenancy::{self, resolve::Rules},
+    types::Slug,
+};
+
+/// What admission found out about a request: an extension of every request that a tenant's route answers.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The tenant: known, and open for requests.
+    pub tenant: Arc<Tenant>,
+    /// The plan that it is on.
+    pub plan: Arc<Plan>,
+    /// Who asks; none where an operation is for whoever comes.
+    pub caller: Option<Arc<Principal>>,
+    /// How they came.
+    pub client: Client,
+    /// Counts what is done for the tenant.
+    pub meter: Meter,
+}
+
+/// What the layer needs, on every request: shared, and not copied.
+pub(super) struct Admission {
+    state: AppState,
+    operations: Arc<Operations>,
+}
+
+impl Admission {
+    pub(super) fn new(state: &AppState, operations: Arc<Operations>) -> Arc<Self> {
+        Arc::new(Self { state: state.clone(), operations })
+    }
+}
+
+/// The verdict about a request, on its way from [`admit`] to [`turn_away`].
+#[derive(Clone)]
+struct Verdict(Result<Scope, Problem>);
+
+/// The meter of the tenant that a request turned out to be for: written by admission, and read by whoever counts the
+/// answer, which may be given up or panic further in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Payer(Arc<OnceLock<Meter>>);
+
+impl Payer {
+    pub(super) fn meter(&self) -> Option<&Meter> {
+        self.0.get()
+    }
+}
+
+/// The layer around all routes of a tenant, and around what no route answers.
+pub(super) async fn admit(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
+    let Admission { state, operations } = &*admission;
+    let (mut parts, body) = request.into_parts();
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match operations.asks(route, &parts.method) {
+        Some(asks) => {
+            let verdict = examine(state, &parts, asks).await;
+            parts.extensions.insert(Verdict(verdict));
+        }
+        None => note_stray(state, &parts),
+    }
+    let Some(meter) = parts.extensions.get::<Payer>().and_then(Payer::meter).cloned() else {
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let body = metered::received(body, &meter);
+    next.run(Request::from_parts(parts, body)).await.map(|body| metered::sent(body, &meter))
+}
+
+/// Innermost, around each handler: ends the request of those who were refused.
+pub(super) async fn turn_away(mut request: Request, next: Next) -> Response {
+    match request.extensions_mut().remove() {
+        Some(Verdict(Ok(scope))) => {
+            request.extensions_mut().insert(scope);
+            next.run(request).await
+        }
+        Some(Verdict(Err(problem))) => problem.into_response(),
+        None => Error::defect("no document describes this route, so that nobody is admitted to it").into_response(),
+    }
+}
+
+/// Finds out who asks whom. The same for a request that has just come and for one whose answer goes on and on.
+///
+/// # Errors
+/// In this order: `ambiguous_tenant` (400), `tenant_not_found` (404), `registry_unavailable` (503); `tenant_renamed`
+/// (308); what [`tenancy::gate`] refuses, `tenant_not_ready` (503); and where the operation asks who comes,
+/// `authentication_required` (401) and what identity refuses.
+pub(super) async fn examine(state: &AppState, parts: &Parts, asks: Asks) -> Result<Scope, Problem> {
+    let name = parts.extensions.get().unwrap_or(&TenantName::Nobody);
+    let tenant = resolve(state, name).await?;
+    let meter = note(state, parts, &tenant);
+    if let Some(elsewhere) = moved(state, name, &tenant, &parts.uri) {
+        return Err(elsewhere);
+    }
+    tenancy::gate(&tenant)?;
+    let tenant = state.tenancy.settled(tenant).await?;
+    let (plan, client) = (state.tenancy.plan(&tenant)?, client(parts));
+    // Limits of the address and of the tenant go here: no secret has been looked at.
+    let caller = match asks {
+        Asks::Nothing => None,
+        Asks::WhoComes => Some(authenticate(state, &tenant, parts, &client).await?),
+    };
+    // Limits of the person and of the key go here.
+    Ok(Scope { tenant, plan, caller, client, meter })
+}
+
+async fn resolve(state: &AppState, name: &TenantName) -> Result<Arc<Tenant>> {
+    match name {
+        TenantName::Platform => state.tenancy.platform().await,
+        TenantName::Slug(slug) => state.tenancy.by_slug(slug).await,
+        TenantName::Nobody => {
+            let detail = "neither the host nor the path names a tenant".to_owned();
+            Err(Error::NotFound { code: "tenant_not_found", detail })
+        }
+        TenantName::Ambiguous(detail) => Err(Error::BadRequest { code: "ambiguous_tenant", detail: detail.clone() }),
+    }
+}
+
+/// From here on the request is this tenant's, in logs and metrics, whatever becomes of it.
+fn note(state: &AppState, parts: &Parts, tenant: &Tenant) -> Meter {
+    Span::current().record("tenant.id", tracing::field::display(tenant.id));
+    let meter = state.meters.of(tenant.id);
+    if let Some(Payer(payer)) = parts.extensions.get() {
+        // A second look finds the same tenant.
+        let _ = payer.set(meter.clone());
+    }
+    meter
+}
+
+/// What no route answers costs no look at the control database: the tenant is noted if it is known here.
+fn note_stray(state: &AppState, parts: &Parts) {
+    let known = match parts.extensions.get() {
+        Some(TenantName::Platform) => state.tenancy.known_platform(),
+        Some(TenantName::Slug(slug)) => state.tenancy.known(slug),
+        Some(TenantName::Nobody | TenantName::Ambiguous(_)) | None => None,
+    };
+    if let Some(tenant) = known {
+        note(state, parts, &tenant);
+    }
+}
+
+/// A renamed tenant is asked under its former name: the same request belongs to its new host.
+fn moved(state: &AppState, name: &TenantName, tenant: &Tenant, target: &Uri) -> Option<Problem> {
+    let is_former = matches!(name, TenantName::Slug(slug) if *slug != tenant.slug);
+    if !is_former || matches!(tenant.state, TenantState::Deleting | TenantState::Deleted) {
+        return None;
+    }
+    let (url, path) = ((state.public_url)(&tenant.slug), target.path_and_query().map_or("/", PathAndQuery::as_str));
+    let detail = "this tenant has another name now; see Location";
+    Some(Problem::new(StatusCode::PERMANENT_REDIRECT, "tenant_renamed", detail).at(format!("{url}{path}")))
+}
+
+/// What a request may show to prove who asks. A session in a cookie would be one more of these.
+enum Proof<'a> {
+    /// An access token or an API key.
+    Bearer(&'a str),
+}
+
+/// Where a request is searched for a proof, in this order: the first one found is the one that counts.
+const STRATEGIES: [fn(&HeaderMap) -> Option<Proof<'_>>; 1] = [bearer];
+
+/// The one bearer token of a request (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<Proof<'_>> {
+    let mut headers = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (headers.next(), headers.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(Proof::Bearer(token.trim()))
+}
+
+async fn authenticate(state: &AppState, tenant: &Tenant, parts: &Parts, client: &Client) -> Result<Arc<Principal>> {
+    let proof = STRATEGIES.iter().find_map(|strategy| strategy(&parts.headers));
+    match proof {
+        Some(Proof::Bearer(token)) => identity::authenticate(&state.identity, tenant, token, client.ip).await,
+        None => Err(Error::Unauthenticated {
+            code: "authentication_required",
+            detail: "send an access token or API key as a bearer token",
+        }),
+    }
+}
+
+fn client(parts: &Parts) -> Client {
+    let address = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    Client {
+        // Only a request that came through no socket, as in tests, has none.
+        ip: address.unwrap_or_else(|| Ipv4Addr::UNSPECIFIED.into()),
+        user_agent: agent.map(|text| text.chars().take(512).collect()),
+        request_id: parts.extensions.get::<RequestId>().map(|id| id.as_str().to_owned()),
+    }
+}
+
+/// What a request says about its tenant; an extension of every request. It is read before routing, because a path
+/// prefix has to be taken off first; whether there is such a tenant is asked by admission.
+#[derive(Clone, Debug)]
+pub(super) enum TenantName {
+    /// The admin listener's: the platform tenant.
+    Platform,
+    /// The host or path names this one.
+    Slug(Slug),
+    /// Neither names one.
+    Nobody,
+    /// They name two.
+    Ambiguous(String),
+}
+
+impl TenantName {
+    /// Reads the name from a request of the public listener and takes a path prefix off.
+    pub(super) fn read(rules: &Rules, request: &mut Request) -> Self {
+        match rules.resolve(request.uri(), request.headers()) {
+            Ok(named) => {
+                if let Some(path) = named.stripped.and_then(|path| path.parse::<Uri>().ok()) {
+                    *request.uri_mut() = path;
+                }
+                named.slug.map_or(Self::Nobody, Self::Slug)
+            }
+            Err(error) => Self::Ambiguous(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Who gets as far as a handler, and where a proof of who asks is looked for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::{
+    body::Body,
+    http::{Method, Request},
+};
+use serde_json::Value;
+use utoipa_axum::routes;
+
+use super::*;
+use crate::http::{
+    Routes, router,
+    tests::{call, short, state},
+};
+
+static REACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Says nothing of who may call it.
+#[utoipa::path(get, path = "/v1/careless", responses((status = 200, description = "Reached")))]
+async fn careless() -> &'static str {
+    REACHED.fetch_add(1, Ordering::SeqCst);
+    "reached"
+}
+
+/// For whoever comes to a tenant.
+#[utoipa::path(get, path = "/v1/open", security(()), responses((status = 200, description = "Reached")))]
+async fn open() -> &'static str {
+    REACHED.fetch_add(1, Ordering::SeqCst);
+    "reached"
+}
+
+async fn asked(method: Method, path: &str) -> (u16, Value) {
+    let product = Routes::new().routes(routes!(careless)).routes(routes!(open));
+    let request = Request::builder().method(method).uri(path).header("host", "localhost");
+    let (response, body) =
+        call(router::public(&state(short()), ("Test", "1.0.0"), product), request.body(Body::empty()).unwrap()).await;
+    let code = serde_json::from_str::<Value>(&body).map_or(Value::Null, |problem| problem["code"].clone());
+    (response.status().as_u16(), code)
+}
+
+#[tokio::test]
+async fn nobody_gets_past_a_refusal_whatever_the_handler_asks_for() {
+    for (method, path, status, code) in [
+        (Method::GET, "/v1/careless", 404, "tenant_not_found"),
+        (Method::GET, "/v1/open", 404, "tenant_not_found"),
+        // Refused as it always was, before anything is known of the tenant.
+        (Method::GET, "/v1/careless?colour=red", 422, "validation_failed"),
+        (Method::POST, "/v1/careless", 405, "method_not_allowed"),
+        (Method::GET, "/v1/nowhere", 404, "route_not_found"),
+    ] {
+        assert_eq!(asked(method, path).await, (status, Value::from(code)), "{path}");
+    }
+    assert_eq!(asked(Method::HEAD, "/v1/careless").await.0, 404);
+    assert_eq!(REACHED.load(Ordering::SeqCst), 0, "a handler was reached");
+}
+
+#[test]
+fn one_bearer_token_is_a_proof_and_nothing_else_is() {
+    let found = |values: &[&str]| {
+        let headers: HeaderMap = values.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect();
+        bearer(&headers).map(|Proof::Bearer(token)| token.to_owned())
+    };
+    for good in ["Bearer abc", "bearer abc", "BEARER   abc "] {
+        assert_eq!(found(&[good]).as_deref(), Some("abc"), "{good}");
+    }
+    for bad in
+        [&[][..], &["abc"], &["Bearer"], &["Basic abc"], &["Bearer abc", "Bearer abc"], &["Bearer abc", "Basic x"]]
+    {
+        assert_eq!(found(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_client_is_told_by_its_address_and_by_what_it_says_of_itself_within_bounds() {
+    let request = Request::builder().header(USER_AGENT, "ä".as_bytes());
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    assert_eq!(client(&parts).user_agent, None, "only what is text");
+    parts.headers.insert(USER_AGENT, "a".repeat(600).parse().unwrap());
+    parts.extensions.insert(ClientAddress([192, 0, 2, 7].into()));
+    let client = client(&parts);
+    assert_eq!((client.ip.to_string().as_str(), client.user_agent.unwrap().len()), ("192.0.2.7", 512));
+}
