@@ -31,7 +31,7 @@ use crate::{
         checks::schedule,
         engine,
         fleet::{heartbeat, key_encryption, warm},
-        janitor,
+        janitor, kinds,
         schema::publish,
         tenants::rotate_signing_keys,
     },
@@ -245,7 +245,7 @@ impl App {
         let (signals, db) = (self.signals.clone(), self.state.operations.db.clone());
         background.keep("signals", move |stop| signals.clone().run(db.clone(), stop));
         self.state.tenancy.spawn(&self.signals, background);
-        engine::spawn(&self.state.operations, self.config.operations.concurrency, background);
+        engine::spawn(&self.state.operations, kinds::ALL, self.config.operations.concurrency, background);
         self.keep_warm(background);
         let (ctx, pool_size) = (self.state.operations.clone(), self.config.tenancy.pool_size);
         background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, stop));

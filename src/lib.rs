@@ -21,8 +21,8 @@
 //! | [`types`] | values that are parsed once: ids, names, addresses, the time, randomness |
 //!
 //! # The layer map
-//! Data flows one way. `tests/layering.rs` reads the `use crate::` lines and fails on any edge that is not
-//! written here, and on written edges that no longer exist. `types` and `error` are open to everybody.
+//! Data flows one way. `tests/layering.rs` reads the `use` lines and fails on any edge that is not written here, and on
+//! written edges that no longer exist. `types` and `error` are open to everybody.
 //!
 //! ```text
 //! main       -> cli, product
@@ -37,6 +37,21 @@
 //! limits     -> redis
 //! config     -> archives, servers
 //! archives, background, redis, servers, migrations, control, telemetry, faults -> (types and error only)
+//! ```
+//!
+//! The rooms within `operations` have a map of their own. The engine knows no operation: it is handed a table of kinds.
+//!
+//! ```text
+//! bootstrap  -> kinds, engine, tenants, fleet, schema, context
+//! control    -> kinds, tenants, context
+//! kinds      -> engine, tenants, fleet
+//! checks     -> janitor, fleet, schema, context
+//! janitor    -> tenants, fleet, context
+//! tenants    -> engine, fleet, labels, context
+//! fleet      -> engine, schema, labels, memory, context
+//! schema     -> memory, context
+//! engine     -> context, pace
+//! context    -> memory, pace
 //! ```
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use freehold::{
     error::Error,
     operations::Context,
     servers::{
-        AdminUrl, Credentials, Errand, ServerAdmin,
+        AdminUrl, Credentials, ServerAdmin, TransferLogin,
         dump::{Dump, DumpPrograms, Selection, Target},
     },
     types::{ArchiveId, Clock, DbName, Random, TenantId},
@@ -88,7 +88,7 @@ impl<'a> Desk<'a> {
     }
 
     async fn dump(&self, database: DbName) -> Dump {
-        let login = self.admin.ensure_errand(Errand::Dump(database)).await.unwrap();
+        let login = self.admin.ensure_transfer_login(TransferLogin::Dump(database)).await.unwrap();
         self.programs.dump(&self.target(&database.to_string(), &login), &Selection::default()).await.unwrap()
     }
 
@@ -100,9 +100,9 @@ impl<'a> Desk<'a> {
     }
 
     async fn restore(&self, name: DbName, input: impl tokio::io::AsyncRead + Send + Unpin) -> Result<(), Error> {
-        let login = self.admin.ensure_errand(Errand::Restore(name)).await.unwrap();
+        let login = self.admin.ensure_transfer_login(TransferLogin::Restore(name)).await.unwrap();
         let restored = self.programs.restore(&self.target(&name.to_string(), &login), input).await;
-        self.admin.end_errand(Errand::Restore(name)).await.unwrap();
+        self.admin.drop_transfer_login(TransferLogin::Restore(name)).await.unwrap();
         restored
     }
 
@@ -200,7 +200,7 @@ async fn an_archive_comes_back_with_the_same_rows_and_grants_and_reveals_nothing
     let project = json!({ "name": "written meanwhile" });
     tenant.admin.post("/v1/projects", &project).await.expect(201);
     let written = archives::write(desk.store(), &key, name, beginning.as_slice().chain(dump)).await.unwrap();
-    desk.admin.end_errand(Errand::Dump(database_of(&tenant))).await.unwrap();
+    desk.admin.drop_transfer_login(TransferLogin::Dump(database_of(&tenant))).await.unwrap();
 
     let listed = desk.programs.contents(archives::read(desk.store(), &key, name).await.unwrap()).await.unwrap();
     for table in ["freehold users", "public projects", "public read_only", "extra numbers"] {
@@ -233,10 +233,10 @@ async fn the_logins_of_an_errand_can_do_nothing_else() {
     let fleet = fleet::shared().await;
     let (desk, tenant, other) = (Desk::of(fleet).await, fleet.tenant().await, fleet.tenant().await);
     let database = database_of(&tenant);
-    for errand in [Errand::Dump(database), Errand::Restore(database)] {
+    for errand in [TransferLogin::Dump(database), TransferLogin::Restore(database)] {
         // Twice: a killed process leaves the first behind.
-        desk.admin.ensure_errand(errand).await.unwrap();
-        let login = desk.admin.ensure_errand(errand).await.unwrap();
+        desk.admin.ensure_transfer_login(errand).await.unwrap();
+        let login = desk.admin.ensure_transfer_login(errand).await.unwrap();
         let own = tenant.database().logged_in_as(&login.role, login.password.expose_secret());
         let session = own.connect().await.unwrap();
         for elsewhere in [other.database_name().as_str(), "postgres", "template1"] {
@@ -253,10 +253,10 @@ async fn the_logins_of_an_errand_can_do_nothing_else() {
             assert_eq!(refusal.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{errand:?}: {refused}");
         }
         let becomes_owner = session.batch_execute("SET ROLE freehold_owner").await.is_ok();
-        assert_eq!(becomes_owner, matches!(errand, Errand::Restore(_)));
+        assert_eq!(becomes_owner, matches!(errand, TransferLogin::Restore(_)));
         drop(session);
-        desk.admin.end_errand(errand).await.unwrap();
-        desk.admin.end_errand(errand).await.unwrap();
+        desk.admin.drop_transfer_login(errand).await.unwrap();
+        desk.admin.drop_transfer_login(errand).await.unwrap();
         assert!(own.connect().await.is_err());
     }
 }
@@ -266,7 +266,7 @@ async fn archive(desk: &Desk<'_>, tenant: &Tenant<'_>) -> (ArchiveKey, ArchiveNa
     let (key, name) = (ArchiveKey::generate(Random), name_for(tenant));
     let dump = desk.dump(database_of(tenant)).await;
     let written = archives::write(desk.store(), &key, name, dump).await;
-    desk.admin.end_errand(Errand::Dump(database_of(tenant))).await.unwrap();
+    desk.admin.drop_transfer_login(TransferLogin::Dump(database_of(tenant))).await.unwrap();
     (key, name, written)
 }
 
@@ -361,7 +361,7 @@ async fn a_restore_that_is_killed_or_given_up_leaves_an_empty_database_that_can_
     let (key, name, written) = archive(&desk, &tenant).await;
     written.unwrap();
     let target = desk.empty_database().await;
-    let login = desk.admin.ensure_errand(Errand::Restore(target)).await.unwrap();
+    let login = desk.admin.ensure_transfer_login(TransferLogin::Restore(target)).await.unwrap();
     let database = target.to_string();
     for kill in [true, false] {
         // The input stops half-way and stays open.
@@ -403,6 +403,6 @@ async fn a_dump_is_restored_without_a_store_and_what_is_taken_already_is_refused
         assert_eq!(restored.is_ok(), first, "{restored:?}");
     }
     assert_eq!(contents(&fleet.on_server(&target.to_string())).await, contents(&tenant.database()).await);
-    desk.admin.end_errand(Errand::Dump(database_of(&tenant))).await.unwrap();
+    desk.admin.drop_transfer_login(TransferLogin::Dump(database_of(&tenant))).await.unwrap();
     desk.discard(target).await;
 }

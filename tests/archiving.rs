@@ -42,7 +42,7 @@ pub(crate) async fn done(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> Va
 }
 
 /// Asks `action` of the tenant.
-async fn ask(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> String {
+pub(crate) async fn ask(fleet: &Fleet, tenant: &Tenant<'_>, action: &str) -> String {
     let asked = fleet.operator().post(&path(tenant, action), &json!({})).await.expect(202);
     asked["operation_id"].as_str().unwrap().to_owned()
 }

@@ -479,3 +479,31 @@ async fn an_interrupted_drop_is_finished_where_a_tombstone_says_whose_it_was() {
     bury(&control, &names).await;
     fleet.assert_clean().await;
 }
+
+#[tokio::test]
+async fn a_scratch_database_in_which_no_archive_is_tried_is_cleared() {
+    let fleet = fleet::alone().await;
+    let (tenant, other) = (fleet.tenant().await, fleet.tenant().await);
+    let server = fleet.on_server("postgres");
+    let [marked, unmarked] = [&tenant, &other].map(|one| one.database_name().replace("tenant_", "freehold_scratch_"));
+    for name in [&marked, &unmarked] {
+        server.run(&format!("CREATE DATABASE {name} OWNER freehold_owner")).await;
+        server.run(&format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await;
+    }
+    server.run(&format!("COMMENT ON DATABASE {marked} IS 'managed by freehold'")).await;
+    let orphans = found(&fleet, "orphan_database").await;
+    assert!(orphans.contains(&marked) && orphans.contains(&unmarked), "{orphans:?}");
+    let janitor = janitor(&fleet).await;
+    let count = |name: &str| format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
+    eventually("the scratch database to go", async || server.value::<i64>(&count(&marked)).await == 0).await;
+    let lines = noted(&fleet, "janitor.clear", &tenant.id).await;
+    fleet.finished(lines[0]["details"]["operation_id"].as_str().unwrap()).await;
+    assert_eq!(left_of(&server, &tenant.id).await, 2, "more than the scratch database was cleared");
+    for one in [&tenant, &other] {
+        one.admin.get("/v1/projects").await.expect(200);
+    }
+    assert_eq!(server.value::<i64>(&count(&unmarked)).await, 1, "without the mark it may be somebody else's");
+    server.run(&format!("DROP DATABASE {unmarked}")).await;
+    drop(janitor);
+    fleet.assert_clean().await;
+}

@@ -81,6 +81,8 @@ mod process_warm;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod rehearsal;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod server_admin;

@@ -1,7 +1,7 @@
-//! Table `checks`: the checks that go round by themselves, and what they found last.
+//! Table `checks`: the checks that run on a schedule, and what they found last.
 //!
-//! A check is claimed for a time, gone on with for one piece, and given back with how far it has come. A replica that
-//! dies meanwhile costs that time and the piece.
+//! A replica claims a check for a time, runs one piece of it, and gives it back with a checkpoint. A replica that dies
+//! meanwhile costs that time and the piece.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,15 +24,15 @@ pub struct Claimed {
     pub so_far: Counts,
 }
 
-/// How far a claimed check has come.
+/// How far a claimed check is.
 #[derive(Clone, Debug)]
-pub enum Come {
-    /// To the end: this is what it counted.
-    Round(Counts),
-    /// To this tenant.
-    Here(TenantId, Counts),
-    /// Nowhere: it is to be tried again soon.
-    Nowhere,
+pub enum Checkpoint {
+    /// At the end of a round: this is what it counted.
+    Finished(Counts),
+    /// At this tenant: this is what it counted so far.
+    At(TenantId, Counts),
+    /// Where it was: the piece is to be tried again soon.
+    Unchanged,
 }
 
 /// What a check counted last, and when.
@@ -73,14 +73,19 @@ pub async fn claim(
 
 /// Gives back a check that was claimed `until` then. False, and nothing is recorded, when that has passed and somebody
 /// else has claimed it since.
-pub async fn give_back(connection: &mut PgConnection, name: &str, until: DateTime<Utc>, come: Come) -> Result<bool> {
-    let query = match come {
-        Come::Nowhere => sqlx::query!(
+pub async fn give_back(
+    connection: &mut PgConnection,
+    name: &str,
+    until: DateTime<Utc>,
+    checkpoint: Checkpoint,
+) -> Result<bool> {
+    let query = match checkpoint {
+        Checkpoint::Unchanged => sqlx::query!(
             "UPDATE checks SET claimed_until = '-infinity' WHERE name = $1 AND claimed_until = $2",
             name,
             until
         ),
-        Come::Here(after, so_far) => sqlx::query!(
+        Checkpoint::At(after, so_far) => sqlx::query!(
             "UPDATE checks SET claimed_until = '-infinity', after = $3, so_far = $4
              WHERE name = $1 AND claimed_until = $2",
             name,
@@ -88,7 +93,7 @@ pub async fn give_back(connection: &mut PgConnection, name: &str, until: DateTim
             after.uuid(),
             Json(so_far) as _
         ),
-        Come::Round(counts) => sqlx::query!(
+        Checkpoint::Finished(counts) => sqlx::query!(
             "UPDATE checks
              SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $3
              WHERE name = $1 AND claimed_until = $2",
@@ -100,7 +105,7 @@ pub async fn give_back(connection: &mut PgConnection, name: &str, until: DateTim
     Ok(query.execute(connection).await?.rows_affected() == 1)
 }
 
-/// What every check counted last; those that never came round are missing.
+/// What every check counted last; those that never finished a round are missing.
 pub async fn ended(connection: &mut PgConnection) -> Result<Vec<Ended>> {
     let rows = sqlx::query!(
         r#"SELECT name, ended_at AS "at!", counts AS "counts: Json<Counts>" FROM checks WHERE ended_at IS NOT NULL"#

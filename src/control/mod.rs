@@ -16,6 +16,7 @@ pub mod key_rings;
 pub mod listener;
 pub mod migration_files;
 pub mod operation_claims;
+pub mod operation_states;
 pub mod operation_steps;
 pub mod operations;
 pub mod plans;

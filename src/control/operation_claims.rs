@@ -53,8 +53,8 @@ pub enum Pause<'a> {
     Leave(Duration, &'a str),
 }
 
-/// An operation whose attempt failed, as its row says by then: since it was claimed it may have turned, and somebody
-/// may have asked for that.
+/// An operation whose attempt failed, as its row says by then. Since it was claimed its undoing may have begun, and
+/// somebody may have asked for that.
 #[derive(Debug)]
 pub struct Failing {
     /// Which way it goes.
@@ -94,7 +94,7 @@ pub async fn claim(
         lease.as_secs_f64(),
         known
     );
-    Ok(query.fetch_optional(connection).await?.map(Operation::from))
+    query.fetch_optional(connection).await?.map(Operation::try_from).transpose()
 }
 
 /// Ends the leases that an earlier process of this replica left behind. How many there were.
@@ -183,8 +183,9 @@ pub async fn fail_in_txn(txn: &mut PgConnection, claim: Claim, error: &str, stay
     )
     .fetch_optional(txn)
     .await?;
-    Ok(row.map(|row| Failing {
-        direction: Direction::parse(&row.direction),
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Failing {
+        direction: Direction::parse(&row.direction)?,
         attempts: row.attempts,
         failures: row.failures,
         is_cancelled: row.is_cancelled,
@@ -219,7 +220,7 @@ pub async fn clear_abandoned(connection: &mut PgConnection, claim: Claim) -> Res
 
 /// From here on the holder undoes the operation, and all is counted anew. The tenant that it reads, if it reads one, is
 /// free for other operations: its data are not wanted any more, and undoing may take as long as a server is away.
-pub async fn turn(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
+pub async fn begin_undo(connection: &mut PgConnection, claim: Claim) -> Result<bool> {
     let done = sqlx::query!(
         "UPDATE operations SET direction = 'undo', attempts = 1, failures = 0, abandoned = 0, source_id = NULL
          WHERE id = $1 AND generation = $2 AND state = 'running'",

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use super::{
     operation_claims::{Claim, Permission},
-    operations::Direction,
+    operation_states::{Direction, StepState},
 };
 use crate::{error::Result, types::OperationId};
 
@@ -20,8 +20,8 @@ pub struct Step {
     pub position: i32,
     /// Its name.
     pub name: String,
-    /// `pending`, `running`, `succeeded` or `failed`; `undoing` or `undone`.
-    pub state: String,
+    /// Where it is.
+    pub state: StepState,
     /// How often it was begun, its undoing included.
     pub attempts: i32,
     /// When it was begun last.
@@ -36,19 +36,29 @@ impl Step {
     /// Whether it may have had an effect that is not undone.
     #[must_use]
     pub fn was_begun(&self) -> bool {
-        self.attempts > 0 && self.state != "undone"
+        self.attempts > 0 && self.state != StepState::Undone
     }
 }
 
 /// The steps of an operation, in order.
 pub async fn list(connection: &mut PgConnection, id: OperationId) -> Result<Vec<Step>> {
-    let query = sqlx::query_as!(
-        Step,
+    let query = sqlx::query!(
         "SELECT position, name, state, attempts, started_at, finished_at, error
          FROM operation_steps WHERE operation_id = $1 ORDER BY position",
         id.uuid()
     );
-    Ok(query.fetch_all(connection).await?)
+    let rows = query.fetch_all(connection).await?.into_iter().map(|row| {
+        Ok(Step {
+            position: row.position,
+            name: row.name,
+            state: StepState::parse(&row.state)?,
+            attempts: row.attempts,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            error: row.error,
+        })
+    });
+    rows.collect()
 }
 
 /// Records that a step, or its undoing, has begun, and that the one before it, if it is `ended`, has succeeded: one

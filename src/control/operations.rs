@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::errors::constraint;
+pub use super::operation_states::{Direction, OperationState};
 use crate::{
     error::{Error, Result},
     types::{OperationId, TenantId},
@@ -21,8 +22,8 @@ pub struct Operation {
     pub kind: String,
     /// The tenant that it changes.
     pub tenant_id: TenantId,
-    /// `queued`, `running`, `blocked`, `succeeded`, `failed` or `cancelled`.
-    pub state: String,
+    /// Where it is in its life.
+    pub state: OperationState,
     /// Whether it does its steps or undoes them.
     pub direction: Direction,
     /// Typed by its kind.
@@ -47,21 +48,6 @@ pub struct Operation {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// Which way an operation goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Its steps are done, in order.
-    Forward,
-    /// What its steps did is undone, in the opposite order.
-    Undo,
-}
-
-impl Direction {
-    pub(super) fn parse(text: &str) -> Self {
-        if text == "undo" { Self::Undo } else { Self::Forward }
-    }
-}
-
 impl Operation {
     /// Whether it has ended, well or not.
     #[must_use]
@@ -72,7 +58,7 @@ impl Operation {
     /// Whether nothing more happens until somebody does something: it has ended, or is blocked.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.is_finished() || self.state == "blocked"
+        self.is_finished() || self.state == OperationState::Blocked
     }
 }
 
@@ -120,14 +106,16 @@ pub(super) struct Row {
     pub(super) finished_at: Option<DateTime<Utc>>,
 }
 
-impl From<Row> for Operation {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<Row> for Operation {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
             id: OperationId::from_uuid(row.id),
             kind: row.kind,
             tenant_id: TenantId::from_uuid(row.tenant_id),
-            state: row.state,
-            direction: Direction::parse(&row.direction),
+            state: OperationState::parse(&row.state)?,
+            direction: Direction::parse(&row.direction)?,
             input: row.input,
             requested_by: row.requested_by,
             attempts: row.attempts,
@@ -138,7 +126,7 @@ impl From<Row> for Operation {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
-        }
+        })
     }
 }
 
@@ -204,7 +192,7 @@ pub async fn get(connection: &mut PgConnection, id: OperationId) -> Result<Optio
          FROM operations WHERE id = $1",
         id.uuid()
     );
-    Ok(query.fetch_optional(connection).await?.map(Operation::from))
+    query.fetch_optional(connection).await?.map(Operation::try_from).transpose()
 }
 
 /// The operation with this id, locked against claims and other requests until the transaction ends.
@@ -216,7 +204,7 @@ pub async fn lock_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<Opti
          FROM operations WHERE id = $1 FOR UPDATE",
         id.uuid()
     );
-    Ok(query.fetch_optional(txn).await?.map(Operation::from))
+    query.fetch_optional(txn).await?.map(Operation::try_from).transpose()
 }
 
 /// Queues a blocked operation again, with new counts of attempts and failures. False when it is not blocked.
@@ -231,8 +219,8 @@ pub async fn retry_in_txn(txn: &mut PgConnection, id: OperationId) -> Result<boo
     Ok(done.rows_affected() == 1)
 }
 
-/// Asks for the undoing of an operation: who works on it turns at the next step; one that nobody works on is
-/// turned here.
+/// Asks for the undoing of an operation. A replica that works on it begins the undoing at the next step; where none
+/// does, the undoing begins here.
 pub async fn cancel_in_txn(txn: &mut PgConnection, id: OperationId, requested_by: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE operations
@@ -262,7 +250,7 @@ pub async fn lock_live_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Resul
          FROM operations WHERE tenant_id = $1 AND state IN ('queued', 'running', 'blocked') FOR UPDATE",
         tenant.uuid()
     );
-    Ok(query.fetch_optional(txn).await?.map(Operation::from))
+    query.fetch_optional(txn).await?.map(Operation::try_from).transpose()
 }
 
 /// Empties what was asked for in the operations on a tenant: it may name people.
@@ -322,7 +310,7 @@ pub async fn page(
         before.map(|(_, id)| id.uuid()),
         limit
     );
-    Ok(query.fetch_all(connection).await?.into_iter().map(Operation::from).collect())
+    query.fetch_all(connection).await?.into_iter().map(Operation::try_from).collect()
 }
 
 /// What is under way, and what is stuck.

@@ -2,7 +2,7 @@
 //!
 //! A row has the id of the tenant that will get the database. Claiming one deletes the row in the transaction that
 //! records the tenant; whatever still has an operation of its own under way is left alone. Everything else about
-//! warm databases is decided by one keeper at a time ([`keep_in_txn`]).
+//! warm databases is decided by one reconciler at a time ([`try_reconcile_in_txn`]).
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::{
     types::{SchemaVersions, ServerId, TenantId},
 };
 
-/// The keeper's advisory lock: `warm` in ASCII. Replicas of different releases must agree: it may never change.
-const KEEPER_LOCK: i64 = 0x7761_726D;
+/// The reconciler's advisory lock: `warm` in ASCII. Replicas of different releases must agree: it may never change.
+const RECONCILER_LOCK: i64 = 0x7761_726D;
 
 /// A database that nobody has asked for yet.
 #[derive(Clone, Debug)]
@@ -220,13 +220,13 @@ pub async fn lock_leaked_in_txn(
     Ok(row.map(|row| (TenantId::from_uuid(row.id), ServerId::from_uuid(row.server_id))))
 }
 
-/// Takes the keeper's lock until the transaction ends; false while another replica keeps the warm databases.
-pub async fn keep_in_txn(txn: &mut PgConnection) -> Result<bool> {
-    let query = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "held!""#, KEEPER_LOCK);
+/// Takes the reconciler's lock until the transaction ends; false while another replica reconciles the warm databases.
+pub async fn try_reconcile_in_txn(txn: &mut PgConnection) -> Result<bool> {
+    let query = sqlx::query_scalar!(r#"SELECT pg_try_advisory_xact_lock($1) AS "held!""#, RECONCILER_LOCK);
     Ok(query.fetch_one(txn).await?)
 }
 
-/// A server that takes tenants, as the keeper has to know it.
+/// A server that takes tenants, as the reconciler has to know it.
 #[derive(Clone, Debug)]
 pub struct Demand {
     /// Which one.

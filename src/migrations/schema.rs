@@ -28,10 +28,46 @@ impl Schema {
         Ok(Self { objects: objects.collect::<Result<_>>()? })
     }
 
+    /// The objects that `restored`, made out of a dump of this, lacks, has beyond this, or has otherwise. PostgreSQL writes
+    /// an expression back with other casts and parentheses than it was given: that is no difference.
+    #[must_use]
+    pub fn differences<'a>(&'a self, restored: &'a Self) -> Vec<&'a str> {
+        let is_same = |object: &String, definition: &String| {
+            restored.objects.get(object).is_some_and(|other| loosened(other) == loosened(definition))
+        };
+        let changed = self.objects.iter().filter(|(object, definition)| !is_same(object, definition));
+        let added = restored.objects.keys().filter(|object| !self.objects.contains_key(*object));
+        changed.map(|(object, _)| object.as_str()).chain(added.map(String::as_str)).collect()
+    }
+
     /// SHA-256 over all objects and definitions, in hexadecimal: equal schemas have equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(self.objects.iter().flat_map(|(object, definition)| [object.as_bytes(), definition.as_bytes()]))
+    }
+}
+
+/// A definition without parentheses, blanks and casts.
+fn loosened(definition: &str) -> String {
+    let mut parts = definition.split("::");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| kept.push_str(after_type(part)));
+    kept.retain(|c| !c.is_whitespace() && !matches!(c, '(' | ')'));
+    kept
+}
+
+/// What follows the name of a type: `character varying(20)[]`, `timestamp(3) with time zone`, `public."State"`.
+fn after_type(text: &str) -> &str {
+    let mut rest = text.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '"'));
+    loop {
+        let size = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        let size =
+            size.filter(|(inner, _)| inner.chars().all(|c| c.is_ascii_digit() || c == ',')).map(|(_, after)| after);
+        let words = [" varying", " precision", " with time zone", " without time zone", "[]"];
+        match size.or_else(|| words.iter().find_map(|word| rest.strip_prefix(word))) {
+            Some(after) => rest = after,
+            None => return rest,
+        }
     }
 }
 
@@ -47,4 +83,27 @@ pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(objects: &[(&str, &str)]) -> Schema {
+        let owned = |(object, definition): &(&str, &str)| ((*object).to_owned(), (*definition).to_owned());
+        Schema { objects: objects.iter().map(owned).collect() }
+    }
+
+    #[test]
+    fn what_postgresql_writes_otherwise_is_the_same() {
+        let made =
+            "CHECK (((state)::text = ANY ((ARRAY['new'::character varying, 'paid'::character varying])::text[])))";
+        let restored = "CHECK (((state)::text = ANY (ARRAY[('new'::character varying)::text, ('paid'::character varying)::text])))";
+        let made = schema(&[("constraint orders.state", made), ("relation orders", "r p freehold_owner")]);
+        let same = schema(&[("constraint orders.state", restored), ("relation orders", "r p freehold_owner")]);
+        assert_eq!(made.differences(&same), Vec::<&str>::new());
+        assert_eq!(loosened("(a)::timestamp(3) with time zone AND b"), loosened("a AND b::public.\"B\"[]"));
+        let other = schema(&[("relation orders", "r p postgres"), ("relation more", "r")]);
+        assert_eq!(made.differences(&other), ["constraint orders.state", "relation orders", "relation more"]);
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     Context,
     engine::{self, wait},
     fleet::register_server,
+    kinds,
     schema::publish,
     tenants::provision,
 };
@@ -97,13 +98,16 @@ async fn platform_server(ctx: &Context, admin_url: SecretString, origin: &Origin
 /// Runs the engine until the operation has ended.
 async fn finish(ctx: &Context, operation: OperationId) -> Result<()> {
     let background = Background::until(CancellationToken::new());
-    engine::spawn(ctx, 1, &background);
+    engine::spawn(ctx, kinds::ALL, 1, &background);
     let outcome = wait::settled(ctx, operation, PATIENCE).await;
     background.stop().cancel();
     background.ended().await;
     let operation = outcome?;
-    if operation.state == "succeeded" {
+    if operation.state == operations::OperationState::Succeeded {
         return Ok(());
     }
-    Err(Error::defect(format!("the platform tenant is not ready: {}", operation.error.unwrap_or(operation.state))))
+    Err(Error::defect(format!(
+        "the platform tenant is not ready: {}",
+        operation.error.unwrap_or_else(|| operation.state.to_string())
+    )))
 }

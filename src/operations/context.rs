@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 
-use super::{engine::Pace, memory::Memory};
+use super::{memory::Memory, pace::Pace};
 use crate::{
     archives::Store,
     control::{

@@ -1,10 +1,6 @@
 //! What an operator can tell an operation that is under way: to try again, or to undo what it did.
 
-use super::{
-    Context,
-    engine::{attempt::can_turn, kind::Kind},
-    tenants::erase,
-};
+use super::{Context, kinds, tenants::erase};
 use crate::{
     control::{
         audit::{self, Origin},
@@ -53,7 +49,7 @@ pub async fn cancel(ctx: &Context, id: OperationId, origin: &Origin) -> Result<(
         return Ok(txn.rollback().await?);
     }
     let steps = operation_steps::list(&mut txn, id).await?;
-    if !can_turn(Kind::find(&operation.kind)?, &steps) {
+    if !kinds::ALL.find(&operation.kind)?.can_undo(&steps) {
         let detail = "the operation has begun what cannot be undone; it goes on to its end";
         return Err(Error::conflict("operation_not_cancellable", detail));
     }

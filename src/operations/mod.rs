@@ -19,8 +19,10 @@ pub mod control;
 pub mod engine;
 pub mod fleet;
 pub mod janitor;
+pub mod kinds;
 pub mod labels;
 mod memory;
+mod pace;
 pub mod schema;
 pub mod tenants;
 

@@ -27,16 +27,23 @@ use tokio::{
 use super::{Tls, dump::Target, errors::unavailable, programs::bare_environment};
 use crate::{
     error::{Error, Result},
-    types::Random,
+    types::{Random, is_steering},
 };
 
 /// How much of what a program says is kept: the first complaint is the one that matters.
 const HEARD: usize = 16 * 1024;
+/// How much of an object's name is told.
+const LONGEST_NAME: usize = 200;
 /// How long its last words may take once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What libpq says (in English, since `LC_ALL` is `C`) where the server is away rather than unwilling.
-const AWAY: [&str; 3] =
-    ["connection to server", "server closed the connection unexpectedly", "could not receive data from server"];
+const AWAY: [&str; 5] = [
+    "connection to server",
+    "server closed the connection unexpectedly",
+    "could not receive data from server",
+    "terminating connection",
+    "the database system is",
+];
 /// Settings of its sessions: a backend whose client is gone notices within a second, also in a long statement, and
 /// names are looked up nowhere but where they say. Both programs lift all time limits of the session themselves.
 const OPTIONS: &str = "-c client_connection_check_interval=1s -c search_path=pg_catalog";
@@ -92,7 +99,8 @@ impl Child {
         let status = self.process.wait().await.map_err(Error::internal)?;
         let said = tokio::time::timeout(LAST_WORDS, &mut self.said).await;
         let said = said.ok().and_then(Result::ok).unwrap_or_default();
-        judge(self.program, status, &complaints(self.program, &String::from_utf8_lossy(&said)))
+        let said = String::from_utf8_lossy(&said);
+        judge(self.program, status, &complaints(self.program, &said), stopped_at(self.program, &said))
     }
 
     /// Ends it at once.
@@ -147,14 +155,55 @@ fn complaints(program: &str, said: &str) -> String {
     said.lines().filter(is_complaint).collect::<Vec<_>>().join("; ")
 }
 
-fn judge(program: &'static str, status: ExitStatus, complaints: &str) -> Result<()> {
+/// The object that a restore was at when it failed: `TABLE DATA said`, or the beginning of the command up to its first
+/// name, `CREATE EXTENSION pg_stat_statements`. Those are words out of the catalogue; what follows may hold values.
+fn stopped_at(program: &str, said: &str) -> Option<String> {
+    let begin = format!("{program}: error: ");
+    let mut lines = said.lines().skip_while(|line| !line.starts_with(&begin));
+    let error = lines.next()?;
+    let object = match error.split_once("COPY failed for table \"") {
+        Some((_, table)) => format!("TABLE DATA {}", table.split_once('"')?.0),
+        None => beginning(lines.find_map(|line| line.strip_prefix("Command was: "))?),
+    };
+    Some(object.chars().filter(|c| !is_steering(*c)).take(LONGEST_NAME).collect())
+}
+
+/// A command's keywords up to its first name, and that name.
+fn beginning(command: &str) -> String {
+    let is_keyword = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase());
+    let noise = ["IF", "NOT", "EXISTS", "ONLY"];
+    let keywords = command.split_whitespace().take_while(is_keyword).filter(|word| !noise.contains(word));
+    let name = command.split_whitespace().find(|word| !is_keyword(word)).unwrap_or_default();
+    let name = name.split(['(', ';', '\'']).next().unwrap_or_default();
+    keywords.chain([name]).collect::<Vec<_>>().join(" ")
+}
+
+/// What a program failed with.
+#[derive(Debug, thiserror::Error)]
+#[error("{program} ended with {status}: {complaints}")]
+struct Failure {
+    program: &'static str,
+    status: ExitStatus,
+    complaints: String,
+    stopped_at: Option<String>,
+}
+
+/// The object that a restore failed at, where it was PostgreSQL that refused it. For people who may see names of tables,
+/// and no rows.
+#[must_use]
+pub fn refused_object(error: &Error) -> Option<&str> {
+    let Error::Internal(cause) = error else { return None };
+    cause.downcast_ref::<Failure>().filter(|failure| failure.status.code().is_some())?.stopped_at.as_deref()
+}
+
+fn judge(program: &'static str, status: ExitStatus, complaints: &str, stopped_at: Option<String>) -> Result<()> {
     if status.success() {
         if !complaints.is_empty() {
             tracing::warn!(program, complaints, "a program of postgresql's did its work and complains");
         }
         return Ok(());
     }
-    let cause = anyhow::anyhow!("{program} ended with {status}: {complaints}");
+    let cause = anyhow::Error::new(Failure { program, status, complaints: complaints.to_owned(), stopped_at });
     if AWAY.iter().any(|words| complaints.contains(words)) {
         Err(unavailable(cause))
     } else {
@@ -218,13 +267,35 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_restore_names_the_object_and_none_of_its_rows() {
+        let said = "pg_restore: error: COPY failed for table \"said\": ERROR:  relation \"words\" does not exist\n\
+                    CONTEXT:  COPY said, line 1, column x: \"ada@example.com\"\n";
+        assert_eq!(stopped_at("pg_restore", said).unwrap(), "TABLE DATA said");
+        let refused = |command: &str| {
+            let said = format!(
+                "pg_restore: error: could not execute query: ERROR:  no\nHINT:  none\nCommand was: {command}\n"
+            );
+            stopped_at("pg_restore", &said).unwrap()
+        };
+        let extension = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements WITH SCHEMA public;";
+        assert_eq!(refused(extension), "CREATE EXTENSION pg_stat_statements");
+        assert_eq!(refused("COMMENT ON TABLE public.t IS 'ada@example.com';"), "COMMENT ON TABLE public.t");
+        assert_eq!(refused("CREATE FUNCTION public.f(x text) RETURNS text"), "CREATE FUNCTION public.f");
+        assert_eq!(refused("SELECT pg_catalog.lo_create('4711');"), "SELECT pg_catalog.lo_create");
+        assert_eq!(stopped_at("pg_restore", "pg_restore: error: connection to server"), None);
+        let failed = |status| judge("pg_restore", ExitStatus::from_raw(status), "", Some("TABLE t".to_owned()));
+        assert_eq!(refused_object(&failed(256).unwrap_err()), Some("TABLE t"));
+        assert_eq!(refused_object(&failed(9).unwrap_err()), None, "it was killed");
+    }
+
+    #[test]
     fn only_a_server_that_is_away_is_worth_another_try() {
         let failed = ExitStatus::from_raw(256);
         let away = "pg_dump: error: connection to server at \"127.0.0.1\", port 1 failed: Connection refused";
-        assert!(judge("pg_dump", failed, away).unwrap_err().is_transient());
-        assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied").unwrap_err().is_transient());
-        assert!(judge("pg_dump", ExitStatus::from_raw(9), "").is_err());
-        assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular").is_ok());
+        assert!(judge("pg_dump", failed, away, None).unwrap_err().is_transient());
+        assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied", None).unwrap_err().is_transient());
+        assert!(judge("pg_dump", ExitStatus::from_raw(9), "", None).is_err());
+        assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular", None).is_ok());
     }
 
     #[tokio::test]

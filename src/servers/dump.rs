@@ -8,7 +8,7 @@
 //! with the rights of the owner of tenant databases in the one database that the login may enter. That is what a
 //! migration could do there as well; `psql`, which would follow a script out of the database, is never used.
 //!
-//! Who dumps and who restores is [`Errand`](super::Errand)'s business.
+//! As whom it is dumped and restored is [`TransferLogin`](super::TransferLogin)'s business.
 
 use std::{
     cmp::Reverse,
@@ -31,6 +31,7 @@ use tokio::{
 };
 use tokio_util::io::StreamReader;
 
+pub use super::child::refused_object;
 use super::{
     Credentials, OWNER_ROLE, ServerAddress, ServerVersion,
     child::Child,
@@ -122,7 +123,7 @@ pub struct Target<'a> {
     pub address: &'a ServerAddress,
     /// The database.
     pub database: &'a str,
-    /// The errand's login.
+    /// The transfer login.
     pub credentials: &'a Credentials,
     /// How its session introduces itself.
     pub application_name: &'a str,

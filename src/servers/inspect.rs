@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Row, error::SqlState, types::Type};
 
-use super::{BUILDER_PREFIX, Errand, MARK, ServerAdmin, is_sqlstate};
+use super::{BUILDER_PREFIX, MARK, ServerAdmin, TransferLogin, is_sqlstate};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -131,10 +131,10 @@ impl ServerAdmin {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// All roles that are there for one tenant, by name: its own, and the logins of errands and of templates in the
+    /// All roles that are there for one tenant, by name: its own, and the logins of transfers and of templates in the
     /// making, unless they are in use.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        let [dump, restore] = Errand::PREFIXES;
+        let [dump, restore] = TransferLogin::PREFIXES;
         let passing = [dump, restore, BUILDER_PREFIX];
         self.query(TENANT_ROLES, &[&DbName::PREFIX, &passing.as_slice()])
             .await?

@@ -1,13 +1,14 @@
-//! Logins that are made for one errand and dropped after it: building a template, dumping a tenant's database,
-//! restoring one. Each has the rights of its errand and a new random password.
+//! Short-lived logins: for building a template, for dumping a tenant's database, for restoring one. Each is made for one
+//! use, has the rights for it and a new random password, and is dropped afterwards.
 //!
-//! A killed process leaves its login behind; nobody knows its password, and the next errand of the same name takes
-//! it over. Callers hold a lock on what the errand is about: the template's, or the tenant's.
+//! A killed process leaves its login behind. Nobody knows its password, and the next use of the same name takes it over.
+//! Callers hold a lock on what the login is for: the template's, or the tenant's.
 
 use secrecy::SecretString;
 
 use super::{
-    Credentials, OWNER_ROLE, ServerAdmin, TENANT_ROLE, quote_ident, quote_literal, roles::comment_ddl, verifier,
+    Credentials, OWNER_ROLE, ServerAdmin, TENANT_ROLE, quote_ident, quote_literal, roles::comment_ddl, scratch_name,
+    verifier,
 };
 use crate::{
     error::Result,
@@ -17,41 +18,51 @@ use crate::{
 /// What the names of logins begin with that build a template.
 pub const BUILDER_PREFIX: &str = "freehold_builder_";
 
-/// What somebody is let into one tenant's database for.
+/// A login that is let into one tenant's database, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum TransferLogin {
     /// Reading all of it, with a tenant's rights: what is in it must not gain more by being read.
     Dump(DbName),
     /// Filling it, as the owner of tenant databases. The login does not inherit from the owner: there is no other
     /// database that it may enter.
     Restore(DbName),
+    /// Filling the tenant's scratch database, as the very login that fills the tenant's own.
+    Rehearse(DbName),
 }
 
-impl Errand {
-    const fn database(self) -> DbName {
+impl TransferLogin {
+    const fn tenant(self) -> DbName {
         match self {
-            Self::Dump(database) | Self::Restore(database) => database,
+            Self::Dump(database) | Self::Restore(database) | Self::Rehearse(database) => database,
+        }
+    }
+
+    /// The database that the login is let into.
+    fn database(self) -> String {
+        match self {
+            Self::Dump(database) | Self::Restore(database) => database.to_string(),
+            Self::Rehearse(of) => scratch_name(of),
         }
     }
 
     /// What the names of such logins begin with.
     pub(super) const PREFIXES: [&str; 2] = ["freehold_dump_", "freehold_restore_"];
 
-    /// The login's name: one an errand and database.
+    /// The login's name: one a purpose and database.
     fn login(self) -> String {
         let [dump, restore] = Self::PREFIXES;
         let prefix = match self {
             Self::Dump(_) => dump,
-            Self::Restore(_) => restore,
+            Self::Restore(_) | Self::Rehearse(_) => restore,
         };
-        format!("{prefix}{}", self.database().tenant().uuid().simple())
+        format!("{prefix}{}", self.tenant().tenant().uuid().simple())
     }
 
     /// How the login has its rights: the role, an attribute of its own, and from 16 on the membership's options.
     const fn membership(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Dump(_) => (TENANT_ROLE, "INHERIT", "INHERIT TRUE, SET FALSE"),
-            Self::Restore(_) => (OWNER_ROLE, "NOINHERIT", "INHERIT FALSE, SET TRUE"),
+            Self::Restore(_) | Self::Rehearse(_) => (OWNER_ROLE, "NOINHERIT", "INHERIT FALSE, SET TRUE"),
         }
     }
 }
@@ -68,20 +79,20 @@ impl ServerAdmin {
         self.drop_login(name).await
     }
 
-    /// Makes or adopts the errand's login, with a new password, and lets it into its database, which must be there.
+    /// Makes or adopts the login, with a new password, and lets it into its database, which must be there.
     /// Whoever is in there under that name already, for an attempt that was killed or stopped, is thrown out.
-    pub async fn ensure_errand(&self, errand: Errand) -> Result<Credentials> {
-        let login = self.ensure_login(&errand.login(), errand.membership()).await?;
-        let (database, role) = (quote_ident(&errand.database().to_string())?, quote_ident(&login.role)?);
+    pub async fn ensure_transfer_login(&self, wanted: TransferLogin) -> Result<Credentials> {
+        let login = self.ensure_login(&wanted.login(), wanted.membership()).await?;
+        let (database, role) = (quote_ident(&wanted.database())?, quote_ident(&login.role)?);
         self.batch_execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?;
-        self.terminate_sessions_of(&errand.database().to_string(), Some(&login.role)).await?;
+        self.terminate_sessions_of(&wanted.database(), Some(&login.role)).await?;
         Ok(login)
     }
 
-    /// Drops the errand's login again; it and the database may be gone already. Fails when something belongs to it:
+    /// Drops the login again; it and the database may be gone already. Fails when something belongs to it:
     /// then what was restored did not stay the owner's.
-    pub async fn end_errand(&self, errand: Errand) -> Result<()> {
-        let (login, database) = (errand.login(), errand.database().to_string());
+    pub async fn drop_transfer_login(&self, wanted: TransferLogin) -> Result<()> {
+        let (login, database) = (wanted.login(), wanted.database());
         let sql = "SELECT count(*) FROM pg_roles, pg_database WHERE rolname = $1 AND datname = $2";
         if self.query_one(sql, &[&login, &database]).await?.try_get::<_, i64>(0)? > 0 {
             let (database, role) = (quote_ident(&database)?, quote_ident(&login)?);

@@ -27,6 +27,7 @@ mod preflight;
 mod removal;
 mod roles;
 mod scram;
+mod scratch;
 mod sessions;
 
 pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
@@ -36,10 +37,11 @@ pub use errors::{constraint, is_sqlstate, login_refused};
 pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;
-pub use logins::{BUILDER_PREFIX, Errand};
+pub use logins::{BUILDER_PREFIX, TransferLogin};
 pub use preflight::{Demands, Finding, Severity};
 pub use roles::{OWNER_ROLE, TENANT_ROLE};
 pub use scram::verifier;
+pub use scratch::{scratch_name, scratch_of};
 
 /// The comment by which Freehold knows its own databases and roles. What lacks it is somebody else's.
 pub const MARK: &str = "managed by freehold";

@@ -2,7 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{environment::Environment, memory::Memory, replica::OPERATOR, seed::DEMO_TENANTS, settings::Settings};
+use super::{
+    demo::{DEMO_TENANTS, OPERATOR},
+    environment::Environment,
+    memory::Memory,
+    settings::Settings,
+};
 
 /// The banner. It shows the demo logins: they are worth nothing beyond this machine.
 ///

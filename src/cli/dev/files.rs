@@ -13,10 +13,10 @@ use super::{
     Variables,
     cluster::Cluster,
     credentials::write_private,
+    demo::{DEMO_TENANTS, OPERATOR},
     environment::Environment,
     memory::Memory,
-    replica::OPERATOR,
-    seed::{DEMO_TENANTS, Seed},
+    seed::Seed,
     settings::{self, BASE_DOMAIN, Settings},
 };
 

@@ -13,7 +13,7 @@ use anyhow::Context;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::{credentials::write_private, seed::DEMO_TENANTS};
+use super::{credentials::write_private, demo::DEMO_TENANTS};
 use crate::types::Random;
 
 const FILE_NAME: &str = "state.json";

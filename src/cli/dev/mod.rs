@@ -14,6 +14,7 @@ pub mod redis;
 mod banner;
 mod binaries;
 mod credentials;
+mod demo;
 mod files;
 mod initdb;
 mod lock;

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::output,
     Variables, banner,
+    demo::OPERATOR,
     environment::Environment,
     files,
     memory::Memory,
@@ -18,9 +19,6 @@ use crate::{
     telemetry::metrics::Metrics,
     types::{Clock, Random},
 };
-
-/// The first operator.
-pub(super) const OPERATOR: &str = "operator@freehold.localhost";
 
 /// Serves until `stop`, and tells when everything is there to be tried.
 pub(super) async fn run(

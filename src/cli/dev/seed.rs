@@ -16,25 +16,12 @@ use super::{
         client::{Client, Identity},
         operation, server, tenant,
     },
+    demo::{DEMO_TENANTS, DemoTenant},
     environment::{Environment, SERVER_NAME},
     memory::Memory,
     settings::Settings,
 };
 use crate::{app, error::Error};
-
-/// A demo tenant and its administrator.
-pub(super) struct DemoTenant {
-    pub(super) slug: &'static str,
-    pub(super) name: &'static str,
-    pub(super) admin_email: &'static str,
-    admin_name: &'static str,
-}
-
-/// The demo tenants.
-pub(super) const DEMO_TENANTS: [DemoTenant; 2] = [
-    DemoTenant { slug: "acme", name: "Acme", admin_email: "ada@acme.example", admin_name: "Ada" },
-    DemoTenant { slug: "globex", name: "Globex", admin_email: "grace@globex.example", admin_name: "Grace" },
-];
 
 /// The most connections that replicas may hold to tenants' databases; the cluster has room for more besides.
 const CONNECTION_BUDGET: u32 = 80;

@@ -45,5 +45,5 @@ async fn verify_isolation(
     State(state): State<AppState>,
     Query(After { after }): Query<After>,
 ) -> Result<Json<isolation::Checked>, Problem> {
-    Ok(Json(isolation::check(&state.operations, after, isolation::Pace::Asked).await?))
+    Ok(Json(isolation::check(&state.operations, after, isolation::Pace::OnDemand).await?))
 }

@@ -16,8 +16,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     control::{
+        operation_states::StepState,
         operation_steps::Step,
-        operations::{self, Direction, Operation},
+        operations::{self, Operation},
     },
     error::Result,
     http::{
@@ -55,7 +56,7 @@ struct View {
     tenant_id: TenantId,
     /// Where it is in its life.
     #[schema(value_type = OperationState)]
-    state: String,
+    state: &'static str,
     /// `forward`, or `undo` when what it did is undone.
     #[schema(example = "forward")]
     direction: &'static str,
@@ -84,7 +85,7 @@ struct StepView {
     /// Its name.
     name: String,
     /// `pending`, `running`, `succeeded` or `failed`; `undoing` or `undone` when the operation goes backwards.
-    state: String,
+    state: &'static str,
     /// How often it was begun.
     attempts: i32,
     /// When it was begun last.
@@ -101,11 +102,8 @@ impl View {
             id: operation.id,
             kind: operation.kind,
             tenant_id: operation.tenant_id,
-            state: operation.state,
-            direction: match operation.direction {
-                Direction::Forward => "forward",
-                Direction::Undo => "undo",
-            },
+            state: operation.state.as_str(),
+            direction: operation.direction.as_str(),
             progress: steps.as_deref().map(progress),
             steps: steps.map(|steps| steps.into_iter().map(StepView::from).collect()),
             attempts: operation.attempts,
@@ -128,7 +126,7 @@ impl From<Step> for StepView {
     fn from(step: Step) -> Self {
         Self {
             name: step.name,
-            state: step.state,
+            state: step.state.as_str(),
             attempts: step.attempts,
             started_at: step.started_at,
             finished_at: step.finished_at,
@@ -139,7 +137,7 @@ impl From<Step> for StepView {
 
 fn progress(steps: &[Step]) -> f64 {
     let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
-    let done = steps.iter().filter(|step| step.state == "succeeded").count();
+    let done = steps.iter().filter(|step| step.state == StepState::Succeeded).count();
     if steps.is_empty() { 1.0 } else { count(done) / count(steps.len()) }
 }
 

@@ -20,16 +20,16 @@ pub const PAGE: usize = 10;
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
     /// Somebody waits: within what operations may hold on a server.
-    Asked,
-    /// A round that goes by itself: tenants shall not feel it, on a small machine least of all.
-    Unasked,
+    OnDemand,
+    /// A scheduled round: tenants shall not feel it, on a small machine least of all.
+    Scheduled,
 }
 
 impl Pace {
     const fn at_once(self) -> usize {
         match self {
-            Self::Asked => 6,
-            Self::Unasked => 1,
+            Self::OnDemand => 6,
+            Self::Scheduled => 1,
         }
     }
 }

@@ -1,9 +1,10 @@
-//! `fsck` and `verify isolation` going round by themselves, so that whoever watches the metrics need not ask.
+//! The schedule of `fsck` and `verify isolation`, so that whoever watches the metrics need not ask.
 //!
-//! Every replica looks whether a check is due, and one at a time goes on with it; what the last round found is in the
-//! control database, and every replica tells it. A round of `fsck` counts when nothing was under way that would explain
-//! what it saw; until then it is tried again. A round over the isolation of all tenants goes a page at a time.
-//! What is found is told, and not mended from here; the janitor is told too, which never looks at a server itself.
+//! Every replica looks whether a check is due. One at a time runs a piece of it and keeps a checkpoint. The control
+//! database has what the last round found, and every replica exports it as metrics. A round of `fsck` counts when nothing
+//! was under way that would explain what it saw; until then it is tried again. A round of `verify isolation` takes a
+//! page of tenants at a time. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on
+//! servers, since the janitor never looks at a server itself.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     control::{
         bounded,
-        checks::{self, Claimed, Come, Counts, Ended},
+        checks::{self, Checkpoint, Claimed, Counts, Ended},
     },
     error::Result,
     operations::{Context, janitor},
@@ -50,41 +51,41 @@ pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         for &(name, interval) in &wanted {
-            let outcome = stop.run_until_cancelled(Box::pin(go_on(&ctx, name, interval))).await;
+            let outcome = stop.run_until_cancelled(Box::pin(run_piece(&ctx, name, interval))).await;
             if let Some(Err(error)) = outcome {
-                tracing::warn!(error = error.chain(), check = name, "a check that goes round could not go on");
+                tracing::warn!(error = error.chain(), check = name, "a scheduled check could not go on");
             }
         }
     }
 }
 
 /// One piece of a check, if it is due and nobody else is at it.
-async fn go_on(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
+async fn run_piece(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
     let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
     let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
     let until = claimed.until;
-    let come = match name {
+    let reached = match name {
         FSCK => fsck_round(ctx).await,
         _ => isolation_page(ctx, claimed).await,
     };
-    let (come, failed) = match come {
-        Ok(come) => (come, None),
-        Err(error) => (Come::Nowhere, Some(error)),
+    let (checkpoint, failed) = match reached {
+        Ok(checkpoint) => (checkpoint, None),
+        Err(error) => (Checkpoint::Unchanged, Some(error)),
     };
-    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, until, come).await };
+    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, until, checkpoint).await };
     if !bounded(ANSWER, given).await? {
         tracing::warn!(check = name, "a piece of a check took so long that somebody else has begun it anew");
     }
     failed.map_or(Ok(()), Err)
 }
 
-async fn fsck_round(ctx: &Context) -> Result<Come> {
+async fn fsck_round(ctx: &Context) -> Result<Checkpoint> {
     let report = fsck::check(ctx).await?;
     if ctx.settings.janitor {
-        janitor::finish_drops(ctx, &report.cut_off).await;
+        janitor::clear_leftovers(ctx, &report.leftovers).await;
     }
     if report.state == Verdict::Busy {
-        return Ok(Come::Nowhere);
+        return Ok(Checkpoint::Unchanged);
     }
     for found in &report.findings {
         tracing::warn!(
@@ -96,11 +97,11 @@ async fn fsck_round(ctx: &Context) -> Result<Come> {
         );
     }
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    Ok(Come::Round(report.counts.into_iter().map(|(class, found)| (class.to_owned(), count(found))).collect()))
+    Ok(Checkpoint::Finished(report.counts.into_iter().map(|(class, found)| (class.to_owned(), count(found))).collect()))
 }
 
-async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Come> {
-    let checked = isolation::check(ctx, claimed.after, Pace::Unasked).await?;
+async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Checkpoint> {
+    let checked = isolation::check(ctx, claimed.after, Pace::Scheduled).await?;
     for found in &checked.report.findings {
         tracing::warn!(
             tenant.id = %found.tenant_id,
@@ -115,7 +116,7 @@ async fn isolation_page(ctx: &Context, claimed: Claimed) -> Result<Come> {
     for (what, count) in [("attempts", attempts), ("successes", successes), ("unproven", unproven)] {
         *counts.entry(what.to_owned()).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
     }
-    Ok(checked.next.map_or_else(|| Come::Round(counts.clone()), |next| Come::Here(next, counts.clone())))
+    Ok(checked.next.map_or_else(|| Checkpoint::Finished(counts.clone()), |next| Checkpoint::At(next, counts.clone())))
 }
 
 /// Tells what the checks found last, on whichever replica that was.

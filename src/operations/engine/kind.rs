@@ -1,22 +1,21 @@
 //! What an operation is made of: steps, each with what it does and how that is undone.
 //!
-//! A kind is declared once, with [`kind!`], where its steps are written; [`KINDS`] lists them all, and nothing is an
-//! operation that is not there. A step observes the world before it acts and can be repeated, and so can its
-//! undoing: a replica may die between the effect and the record of it. Every step brings its crash points along.
+//! A kind is declared once, with [`kind!`], in the file where its steps are written. `operations::kinds` lists all
+//! kinds. A step observes the world before it acts. It can be repeated, and so can its undoing: a replica may die
+//! between the effect and the record of it. Every step brings its crash points along.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::attempt::Run;
+use super::run::Run;
 use crate::{
-    control::operations::{Direction, NewStep},
+    control::{
+        operation_steps::Step as Recorded,
+        operations::{Direction, NewStep},
+    },
     error::{Error, Result},
     faults::StepPoints,
-    operations::{
-        fleet::{remains, warm},
-        tenants::{archive, clone, erase, provision, restore, rotate_credentials},
-    },
 };
 
 /// The longest that a step or its undoing may take unless its kind says otherwise: the building of a template, with
@@ -26,19 +25,6 @@ pub(in crate::operations) const USUAL: Duration = Duration::from_secs(90);
 pub(in crate::operations) const LONG: Duration = Duration::from_hours(1);
 /// The longest that a step may take which brings them back: what could be dumped can be restored.
 pub(in crate::operations) const RESTORING: Duration = Duration::from_hours(13);
-
-/// All kinds of operations.
-static KINDS: [&Kind; 9] = [
-    &provision::KIND,
-    &clone::KIND,
-    &archive::KIND,
-    &restore::KIND,
-    &rotate_credentials::KIND,
-    &erase::KIND,
-    &warm::MAKE,
-    &warm::RETIRE,
-    &remains::KIND,
-];
 
 /// A kind of operation.
 #[derive(Debug)]
@@ -52,6 +38,8 @@ pub(in crate::operations) struct Kind {
     /// Steps that earlier releases have recorded, and those of today which do as much: an operation of theirs is
     /// brought to its end.
     pub(in crate::operations) former: &'static [(&'static str, &'static str)],
+    /// Codes of errors that no repetition mends: the first one ends its way forward.
+    pub(in crate::operations) refusals: &'static [&'static str],
 }
 
 /// What becomes of an operation that fails for a reason that no waiting mends.
@@ -110,20 +98,6 @@ impl Step {
 }
 
 impl Kind {
-    /// The names of all kinds that this release knows.
-    pub(in crate::operations) fn names() -> Vec<String> {
-        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
-    }
-
-    /// The kind of this name.
-    ///
-    /// # Errors
-    /// A release that is older than the operation does not know it.
-    pub(in crate::operations) fn find(name: &str) -> Result<&'static Self> {
-        let found = KINDS.iter().find(|kind| kind.name == name).copied();
-        found.ok_or_else(|| Error::defect(format!("this release knows no operation of kind {name}")))
-    }
-
     /// The step that does what was recorded under this name.
     ///
     /// # Errors
@@ -138,17 +112,50 @@ impl Kind {
     pub(in crate::operations) fn new_steps(&self, is_done: impl Fn(&str) -> bool) -> Vec<NewStep> {
         self.steps.iter().map(|step| NewStep { name: step.name, is_done: is_done(step.name) }).collect()
     }
+
+    /// Whether everything can be undone that an operation with these recorded steps may have done so far. What a newer
+    /// release has begun, and this one does not know, cannot.
+    pub(in crate::operations) fn can_undo(&self, recorded: &[Recorded]) -> bool {
+        let is_final = |step: &Recorded| self.step(&step.name).map_or(true, |step| matches!(step.undo, Undo::Never));
+        !recorded.iter().any(|step| step.was_begun() && is_final(step))
+    }
+}
+
+/// The kinds of operations that a release knows. The engine is handed them, and knows none by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinds(&'static [&'static Kind]);
+
+impl Kinds {
+    /// These and no others.
+    pub(in crate::operations) const fn new(kinds: &'static [&'static Kind]) -> Self {
+        Self(kinds)
+    }
+
+    /// Each of them.
+    pub(in crate::operations) fn iter(self) -> impl Iterator<Item = &'static Kind> {
+        self.0.iter().copied()
+    }
+
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// A release that is older than the operation does not know it.
+    pub(in crate::operations) fn find(self, name: &str) -> Result<&'static Kind> {
+        let found = self.iter().find(|kind| kind.name == name);
+        found.ok_or_else(|| Error::defect(format!("this release knows no operation of kind {name}")))
+    }
 }
 
 /// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
 /// is the name of the function that does it, with `within` what it may take if that is more than usual. How a step is
 /// undone comes after it: by another function, or `nothing`, or `never`. `formerly` names steps of earlier releases,
-/// each with the one that does now as much as it did.
+/// each with the one that does now as much as it did; `refusals` the codes of errors that no repetition mends.
 macro_rules! kind {
     (
         $kind:literal, $on_defect:ident,
         { record => $unrecord:ident, $($step:ident $(within $limit:ident)? => $undo:ident),+ $(,)? }
         $(, formerly { $($former:ident => $now:ident),+ $(,)? })?
+        $(, refusals $refusals:ident)?
     ) => {
         $crate::operations::engine::kind::Kind {
             name: $kind,
@@ -171,6 +178,7 @@ macro_rules! kind {
                 }),+
             ],
             former: &[$($((stringify!($former), stringify!($now))),+)?],
+            refusals: $crate::operations::engine::kind::refusals!($($refusals)?),
         }
     };
 }
@@ -181,6 +189,15 @@ macro_rules! limit {
     };
     ($limit:ident) => {
         $limit
+    };
+}
+
+macro_rules! refusals {
+    () => {
+        &[]
+    };
+    ($refusals:ident) => {
+        &$refusals
     };
 }
 
@@ -199,54 +216,4 @@ macro_rules! undo {
     };
 }
 
-pub(in crate::operations) use {kind, limit, undo};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_can_never_be_undone_comes_last() {
-        for kind in KINDS {
-            let turning = kind.steps.iter().position(|step| matches!(step.undo, Undo::Never));
-            let after = turning.map_or(&[][..], |at| &kind.steps[at..]);
-            assert!(after.iter().all(|step| !matches!(step.undo, Undo::By(..))), "{}", kind.name);
-        }
-    }
-
-    /// Names are stored, and replicas of two releases share them: a step may be added, but none may come to mean
-    /// something else, and one that goes is among the former ones.
-    #[test]
-    fn stored_names_are_known() {
-        let stored = "\
-tenant.provision: record build_template create_role create_database restrict_database open_database grant_access \
-    create_first_admin activate
-tenant.clone: record create_role copy_database restrict_database activate
-tenant.archive: record shut_out dump check drop_database drop_role prune
-tenant.restore: record create_role restore_database restrict_database activate
-tenant.rotate_credentials: record alter_role promote
-tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
-warm.make: record build_template create_role create_database restrict_database open_database grant_access check_login \
-    mark_ready
-warm.retire: record deny_login drop_database drop_role forget
-remains.clear: record drop_database drop_role forget";
-        for line in stored.lines() {
-            let (kind, steps) = line.split_once(": ").unwrap();
-            let kind = Kind::find(kind).unwrap();
-            for step in steps.split_whitespace() {
-                assert!(kind.step(step).is_ok(), "{}: {step}", kind.name);
-            }
-        }
-        assert_eq!(stored.lines().count(), KINDS.len(), "a new kind is stored too");
-    }
-
-    #[test]
-    fn names_are_told_apart() {
-        let steps = KINDS.iter().flat_map(|kind| kind.steps.iter().map(|step| format!("{}.{}", kind.name, step.name)));
-        let mut names: Vec<_> = steps.collect();
-        let all = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-}
+pub(in crate::operations) use {kind, limit, refusals, undo};

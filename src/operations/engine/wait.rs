@@ -15,9 +15,6 @@ use crate::{
     types::OperationId,
 };
 
-/// Behind the signals, in case one was lost.
-const POLL: Duration = Duration::from_millis(500);
-
 /// An operation and its steps, as they are at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -57,15 +54,15 @@ impl Follower {
                 Signal::OperationStepped(id) | Signal::OperationSettled(id) => id == self.id,
                 _ => false,
             };
-            stir(&mut self.signals, changes).await;
+            stir(&self.ctx, &mut self.signals, changes).await;
         }
     }
 }
 
 /// Returns on a signal that matters, and after a while without one: the rows decide.
-async fn stir(signals: &mut Subscription, matters: impl Fn(Signal) -> bool) {
+async fn stir(ctx: &Context, signals: &mut Subscription, matters: impl Fn(Signal) -> bool) {
     let wake = async { while !matters(signals.next().await) {} };
-    let _ = tokio::time::timeout(POLL, wake).await;
+    let _ = tokio::time::timeout(ctx.settings.pace.follow, wake).await;
 }
 
 /// How the operation is now.
@@ -108,6 +105,6 @@ pub async fn settled(ctx: &Context, id: OperationId, at_most: Duration) -> Resul
         }
         // Looks again when the operation is settled, not at each of its steps.
         let settles = |signal| matches!(signal, Signal::OperationSettled(settled) if settled == id);
-        let _ = tokio::time::timeout_at(deadline, stir(&mut signals, settles)).await;
+        let _ = tokio::time::timeout_at(deadline, stir(ctx, &mut signals, settles)).await;
     }
 }

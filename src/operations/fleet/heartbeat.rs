@@ -1,5 +1,7 @@
-//! Each replica says that it is alive, how many connections it may hold, and which tenants it remembers: for the
-//! pre-flight of servers, and for fsck, which could otherwise look into one replica's memory only.
+//! Each replica says that it is alive, how many connections it may hold, and which tenants it remembers.
+//!
+//! The pre-flight of servers counts the connections. `fsck` compares the memories: it can look into that of its own replica
+//! only.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Key-encryption keys: which there are, who has them, and data keys wrapped anew under another one.
+//! Key-encryption keys: which there are, which replica has them, and the wrapping of data keys under another one.
 //!
-//! Wrapping anew changes how a data key is stored, never the data key: what it sealed stays as it is, and a replica
-//! that read the old form still opens it as long as its ring holds the old key. It is done in small transactions that
-//! skip what another one is at work on, so any number may run at once, and one that dies has done part of the work.
+//! Wrapping anew changes how a data key is stored, and never the data key: what it sealed stays as it is. A replica that has
+//! read the old form still opens it as long as its ring holds the old key. The work is done in small transactions, each of
+//! which skips what another one is at work on. So any number may run at once, and one that dies has done part of the work.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! Which server a new tenant goes to: the least full of those that may take it, one with a warm database among equals.
+//! Which server a new tenant goes to: the least full of those that may take it. Among equals it is one with a warm database.
 //!
-//! What is chosen from is read without a lock, so a hundred requests at once may choose the same server. None is
-//! given more than its capacity all the same: the control database counts when they commit, and who comes too late
-//! chooses again.
+//! Servers are read without a lock, so a hundred requests at once may choose the same one. None is given more than its
+//! capacity all the same: the control database counts when a request commits, and whoever comes too late chooses again.
 
 use std::collections::BTreeMap;
 

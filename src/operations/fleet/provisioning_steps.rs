@@ -1,8 +1,8 @@
-//! The steps that make a database or take it away, be it for a tenant that was asked for or for one that will be: the
-//! same steps, so that the two cannot be told apart afterwards.
+//! The steps that make a database or take it away. A tenant that was asked for and a warm database are made by the same steps,
+//! so that the two cannot be told apart afterwards.
 //!
-//! The database is made closed, and in the last step taken from PUBLIC and opened at once; the role first, the
-//! database's undoing before the role's. Each step adopts what is already there, so each can be repeated.
+//! The role is made before the database, and dropped after it. The database is made closed. The last step takes it from
+//! PUBLIC and opens it at once. Each step adopts what is already there, so each can be repeated.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     identity::{people, tokens},
     operations::{
         Context,
-        engine::attempt::Run,
+        engine::run::Run,
         memory::Urgency,
         schema::{Newest, publish, template},
     },

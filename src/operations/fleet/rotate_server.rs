@@ -1,12 +1,13 @@
 //! Another password for a server's administrative role.
 //!
-//! The next one is sealed first, then the role is altered, then a connection under it is made, and only then it becomes
-//! the present one. Whatever is killed in between leaves both sealed, and whoever opens an administrative session next
-//! finds out which one works and settles it (`Context::administer`). A lock on the server keeps two rotations apart,
-//! and a password that is given from one that is made: whoever writes one knows, under the lock, which one works. A
-//! server that is registered twice, for tenants and for the platform, with one role gets the password twice.
+//! The next password is sealed first. Then the role is altered, and a connection under the next password is made. Only then
+//! the next password becomes the present one. Whatever is killed in between leaves both sealed: whoever opens an
+//! administrative session next finds out which one works, and records it (`Context::administer`).
 //!
-//! The control database's own role is no server's: its password is in the configuration, and this never changes it.
+//! A lock on the server keeps two rotations apart. Whoever writes a password holds the lock, and has found out under it which
+//! one works. A server that is registered twice with one role, for tenants and for the platform, gets the password twice.
+//!
+//! The control database's own role belongs to no server. Its password is in the configuration, and this never changes it.
 
 use std::time::Duration;
 

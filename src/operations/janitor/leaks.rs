@@ -1,9 +1,9 @@
 //! What leaked is mended: reservations that are held for nobody, and databases that nobody works on any more.
 //!
-//! Freehold makes none of these by itself: what reserves something and what will let it go are one transaction. They
-//! come of rows that a person has changed, or of a control database from a backup. A leak is mended once it has been
-//! one for [`SETTLED`] by the control database's clock, and is looked at again under the lock on the row that it is
-//! about: what is under way is no leak. What must be done on a server becomes a `remains.clear`.
+//! Freehold makes no leak by itself: one transaction reserves something and records what will let it go. Leaks come of rows
+//! that a person has changed, or of a control database from a backup. A leak is mended once it has been one for [`SETTLED`] by
+//! the control database's clock. It is looked at again under the lock on its row: what is under way is no leak. What must be
+//! done on a server becomes a `remains.clear`.
 
 use std::time::Duration;
 
@@ -14,10 +14,13 @@ use crate::{
         tenants::{self, TenantState},
         warm_databases::{self, WarmState},
     },
-    error::Result,
+    error::{Error, Result},
     faults::crash_point,
-    operations::{Context, checks::fsck::CutOff, fleet::remains},
-    types::{ServerId, TenantId},
+    operations::{
+        Context,
+        fleet::remains::{self, Leftover, LeftoverKind},
+    },
+    types::{OperationId, ServerId, TenantId},
 };
 
 /// How long something must have been a leak. Longer than any transaction in the control database.
@@ -48,11 +51,18 @@ pub(super) async fn mend_slugs(ctx: &Context) -> Result<u64> {
     }
 }
 
-/// Has interrupted drops finished whose tenants are tombstones. `fsck` has seen them on the servers, and may have seen
-/// what is under way.
-pub(in crate::operations) async fn finish_drops(ctx: &Context, seen: &[CutOff]) {
+/// Has cleared what `fsck` has seen on the servers, and may have seen while it was under way: interrupted drops whose
+/// tenants are tombstones, and scratch databases in which no archive is tried.
+pub(in crate::operations) async fn clear_leftovers(ctx: &Context, seen: &[Leftover]) {
     for found in seen {
-        note("interrupted_drops", bounded(ANSWER, finish_drop(ctx, *found)).await.map(u64::from));
+        match found.kind {
+            LeftoverKind::InterruptedDrop => {
+                note("interrupted_drops", bounded(ANSWER, finish_drop(ctx, *found)).await.map(u64::from));
+            }
+            LeftoverKind::Scratch => {
+                note("scratch_databases", bounded(ANSWER, clear_scratch(ctx, *found)).await.map(u64::from));
+            }
+        }
     }
 }
 
@@ -66,14 +76,15 @@ async fn clear_warm_database(ctx: &Context) -> Result<bool> {
     let Some((id, server)) = warm_databases::lock_leaked_in_txn(&mut txn, Some(found), SETTLED).await? else {
         return Ok(false);
     };
-    // Nobody claims it from now on, and the keeper sees that it goes.
+    // Nobody claims it from now on, and the reconciler sees that it goes.
     warm_databases::set_state(&mut txn, id, WarmState::Retiring).await?;
     queue(ctx, txn, id, server).await?;
     Ok(true)
 }
 
 /// False when it is none of a tombstone, or another janitor goes on and on: `fsck` will see it again.
-async fn finish_drop(ctx: &Context, (id, server): CutOff) -> Result<bool> {
+async fn finish_drop(ctx: &Context, found: Leftover) -> Result<bool> {
+    let Leftover { tenant: id, server, .. } = found;
     let Some(mut txn) = begin_in_turn(ctx).await? else { return Ok(false) };
     if !tenant_states::lock_tombstone_in_txn(&mut txn, id, SETTLED).await? {
         return Ok(false);
@@ -82,8 +93,26 @@ async fn finish_drop(ctx: &Context, (id, server): CutOff) -> Result<bool> {
     Ok(true)
 }
 
+/// False when no tenant of this Freehold is meant, or an operation is at work on it.
+async fn clear_scratch(ctx: &Context, found: Leftover) -> Result<bool> {
+    let Leftover { tenant: id, server, .. } = found;
+    let Some(mut txn) = begin_in_turn(ctx).await? else { return Ok(false) };
+    if tenants::try_lock_in_txn(&mut txn, id).await?.is_none() {
+        return Ok(false);
+    }
+    match remains::queue_scratch_in_txn(ctx, &mut txn, id, server).await {
+        Ok(operation) => end(ctx, txn, (id, server), operation).await.map(|()| true),
+        Err(Error::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 async fn queue(ctx: &Context, mut txn: Txn, id: TenantId, server: ServerId) -> Result<()> {
     let operation = remains::queue_in_txn(ctx, &mut txn, id, server).await?;
+    end(ctx, txn, (id, server), operation).await
+}
+
+async fn end(ctx: &Context, mut txn: Txn, (id, server): (TenantId, ServerId), operation: OperationId) -> Result<()> {
     let details = serde_json::json!({ "operation_id": operation, "server_id": server });
     record(ctx, &mut txn, ("janitor.clear", id), &details).await?;
     crash_point!("janitor.clear.before_commit", id);

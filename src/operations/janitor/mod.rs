@@ -1,16 +1,18 @@
-//! The janitor: what is due is done, and what nobody needs any more is forgotten.
+//! The janitor does what is due, and forgets what nobody needs any more.
 //!
-//! Every replica has one; an advisory lock in the control database lets one at a time sweep, and whatever a janitor
-//! that dies has not done the next one does. It begins the erasure of tenants whose grace time has passed, finishes
-//! deletions that are taken back after all, mends what leaked, and forgets expired slugs, old idempotency keys with the
-//! secrets of their answers, and the operations that made databases ahead. It never touches a server itself: what has
-//! to be done there is an operation, and what is there it is told by `fsck`.
+//! Every replica has one. An advisory lock in the control database lets one at a time sweep; what a janitor that dies has not
+//! done, the next one does. A sweep
+//! * begins the erasure of tenants whose grace time has passed, and finishes deletions that are taken back,
+//! * mends what leaked ([`leaks`]),
+//! * forgets expired slugs, old idempotency keys with the secrets of their answers, and operations that nobody asked for.
+//!
+//! The janitor never touches a server. What has to be done there becomes an operation; what is there, `fsck` tells it.
 
 mod leaks;
 
 use std::time::Duration;
 
-pub(super) use leaks::finish_drops;
+pub(super) use leaks::clear_leftovers;
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 

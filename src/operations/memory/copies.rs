@@ -1,12 +1,12 @@
-//! One copy of a template at a time on each server: PostgreSQL makes no more of them in parallel, and tenants who are
-//! at work there feel every one.
+//! One copy of a template at a time on each server. PostgreSQL makes no more of them in parallel, and tenants who are at
+//! work there feel every one.
 //!
-//! Within a replica copies queue up in order, those that somebody waits for before those that are made ahead. The first
-//! of each replica wait in line for a lock on the server, which is held by the session that copies, and so for as long
-//! as PostgreSQL is at it; the server then gives it to the next one without asking this program. A replica that is
-//! stopped just when it gets the lock keeps it until its lease has run out and its session is ended.
+//! Within a replica copies queue up in order. Those that somebody waits for go before those that are made ahead. The first
+//! copy of each replica then waits for a lock on the server. The session that copies holds that lock, and so for as long as
+//! PostgreSQL is at it; the server gives it to the next one without asking this program. A replica that is stopped just when
+//! it gets the lock keeps it until its lease has run out and its session is ended.
 //!
-//! What has to be tried again, since an interrupted DROP had left something of that name, is copied without the lock.
+//! A copy is tried again, without the lock, where an interrupted DROP had left something of that name.
 
 use std::{
     collections::HashMap,

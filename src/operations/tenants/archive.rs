@@ -1,9 +1,11 @@
 //! `tenant.archive`: a tenant's database becomes an encrypted archive, and its server has nothing of it any more.
 //!
-//! From the transaction that asks for it ([`start`]) the tenant is refused. Its own login is denied and its sessions
-//! are ended before the dump begins: the archive holds every write that was ever acknowledged. The database goes only
-//! once the archive was read back, decrypted and found to hold every table; until then all of it can be undone, and
-//! is when a reason stays or what is needed stays away: a tenant must not be shut out for want of a store.
+//! The tenant is refused from the transaction that asks for its archiving ([`start`]). Its login is denied and its sessions
+//! are ended before the dump begins, so the archive holds every write that was ever acknowledged. The archive is read back,
+//! decrypted, restored into a scratch database and compared ([`rehearsal`](super::rehearsal)). Only then the database goes.
+//!
+//! Until then all of it can be undone. It is undone when the archive could not be woken, when another reason stays, or when
+//! what is needed stays away: a tenant must not be shut out for want of a store.
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use serde_json::json;
 use super::{
     archive_store,
     change::{Change, Progress, refuse},
+    rehearsal::REFUSALS,
     transfer::{self, Reading, Site},
 };
 use crate::{
@@ -28,8 +31,8 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
-            kind::{Kind, LONG, kind},
+            kind::{Kind, LONG, RESTORING, kind},
+            run::Run,
         },
         fleet::provisioning_steps::{drop_database, drop_role},
     },
@@ -41,10 +44,11 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.archive", Unwind, {
     shut_out => let_in,
     dump within LONG => stop_reading,
     check within LONG => nothing,
+    rehearse within RESTORING => end_rehearsal,
     drop_database => never,
     drop_role => never,
     prune => never,
-});
+}, refusals REFUSALS);
 
 /// From the look at a role's rights until its session is seen: PostgreSQL does that without waiting for the client.
 const ENTERING: Duration = Duration::from_millis(100);
@@ -70,8 +74,8 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
         state => return Err(refuse(state, "only an active or suspended tenant can be archived")),
     }
     let operation = change.queue(&KIND, &Input {}).await?;
-    tenant_states::archive_in_txn(&mut change.txn, id).await?;
-    change.record("tenant.archive", &json!({ "operation_id": operation })).await?;
+    tenant_states::archive_in_txn(change.txn(), id).await?;
+    let change = change.record("tenant.archive", &json!({ "operation_id": operation })).await?;
     crash_point!("tenant.archive.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.archive.after_commit", id);
@@ -111,6 +115,8 @@ async fn dump(run: &Run) -> Result<()> {
         return stop_reading(run).await;
     }
     discard(run).await?;
+    // Said before the hours that it takes to find the same at the end.
+    Site::of(run).check_owners().await?;
     let Reading { dump, contents, moment } = Site::of(run).read(&[]).await?;
     let draft = archive_store::announce(run, &contents).await?;
     let written = objects::write(ctx.archives()?, &draft.key, draft.name, dump).await?;
@@ -144,7 +150,7 @@ async fn stop_reading(run: &Run) -> Result<()> {
     Site::of(run).end_reading().await
 }
 
-/// The last look before the original goes: the archive is read to its end and lists every table.
+/// The archive is read to its end and lists every table.
 async fn check(run: &Run) -> Result<()> {
     let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
     let plain = archive_store::open(&run.ctx, &archive).await?;
@@ -153,6 +159,17 @@ async fn check(run: &Run) -> Result<()> {
         None => Ok(()),
         Some(table) => Err(Error::defect(format!("the archive holds no rows of the table {table}"))),
     }
+}
+
+/// The last look before the original goes: what the archive becomes is the same.
+async fn rehearse(run: &Run) -> Result<()> {
+    let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
+    let dump = archive_store::open(&run.ctx, &archive).await?;
+    Site::of(run).rehearse(dump, &archive_store::contents_of(&archive)?).await
+}
+
+async fn end_rehearsal(run: &Run) -> Result<()> {
+    Site::of(run).end_rehearsal().await
 }
 
 /// Older archives have served their time.

@@ -1,8 +1,8 @@
 //! The archives of one tenant: their rows in the control database together with their objects in the store.
 //!
-//! A row comes before its object and goes after it. What deletes here can be repeated, and waits for nobody: whoever
-//! calls holds the tenant's lock, and the operation's claim whenever something is decided. The store knows neither: an
-//! object is only deleted whose row says that nobody needs it, or that has none.
+//! A row comes before its object and goes after it. Whoever calls holds the tenant's lock, and the operation's claim whenever
+//! something is decided. The store knows neither. So an object is only deleted if its row says that nobody needs it, or if it
+//! has no row. Each deletion can be repeated, and waits for nobody.
 
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -17,7 +17,7 @@ use crate::{
         data_keys, tenants,
     },
     error::{Error, Result},
-    operations::{Context, engine::attempt::Run},
+    operations::{Context, engine::run::Run},
     types::{ArchiveId, SchemaVersions, TenantId},
 };
 

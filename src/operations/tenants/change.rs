@@ -4,7 +4,7 @@
 //! audit log is in the same transaction. Nothing here waits for a server.
 
 use serde::Serialize;
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use crate::{
     control::{
@@ -31,13 +31,14 @@ pub struct Progress {
     pub operation: Option<OperationId>,
 }
 
-/// A tenant's row, held for a change.
-pub(in crate::operations) struct Change<'a> {
+/// A tenant's row, held for a change. Only a change with its line in the audit log can be committed: see
+/// [`record`](Self::record).
+pub(super) struct Change<'a> {
     ctx: &'a Context,
-    pub(in crate::operations) txn: Transaction<'static, Postgres>,
+    txn: Transaction<'static, Postgres>,
     /// The tenant as it was when the change began.
-    pub(in crate::operations) tenant: Tenant,
-    pub(in crate::operations) origin: &'a Origin,
+    pub(super) tenant: Tenant,
+    pub(super) origin: &'a Origin,
 }
 
 impl<'a> Change<'a> {
@@ -45,18 +46,23 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// `not_found`, for the platform tenant too: it is nobody's to change.
-    pub(in crate::operations) async fn begin(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
+    pub(super) async fn begin(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
         let mut txn = ctx.db.begin().await?;
         let found = tenants::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
         let tenant = found.ok_or_else(|| Error::not_found("tenant"))?;
         Ok(Self { ctx, txn, tenant, origin })
     }
 
+    /// The transaction, for the statements of the change. Nobody can commit it through this.
+    pub(super) fn txn(&mut self) -> &mut PgConnection {
+        &mut self.txn
+    }
+
     /// The operation of this kind that is under way already and is not being undone.
     ///
     /// # Errors
     /// `operation_in_progress` when another one is.
-    pub(in crate::operations) async fn under_way(&mut self, kind: &Kind) -> Result<Option<OperationId>> {
+    pub(super) async fn under_way(&mut self, kind: &Kind) -> Result<Option<OperationId>> {
         under_way_in_txn(&mut self.txn, self.tenant.id, kind).await
     }
 
@@ -64,35 +70,44 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// `operation_in_progress`.
-    pub(in crate::operations) async fn queue(&mut self, kind: &Kind, input: &impl Serialize) -> Result<OperationId> {
+    pub(super) async fn queue(&mut self, kind: &Kind, input: &impl Serialize) -> Result<OperationId> {
         queue_in_txn(self.ctx, &mut self.txn, self.tenant.id, (kind, input), self.origin).await
     }
 
-    /// Writes the line in the audit log.
-    pub(in crate::operations) async fn record(&mut self, action: &str, details: &serde_json::Value) -> Result<()> {
+    /// Writes the line in the audit log: from here on the change can be committed, and nothing else.
+    pub(super) async fn record(mut self, action: &str, details: &serde_json::Value) -> Result<Recorded<'a>> {
         let event = AuditEventId::generate(&self.ctx.clock, self.ctx.random);
         let target = self.tenant.id.to_string();
-        audit::record_in_txn(&mut self.txn, event, self.origin, (action, &target), details).await
-    }
-
-    /// Makes the change. The tenant as it is now.
-    pub(in crate::operations) async fn commit(mut self) -> Result<Tenant> {
-        let id = self.tenant.id;
-        let tenant = tenants::get(&mut self.txn, id).await?;
-        self.txn.commit().await?;
-        self.ctx.tenancy.refresh(id).await;
-        tenant.ok_or_else(|| Error::defect("a tenant that was just changed is gone"))
+        audit::record_in_txn(&mut self.txn, event, self.origin, (action, &target), details).await?;
+        Ok(Recorded { ctx: self.ctx, txn: self.txn, id: self.tenant.id })
     }
 
     /// Ends without a change: the tenant is as it was to be already.
-    pub(in crate::operations) async fn leave(self) -> Result<Tenant> {
+    pub(super) async fn leave(self) -> Result<Tenant> {
         self.txn.rollback().await?;
         Ok(self.tenant)
     }
 }
 
+/// A change that is in the audit log.
+pub(super) struct Recorded<'a> {
+    ctx: &'a Context,
+    txn: Transaction<'static, Postgres>,
+    id: TenantId,
+}
+
+impl Recorded<'_> {
+    /// Makes the change. The tenant as it is now.
+    pub(super) async fn commit(mut self) -> Result<Tenant> {
+        let tenant = tenants::get(&mut self.txn, self.id).await?;
+        self.txn.commit().await?;
+        self.ctx.tenancy.refresh(self.id).await;
+        tenant.ok_or_else(|| Error::defect("a tenant that was just changed is gone"))
+    }
+}
+
 /// Why a tenant in this state is not changed in the way that was asked for: `wanted` says what that takes.
-pub(in crate::operations) fn refuse(state: TenantState, wanted: &str) -> Error {
+pub(super) fn refuse(state: TenantState, wanted: &str) -> Error {
     match state {
         TenantState::Deleting | TenantState::Deleted => {
             Error::Gone { code: "tenant_gone", detail: format!("the tenant is {state}; {wanted}") }

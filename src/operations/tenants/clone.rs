@@ -1,12 +1,12 @@
-//! `tenant.clone`: a new tenant with the rows of another one, which goes on serving meanwhile.
+//! `tenant.clone`: a new tenant with the rows of another one, the source, which goes on serving meanwhile.
 //!
-//! What the source held at one moment is dumped straight into the new tenant's database: nothing of it lies anywhere
-//! in between. Rows that open doors at the source, or tell of what people did there, stay behind
-//! ([`identity::LEFT_BEHIND`]): the source's people can sign in at the clone with their passwords, and none of their
-//! sessions, tokens and keys is worth anything there. See docs/decisions.
+//! What the source held at one moment is dumped straight into the new tenant's database: nothing of it lies anywhere in
+//! between. Some tables stay behind without their rows ([`identity::LEFT_BEHIND`]): those that open doors at the source, and
+//! those that tell what people did there. The source's people can sign in at the clone with their passwords; their sessions,
+//! tokens and keys are worth nothing there. See docs/decisions.
 //!
-//! As long as it is being copied nothing else changes the source: an operation on it is refused, and its lock on its
-//! server is held. Suspending it, or beginning its deletion, waits for nobody.
+//! Nothing else changes the source while it is copied: an operation on it is refused, and its lock on its server is held.
+//! Suspending it, or beginning its deletion, waits for nobody.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,9 +29,9 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
             kind::{Kind, LONG, kind},
             queue,
+            run::Run,
         },
         fleet::{
             placement,
@@ -181,7 +181,7 @@ async fn copy_database(run: &Run) -> Result<()> {
     ended
 }
 
-/// Also ends the errand at the source: an attempt that was killed has left it there.
+/// Also drops the login at the source: an attempt that was killed has left it there.
 async fn discard_database(run: &Run) -> Result<()> {
     Site::of(run).empty().await?;
     let input: Input = run.input()?;

@@ -61,17 +61,23 @@ impl Contents {
     /// # Errors
     /// Internal; names the tables that differ.
     pub(in crate::operations) fn compare(&self, dumped: &Self) -> Result<()> {
+        match self.difference(dumped) {
+            None => Ok(()),
+            Some(difference) => Err(Error::defect(format!("a restored database differs: {difference}"))),
+        }
+    }
+
+    /// How it differs from what was dumped: versions, and tables by name.
+    pub(in crate::operations) fn difference(&self, dumped: &Self) -> Option<String> {
         if self == dumped {
-            return Ok(());
+            return None;
         }
         let tables = dumped.rows.keys().chain(self.rows.keys());
         let mut differ: Vec<_> = tables.filter(|table| self.rows.get(*table) != dumped.rows.get(*table)).collect();
         differ.sort_unstable();
         differ.dedup();
         let (found, expected) = (self.versions, dumped.versions);
-        Err(Error::defect(format!(
-            "a restored database differs: {found}, instead of {expected}; rows of another number in {differ:?}"
-        )))
+        Some(format!("{found}, instead of {expected}; rows of another number in {differ:?}"))
     }
 
     /// The first table of which a dump holds no rows, by its table of contents: entries are lines such as

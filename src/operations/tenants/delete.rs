@@ -23,7 +23,7 @@ use crate::{
     },
     error::{Error, FieldError, Result},
     faults::crash_point,
-    operations::{Context, engine::attempt::can_turn},
+    operations::Context,
     types::TenantId,
 };
 
@@ -99,10 +99,10 @@ pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, ori
     }
     admit(ctx, &mut change).await?;
     let grace = if erase { Duration::ZERO } else { ctx.settings.deletion_grace };
-    tenant_states::delete_in_txn(&mut change.txn, id, &origin.actor, grace).await?;
-    let operation = if erase { Some(erase::queue_in_txn(ctx, &mut change.txn, id, origin).await?) } else { None };
+    tenant_states::delete_in_txn(change.txn(), id, &origin.actor, grace).await?;
+    let operation = if erase { Some(erase::queue_in_txn(ctx, change.txn(), id, origin).await?) } else { None };
     let details = json!({ "slug": change.tenant.slug, "erase": erase, "operation_id": operation });
-    change.record("tenant.delete", &details).await?;
+    let change = change.record("tenant.delete", &details).await?;
     crash_point!("tenant.delete.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.delete.after_commit", id);
@@ -112,7 +112,8 @@ pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, ori
 
 async fn admit(ctx: &Context, change: &mut Change<'_>) -> Result<()> {
     let most = ctx.settings.deletions_per_hour;
-    match tenant_states::admit_deletion_in_txn(&mut change.txn, change.tenant.id, most).await? {
+    let id = change.tenant.id;
+    match tenant_states::admit_deletion_in_txn(change.txn(), id, most).await? {
         None => Ok(()),
         Some(retry_after) => {
             tracing::warn!(deletions.limit = most, "a deletion was refused: there were too many within an hour");
@@ -137,26 +138,27 @@ pub async fn undelete(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Pr
         }
         state => return Err(refuse(state, "only a tenant that is being deleted can be undeleted")),
     }
-    let live = operations::lock_live_in_txn(&mut change.txn, id).await?;
+    let live = operations::lock_live_in_txn(change.txn(), id).await?;
     if let Some(erasure) = &live {
-        call_off_in_txn(&mut change, erasure).await?;
+        cancel_erasure_in_txn(&mut change, erasure).await?;
     } else {
-        tenant_states::undelete_in_txn(&mut change.txn, id).await?;
+        tenant_states::undelete_in_txn(change.txn(), id).await?;
     }
     let operation = live.map(|erasure| erasure.id);
-    change.record("tenant.undelete", &json!({ "operation_id": operation })).await?;
+    let change = change.record("tenant.undelete", &json!({ "operation_id": operation })).await?;
     crash_point!("tenant.undelete.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.undelete.after_commit", id);
     Ok(Progress { tenant, operation })
 }
 
-async fn call_off_in_txn(change: &mut Change<'_>, erasure: &Operation) -> Result<()> {
-    let steps = operation_steps::list(&mut change.txn, erasure.id).await?;
-    if erasure.direction == Direction::Forward && !can_turn(&erase::KIND, &steps) {
+async fn cancel_erasure_in_txn(change: &mut Change<'_>, erasure: &Operation) -> Result<()> {
+    let steps = operation_steps::list(change.txn(), erasure.id).await?;
+    if erasure.direction == Direction::Forward && !erase::KIND.can_undo(&steps) {
         let detail = "the tenant is being erased, and its database is gone: it cannot be had back";
         return Err(Error::conflict("tenant_state_conflict", detail));
     }
-    operations::cancel_in_txn(&mut change.txn, erasure.id, &change.origin.actor).await?;
-    tenant_states::regret_in_txn(&mut change.txn, change.tenant.id).await
+    let (id, origin) = (change.tenant.id, change.origin);
+    operations::cancel_in_txn(change.txn(), erasure.id, &origin.actor).await?;
+    tenant_states::regret_in_txn(change.txn(), id).await
 }

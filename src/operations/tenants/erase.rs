@@ -1,13 +1,15 @@
-//! `tenant.erase`: the end of a tenant. What is left is a tombstone, which keeps its slug for a time, and a
-//! certificate.
+//! `tenant.erase`: the end of a tenant. A tombstone is left, which keeps its slug for a time, and a certificate.
 //!
-//! It is queued by the transaction that asks for it ([`queue_in_txn`]), by an operator at once or by the janitor
-//! after the grace time. Until the database is being dropped it can be cancelled: the tenant is then as it was
-//! before the erasure, a tenant in its grace time, which begins anew. If its deletion was taken back meanwhile, it
-//! is what it was before the deletion.
+//! The transaction that asks for the erasure queues it ([`queue_in_txn`]): an operator's at once, or the janitor's after the
+//! grace time. It can be cancelled until the database is being dropped:
 //!
-//! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies
-//! of archives, is unreadable from then on, whoever has it.
+//! | the tenant's deletion | the tenant after the cancel |
+//! |---|---|
+//! | still stands | in its grace time, which begins anew |
+//! | was taken back meanwhile | what it was before the deletion |
+//!
+//! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies of archives,
+//! is unreadable from then on, whoever has it.
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -29,9 +31,9 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
             kind::{Kind, kind},
             queue,
+            run::Run,
         },
         fleet::provisioning_steps::{drop_database, drop_role},
     },

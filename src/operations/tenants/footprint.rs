@@ -1,4 +1,4 @@
-//! What there is of a tenant: what a deletion would destroy, and what an erasure has destroyed. Read-only.
+//! What a tenant takes on its server: what a deletion would destroy, and what an erasure has destroyed. Read-only.
 
 use crate::{
     error::{Error, Result, Severity},

@@ -10,6 +10,7 @@ pub mod delete;
 pub(super) mod erase;
 mod footprint;
 pub mod provision;
+mod rehearsal;
 pub mod restore;
 pub mod rotate_credentials;
 pub mod rotate_signing_keys;

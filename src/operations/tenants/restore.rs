@@ -23,8 +23,8 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
             kind::{Kind, RESTORING, kind},
+            run::Run,
         },
         fleet::provisioning_steps::{create_role, discard_role, restrict_database},
     },
@@ -65,10 +65,11 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
         }
         state => return Err(refuse(state, "only an archived tenant can be woken")),
     }
-    let archive = archive_store::newest(&mut change.txn, id).await?.ok_or_else(missing)?;
+    let archive = archive_store::newest(change.txn(), id).await?.ok_or_else(missing)?;
     check_versions(ServerVersion(archive.server_version), server)?;
     let operation = change.queue(&KIND, &Input { archive: archive.id }).await?;
-    change.record("tenant.restore", &json!({ "operation_id": operation, "archive_id": archive.id })).await?;
+    let change =
+        change.record("tenant.restore", &json!({ "operation_id": operation, "archive_id": archive.id })).await?;
     crash_point!("tenant.restore.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.restore.after_commit", id);

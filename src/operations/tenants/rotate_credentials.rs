@@ -20,9 +20,9 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
             kind::{Kind, kind},
             queue::{queue_in_txn, under_way_in_txn},
+            run::Run,
         },
     },
     types::{AuditEventId, OperationId, TenantId},

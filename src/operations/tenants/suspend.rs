@@ -31,8 +31,8 @@ pub async fn suspend(ctx: &Context, id: TenantId, reason: &Reason, origin: &Orig
     if change.tenant.suspension.as_deref() == Some(reason.as_str()) {
         return change.leave().await;
     }
-    tenant_states::suspend_in_txn(&mut change.txn, id, reason.as_str()).await?;
-    change.record("tenant.suspend", &json!({ "reason": reason })).await?;
+    tenant_states::suspend_in_txn(change.txn(), id, reason.as_str()).await?;
+    let change = change.record("tenant.suspend", &json!({ "reason": reason })).await?;
     crash_point!("tenant.suspend.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.suspend.after_commit", id);
@@ -50,8 +50,8 @@ pub async fn resume(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Tena
         TenantState::Active => return change.leave().await,
         state => return Err(refuse(state, "only a suspended tenant can be resumed")),
     }
-    tenant_states::resume_in_txn(&mut change.txn, id).await?;
-    change.record("tenant.resume", &json!({})).await?;
+    tenant_states::resume_in_txn(change.txn(), id).await?;
+    let change = change.record("tenant.resume", &json!({})).await?;
     crash_point!("tenant.resume.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.resume.after_commit", id);

@@ -1,6 +1,6 @@
 //! How a tenant's database leaves a server as a dump, and how one becomes a database.
 //!
-//! Both are errands: a login of its own is let into the one database, and dropped when the errand is done. A killed
+//! For either, a login of its own is let into the one database, and dropped when the transfer is done. A killed
 //! attempt leaves it behind for the next one, which gives it another password. Whoever calls holds the tenant's lock.
 
 use tokio::io::AsyncRead;
@@ -9,17 +9,18 @@ use super::contents::Contents;
 use crate::{
     control::{servers, tenants},
     error::{Error, Result},
-    operations::{Context, context::Access, engine::attempt::Run},
+    operations::{Context, context::Access, engine::run::Run},
     servers::{
-        Connection, Credentials, Errand, OWNER_ROLE, ServerAdmin, ServerVersion,
+        Connection, Credentials, OWNER_ROLE, ServerAdmin, ServerVersion, TransferLogin,
         dump::{Dump, DumpPrograms, Selection, Target},
         quote_ident,
     },
     types::{DbName, TableName, TenantId},
 };
 
-/// Names are looked up nowhere but where they say; a backend whose client is gone notices, also in a long statement.
-const SETTINGS: &str = "SET search_path = pg_catalog; SET client_connection_check_interval = '1s'";
+/// Names are looked up where migrations and tenants look them up: a function that an index or a constraint calls finds
+/// what it found when it was made. A backend whose client is gone notices, also in a long statement.
+const SETTINGS: &str = "SET search_path = public; SET client_connection_check_interval = '1s'";
 const HOLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// One tenant's database, or where it will be.
@@ -53,8 +54,8 @@ impl<'a> Site<'a> {
     /// `dump_tools_missing`, `dump_tools_unfit`; the server is away.
     pub(in crate::operations) async fn read(&self, without_rows: &[TableName]) -> Result<Reading> {
         let programs = self.programs().await?;
-        let login = self.admin.ensure_errand(Errand::Dump(self.database)).await?;
-        let session = self.enter(&login).await?;
+        let login = self.admin.ensure_transfer_login(TransferLogin::Dump(self.database)).await?;
+        let session = self.enter(&self.database.to_string(), &login).await?;
         session.batch_execute(HOLD).await?;
         let snapshot: String = session.query_one("SELECT pg_export_snapshot()", &[]).await?.try_get(0)?;
         let contents = Contents::of(&session).await?.without_rows(without_rows);
@@ -63,13 +64,13 @@ impl<'a> Site<'a> {
         Ok(Reading { dump, contents, moment: session })
     }
 
-    /// Ends the errand of reading, whether it went well or not.
+    /// Drops the login for reading, whether that went well or not.
     pub(in crate::operations) async fn end_reading(&self) -> Result<()> {
-        self.admin.end_errand(Errand::Dump(self.database)).await
+        self.admin.drop_transfer_login(TransferLogin::Dump(self.database)).await
     }
 
     /// Makes the database out of a dump, in place of what an earlier attempt has left: a restore that had committed
-    /// when its attempt died cannot be told from half of one. Nobody but this errand is let in yet.
+    /// when its attempt died cannot be told from half of one. Nobody but the login that fills it is let in yet.
     ///
     /// # Errors
     /// What `dump` ended with; as [`read`](Self::read); internal when it does not hold what `expected` says.
@@ -82,22 +83,22 @@ impl<'a> Site<'a> {
         let programs = self.programs().await?;
         self.admin.drop_database(self.database).await?;
         self.admin.ensure_empty_database(&name).await?;
-        let login = self.admin.ensure_errand(Errand::Restore(self.database)).await?;
+        let login = self.admin.ensure_transfer_login(TransferLogin::Restore(self.database)).await?;
         programs.restore(&self.target(&name, &login), dump).await?;
-        let session = self.enter(&login).await?;
+        let session = self.enter(&name, &login).await?;
         // Without statistics the first queries would be planned as if all tables were empty.
         session.batch_execute(&format!("SET ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
         session.batch_execute("ANALYZE").await?;
         let contents = Contents::of(&session).await?;
         session.close().await;
-        self.admin.end_errand(Errand::Restore(self.database)).await?;
+        self.admin.drop_transfer_login(TransferLogin::Restore(self.database)).await?;
         contents.compare(expected)
     }
 
     /// Takes away the database that was being filled, and the login that filled it.
     pub(in crate::operations) async fn empty(&self) -> Result<()> {
         self.admin.discard_database(self.database).await?;
-        self.admin.end_errand(Errand::Restore(self.database)).await
+        self.admin.drop_transfer_login(TransferLogin::Restore(self.database)).await
     }
 
     /// The programs that fit the server.
@@ -105,14 +106,14 @@ impl<'a> Site<'a> {
         self.ctx.dump_tools.for_server(self.admin.version()).await
     }
 
-    async fn enter(&self, login: &Credentials) -> Result<Connection> {
+    pub(super) async fn enter(&self, database: &str, login: &Credentials) -> Result<Connection> {
         let (connector, name) = (&self.ctx.connector, self.admin.application_name());
-        let session = connector.connect(&self.access.address, &self.database.to_string(), login, name).await?;
+        let session = connector.connect(&self.access.address, database, login, name).await?;
         session.batch_execute(SETTINGS).await?;
         Ok(session)
     }
 
-    fn target<'t>(&'t self, database: &'t str, credentials: &'t Credentials) -> Target<'t> {
+    pub(super) fn target<'t>(&'t self, database: &'t str, credentials: &'t Credentials) -> Target<'t> {
         let application_name = self.admin.application_name();
         Target { address: &self.access.address, database, credentials, application_name }
     }

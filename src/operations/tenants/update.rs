@@ -57,11 +57,11 @@ pub async fn update(
     if details == json!({}) {
         return change.leave().await;
     }
-    tenant_states::describe_in_txn(&mut change.txn, id, &wanted.name, &wanted.plan, &wanted.labels).await?;
+    tenant_states::describe_in_txn(change.txn(), id, &wanted.name, &wanted.plan, &wanted.labels).await?;
     if wanted.slug != change.tenant.slug {
-        tenant_states::rename_in_txn(&mut change.txn, id, &wanted.slug, ctx.settings.slug_redirect).await?;
+        tenant_states::rename_in_txn(change.txn(), id, &wanted.slug, ctx.settings.slug_redirect).await?;
     }
-    change.record("tenant.update", &details).await?;
+    let change = change.record("tenant.update", &details).await?;
     crash_point!("tenant.update.before_commit", id);
     let tenant = change.commit().await?;
     crash_point!("tenant.update.after_commit", id);

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::View;
 use crate::{
-    control::{servers, tenants},
+    control::{operations::OperationState, servers, tenants},
     error::Error,
     http::{
         AppState,
@@ -69,7 +69,7 @@ pub(super) async fn credentials(
     check_secrets(&caller, id)?;
     let operation = rotate_credentials::start(&state.operations, id, &caller.origin()).await?;
     let status = match wait::settled(&state.operations, operation, at_most).await {
-        Ok(operation) if operation.state == "succeeded" => StatusCode::OK,
+        Ok(operation) if operation.state == OperationState::Succeeded => StatusCode::OK,
         Ok(_) => StatusCode::ACCEPTED,
         // The rotation is recorded, whatever keeps this request from seeing more.
         Err(error) => {

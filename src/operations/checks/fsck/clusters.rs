@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{CutOff, Finding, finding};
+use super::{Finding, finding};
 use crate::{
     control::{
         servers::Server,
@@ -10,8 +10,11 @@ use crate::{
         warm_databases::{WarmDatabase, WarmState},
     },
     error::Result,
-    operations::Context,
-    servers::{DatabaseInfo, OWNER_ROLE, RoleInfo},
+    operations::{
+        Context,
+        fleet::remains::{Leftover, LeftoverKind},
+    },
+    servers::{DatabaseInfo, OWNER_ROLE, RoleInfo, scratch_of},
     types::{DbName, ServerId, TenantId},
 };
 
@@ -138,6 +141,10 @@ pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
 }
 
 fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, Resident<'_>>) -> Option<Finding> {
+    if scratch_of(&database.name).is_some() {
+        let detail = "a scratch database, in which no archive is tried any more";
+        return Some(finding("orphan_database", server, database.name.clone(), detail));
+    }
     if database.name.parse::<DbName>().is_err() {
         return None;
     }
@@ -151,7 +158,8 @@ fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<Str
 
 /// Tenants' databases and templates that PUBLIC may enter.
 fn judge_openness(server: &str, database: &DatabaseInfo) -> Option<Finding> {
-    let ours = database.name.parse::<DbName>().is_ok() || database.name.starts_with(TEMPLATE_PREFIX);
+    let name = &database.name;
+    let ours = name.parse::<DbName>().is_ok() || name.starts_with(TEMPLATE_PREFIX) || scratch_of(name).is_some();
     let open = ours && database.allow_connections && (database.public_connect || database.public_temp);
     open.then(|| finding("public_connect", server, database.name.clone(), "PUBLIC may connect to the database"))
 }
@@ -176,11 +184,19 @@ fn ghosts(cluster: &Cluster, residents: &HashMap<String, Resident<'_>>) -> Vec<F
         .collect()
 }
 
-/// What interrupted drops have left of databases that are Freehold's by owner and mark.
-pub(super) fn cut_off(cluster: &Cluster) -> Vec<CutOff> {
+/// What the janitor may clear: what interrupted drops have left, and scratch databases, that are Freehold's by owner and
+/// mark.
+pub(super) fn leftovers(cluster: &Cluster) -> Vec<Leftover> {
     let is_ours = |database: &&DatabaseInfo| database.owner == OWNER_ROLE && database.marked;
-    let left = cluster.databases.iter().filter(|database| database.is_interrupted_drop()).filter(is_ours);
-    left.filter_map(|database| Some((database.name.parse::<DbName>().ok()?.tenant(), cluster.server.id))).collect()
+    let leftover = |database: &DatabaseInfo| {
+        let (of, kind) = match scratch_of(&database.name) {
+            Some(of) => (of, LeftoverKind::Scratch),
+            None if database.is_interrupted_drop() => (database.name.parse().ok()?, LeftoverKind::InterruptedDrop),
+            None => return None,
+        };
+        Some(Leftover { tenant: of.tenant(), server: cluster.server.id, kind })
+    };
+    cluster.databases.iter().filter(is_ours).filter_map(leftover).collect()
 }
 
 /// Tenant databases that are on more than one cluster.

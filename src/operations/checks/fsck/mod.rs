@@ -1,7 +1,7 @@
-//! `freehold fsck`: compares what the control database says with what is really there. Read-only.
+//! `freehold fsck` compares what the control database says with what is really there. It changes nothing.
 //!
-//! A count per class of difference, all zero when Freehold is idle. While operations are under way a
-//! difference may be work in progress: the state is then `busy`, and the findings are for looking at.
+//! It counts differences by class; all counts are zero when Freehold is idle. While operations are under way a difference may
+//! be work in progress: the state is then `busy`, and the findings are for looking at.
 
 mod cache;
 mod clusters;
@@ -25,9 +25,9 @@ use crate::{
         warm_databases,
     },
     error::Result,
-    operations::Context,
+    operations::{Context, fleet::remains::Leftover},
     tenancy::RegistryDigest,
-    types::{ServerId, TenantId},
+    types::TenantId,
 };
 
 /// What fsck says.
@@ -40,13 +40,10 @@ pub struct Report {
     pub counts: BTreeMap<&'static str, usize>,
     /// Each of them.
     pub findings: Vec<Finding>,
-    /// Those among them that the janitor may know how to go on with.
+    /// What the janitor may clear of it.
     #[serde(skip)]
-    pub(in crate::operations) cut_off: Vec<CutOff>,
+    pub(in crate::operations) leftovers: Vec<Leftover>,
 }
-
-/// What an interrupted DROP has left of a database of Freehold's own, and the server that it is on.
-pub(in crate::operations) type CutOff = (TenantId, ServerId);
 
 /// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -126,8 +123,8 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));
     let failed = unfinished.undo_failed.iter().map(|id| ("undo_failed", id, "it can neither go on nor be undone"));
     findings.extend(stuck.chain(failed).map(|(class, id, detail)| finding(class, "", id.to_string(), detail)));
-    let cut_off = clusters.iter().flat_map(clusters::cut_off).collect();
-    Ok(Report { cut_off, ..report(findings, unfinished.is_busy) })
+    let leftovers = clusters.iter().flat_map(clusters::leftovers).collect();
+    Ok(Report { leftovers, ..report(findings, unfinished.is_busy) })
 }
 
 /// What the control database says that cannot all be true.
@@ -158,7 +155,7 @@ fn report(findings: Vec<Finding>, busy: bool) -> Report {
         (false, true) => Verdict::Clean,
         (false, false) => Verdict::Dirty,
     };
-    Report { state, counts, findings, cut_off: Vec::new() }
+    Report { state, counts, findings, leftovers: Vec::new() }
 }
 
 /// Tenants that this replica remembers otherwise than the control database has them.

@@ -1,19 +1,19 @@
 //! The warm pool: databases made ahead of demand, so that a new tenant costs one transaction.
 //!
-//! `warm.make` makes a database under the id, role and sealed password that the next tenant will get; `warm.retire`
-//! takes one away that is of an old template or too many. `tenant.provision` gives one to a tenant. How many there
-//! shall be is the [`keeper`]'s to decide. A warm database holds no data: whatever becomes of one, nothing is lost.
+//! `warm.make` makes a database under the id, role and sealed password that the next tenant will get. `warm.retire` takes away
+//! one that is of an old template, or one too many. `tenant.provision` gives one to a tenant. The [`reconciler`] decides how
+//! many there shall be. A warm database holds no data: whatever becomes of one, nothing is lost.
 
-mod keeper;
 mod plan;
+mod reconciler;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
-pub use keeper::run;
 pub use plan::Bounds;
+pub use reconciler::run;
 
 use super::{
     provisioning_steps::{
@@ -31,9 +31,9 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::Run,
             kind::{Kind, kind},
             queue,
+            run::Run,
         },
         schema::Newest,
     },

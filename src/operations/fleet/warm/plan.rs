@@ -1,4 +1,4 @@
-//! What the keeper does next on one server: decided from what it sees, without asking anybody.
+//! What the reconciler does next on one server: decided from what it sees, without asking anybody.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use crate::{
     },
     error::{Error, Result},
     identity::first_admin::{self, FirstAdmin},
-    operations::{Context, engine::attempt::Run},
+    operations::{Context, engine::run::Run},
     types::{DisplayName, Email, SchemaVersions, TenantId},
 };
 

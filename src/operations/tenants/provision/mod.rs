@@ -1,10 +1,9 @@
 //! `tenant.provision`: from a request to a tenant that serves.
 //!
-//! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key.
-//! From then on the tenant will exist, whatever is killed. Where a warm database is ready the tenant gets that and
-//! serves as soon as its first administrator is there; else the steps make one first. `activate` lets requests in and
-//! is the point of no return: until it begins the tenant can be undone. Each step adopts what is already there, so
-//! each can be repeated.
+//! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key. From then on the
+//! tenant will exist, whatever is killed. If a warm database is ready the tenant gets it, and serves as soon as its first
+//! administrator is there. Else the steps make a database first. `activate` lets requests in. It is the point of no return:
+//! until it begins the tenant can be undone. Each step adopts what is already there, so each can be repeated.
 
 mod first_admin;
 
@@ -34,8 +33,8 @@ use crate::{
     operations::{
         Context,
         engine::{
-            attempt::{Run, claim_lost},
             kind::{Kind, kind},
+            run::{Run, claim_lost},
         },
         fleet::{
             placement::{self, Wishes},

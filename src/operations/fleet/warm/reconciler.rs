@@ -1,7 +1,7 @@
-//! Keeps as many databases ready as each server shall have: every replica tries, one at a time does it.
+//! The reconciler keeps as many databases ready as each server shall have. Every replica tries; one at a time does it.
 //!
-//! A look each second, and soon after something has changed: what it finds wanting it queues as operations, within
-//! one transaction of the control database. It speaks to no server itself, so one that is away holds up nothing.
+//! It looks each second, and soon after something has changed. What is missing, or too much, it queues as operations in one
+//! transaction of the control database. It speaks to no server itself, so a server that is away holds up nothing.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn stir(signals: &mut Subscription) {
 /// Queues at most one thing to do on each server.
 async fn look(ctx: &Context, bounds: Bounds) -> Result<()> {
     let mut txn = ctx.db.begin().await?;
-    if !warm_databases::keep_in_txn(&mut txn).await? {
+    if !warm_databases::try_reconcile_in_txn(&mut txn).await? {
         return Ok(txn.rollback().await?);
     }
     let newest = publish::newest(&ctx.memory, &mut txn).await?;

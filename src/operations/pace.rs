@@ -1,6 +1,6 @@
-//! How fast an engine goes about its work: the times between one look and the next, and how long a claim lasts.
+//! How fast an engine goes about its work: how long it waits, holds and tries again.
 //!
-//! They are one value, so that tests need not wait as long as people would want a server to.
+//! All of it is one value, so that tests need not wait as long as people would want a server to.
 
 use std::time::Duration;
 
@@ -26,6 +26,21 @@ pub struct Pace {
     pub unknown: Duration,
     /// Between two looks of the janitor for what is due.
     pub sweep: Duration,
+    /// Behind the notifications: how often somebody who follows an operation looks at it.
+    pub follow: Duration,
+    /// How long the control database may take to answer a claim.
+    pub claim: Duration,
+    /// How long a tenant's lock is waited for: another replica's backend may still be at work under it.
+    pub tenant_lock: Duration,
+    /// How many failures for a reason that stays end an operation's way forward.
+    pub failures: i32,
+    /// How often in a row the lease may be lost over one step before nobody else tries it.
+    pub lost_leases: i32,
+    /// After how many attempts an operation that can be undone no longer waits for what is away. If each fails at once
+    /// that is two to three minutes.
+    pub patience: i32,
+    /// After this time at one step its next failure is the last, however few there were: each may have taken an hour.
+    pub longest_patience: Duration,
 }
 
 impl Default for Pace {
@@ -37,6 +52,13 @@ impl Default for Pace {
             pause: Duration::from_secs(1),
             unknown: Duration::from_secs(5),
             sweep: Duration::from_secs(5),
+            follow: Duration::from_millis(500),
+            claim: Duration::from_secs(5),
+            tenant_lock: Duration::from_secs(5),
+            failures: 5,
+            lost_leases: 10,
+            patience: 10,
+            longest_patience: Duration::from_mins(15),
         }
     }
 }

@@ -1,0 +1,140 @@
+//! What becomes of an operation whose attempt has ended: the table in [`super`] as code.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::{
+    attempt::Interrupted,
+    kind::{Kinds, OnDefect},
+};
+use crate::{
+    control::{
+        bounded,
+        operation_claims::{self, Claim, Failing, Pause},
+        operation_steps,
+        operations::{Direction, Operation},
+    },
+    error::{Error, Result, Severity},
+    operations::Context,
+};
+
+/// Records how an attempt ended and names it for metrics. When even that fails the lease runs out, and whoever
+/// claims the operation next finds its steps as they are.
+pub(super) async fn settle(
+    ctx: &Context,
+    kinds: Kinds,
+    (operation, claim): (&Operation, Claim),
+    outcome: Result<(), Interrupted>,
+) -> &'static str {
+    let recorded = async {
+        match outcome {
+            Ok(()) => Ok((true, "finished")),
+            Err(Interrupted::LeaseLost) => Ok((false, "lease_lost")),
+            Err(Interrupted::Stopping) => {
+                let (mut connection, pause) = (ctx.db.acquire().await?, Pause::HandOver(Duration::ZERO));
+                Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
+            }
+            Err(Interrupted::Unknown(error)) => {
+                tracing::info!(reason = error.chain(), "left to a newer release");
+                let reason = error.summary();
+                let (mut connection, pause) =
+                    (ctx.db.acquire().await?, Pause::Leave(ctx.settings.pace.unknown, &reason));
+                Ok((operation_claims::release(&mut connection, claim, pause).await?, "handed_over"))
+            }
+            Err(Interrupted::Failed(error)) => fail(ctx, kinds, (operation, claim), &error).await,
+        }
+    };
+    // Later than that it is somebody else's.
+    match bounded(ctx.settings.pace.lease, recorded).await {
+        Ok((true, name)) => name,
+        Ok((false, _)) => {
+            tracing::warn!("the operation is another replica's by now");
+            "lease_lost"
+        }
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "the end of an attempt could not be recorded");
+            "unrecorded"
+        }
+    }
+}
+
+/// How an operation goes on whose attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Retry,
+    Undo,
+    Block,
+}
+
+/// Decides how an operation goes on whose attempt failed, under the lock on its row: whoever asks for its undoing does
+/// so before or after. Answers whether that could be recorded.
+async fn fail(
+    ctx: &Context,
+    kinds: Kinds,
+    (operation, claim): (&Operation, Claim),
+    error: &Error,
+) -> Result<(bool, &'static str)> {
+    let stays = error.severity() != Severity::Dependency;
+    let mut txn = ctx.db.begin().await?;
+    let noted = operation_claims::fail_in_txn(&mut txn, claim, &error.summary(), stays).await?;
+    let Some(failing) = noted else { return Ok((false, "lease_lost")) };
+    let next = next(ctx, kinds, &mut txn, (operation, &failing, error)).await?;
+    report(error, next != Next::Retry);
+    let (recorded, name) = match next {
+        Next::Retry => {
+            let pause = Pause::Retry(ctx.settings.pace.pause_after(failing.attempts, ctx.random));
+            (operation_claims::release(&mut txn, claim, pause).await?, "retried")
+        }
+        Next::Undo => {
+            operation_claims::begin_undo(&mut txn, claim).await?;
+            (operation_claims::release(&mut txn, claim, Pause::Retry(Duration::ZERO)).await?, "turned")
+        }
+        Next::Block => (operation_claims::block(&mut txn, claim).await?, "blocked"),
+    };
+    txn.commit().await?;
+    Ok((recorded, name))
+}
+
+async fn next(
+    ctx: &Context,
+    kinds: Kinds,
+    txn: &mut PgConnection,
+    (operation, failing, error): (&Operation, &Failing, &Error),
+) -> Result<Next> {
+    let pace = &ctx.settings.pace;
+    let is_forward = failing.direction == Direction::Forward;
+    if is_forward && failing.is_cancelled {
+        return Ok(Next::Undo);
+    }
+    let is_refused = kinds.find(&operation.kind).is_ok_and(|kind| kind.refusals.contains(&error.code()));
+    let is_hopeless = is_refused || failing.failures >= pace.failures || is_deadly(ctx, operation);
+    let is_long = failing.attempts >= pace.patience || failing.stuck >= pace.longest_patience;
+    let unwinds = is_forward && (is_hopeless || is_long) && unwinds(kinds, txn, operation).await?;
+    Ok(match (unwinds, is_hopeless) {
+        (true, _) => Next::Undo,
+        (false, true) => Next::Block,
+        (false, false) => Next::Retry,
+    })
+}
+
+/// Whether replicas may die of it.
+pub(super) const fn is_deadly(ctx: &Context, operation: &Operation) -> bool {
+    operation.abandoned >= ctx.settings.pace.lost_leases
+}
+
+/// Whether the operation is undone when it cannot go on: by its kind, and by what it has done so far.
+async fn unwinds(kinds: Kinds, txn: &mut PgConnection, operation: &Operation) -> Result<bool> {
+    let kind = kinds.find(&operation.kind)?;
+    Ok(kind.on_defect == OnDefect::Unwind && kind.can_undo(&operation_steps::list(txn, operation.id).await?))
+}
+
+fn report(error: &Error, gives_up: bool) {
+    match error.severity() {
+        Severity::Defect if gives_up => tracing::error!(error = error.chain(), "an operation cannot go on"),
+        Severity::Defect => tracing::error!(error = error.chain(), "an attempt failed"),
+        Severity::Client | Severity::Dependency => {
+            tracing::warn!(error = error.chain(), "an attempt failed and will be repeated");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! All kinds of operations: nothing is an operation that is not in this table.
+
+use super::{
+    engine::Kinds,
+    fleet::{remains, warm},
+    tenants::{archive, clone, erase, provision, restore, rotate_credentials},
+};
+
+/// What the engine is handed.
+pub static ALL: Kinds = Kinds::new(&[
+    &provision::KIND,
+    &clone::KIND,
+    &archive::KIND,
+    &restore::KIND,
+    &rotate_credentials::KIND,
+    &erase::KIND,
+    &warm::MAKE,
+    &warm::RETIRE,
+    &remains::KIND,
+]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::engine::kind::Undo;
+
+    #[test]
+    fn what_can_never_be_undone_comes_last() {
+        for kind in ALL.iter() {
+            let turning = kind.steps.iter().position(|step| matches!(step.undo, Undo::Never));
+            let after = turning.map_or(&[][..], |at| &kind.steps[at..]);
+            assert!(after.iter().all(|step| !matches!(step.undo, Undo::By(..))), "{}", kind.name);
+        }
+    }
+
+    /// Names are stored, and replicas of two releases share them: a step may be added, but none may come to mean
+    /// something else, and one that goes is among the former ones.
+    #[test]
+    fn stored_names_are_known() {
+        let stored = "\
+tenant.provision: record build_template create_role create_database restrict_database open_database grant_access \
+    create_first_admin activate
+tenant.clone: record create_role copy_database restrict_database activate
+tenant.archive: record shut_out dump check rehearse drop_database drop_role prune
+tenant.restore: record create_role restore_database restrict_database activate
+tenant.rotate_credentials: record alter_role promote
+tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
+warm.make: record build_template create_role create_database restrict_database open_database grant_access check_login \
+    mark_ready
+warm.retire: record deny_login drop_database drop_role forget
+remains.clear: record drop_database drop_role forget";
+        for line in stored.lines() {
+            let (kind, steps) = line.split_once(": ").unwrap();
+            let kind = ALL.find(kind).unwrap();
+            for step in steps.split_whitespace() {
+                assert!(kind.step(step).is_ok(), "{}: {step}", kind.name);
+            }
+        }
+        assert_eq!(stored.lines().count(), ALL.iter().count(), "a new kind is stored too");
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let steps = ALL.iter().flat_map(|kind| kind.steps.iter().map(|step| format!("{}.{}", kind.name, step.name)));
+        let mut names: Vec<_> = steps.collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}
