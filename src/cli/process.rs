@@ -9,6 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// How long work on blocking threads may go on once everything else has ended.
 const BLOCKING: Duration = Duration::from_secs(5);
 
@@ -58,5 +60,6 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
 
 #[expect(clippy::disallowed_methods, reason = "whoever signals twice does not want to wait for an orderly end")]
 fn leave() {
+    telemetry::flush();
     exit(INTERRUPTED);
 }

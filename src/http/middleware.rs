@@ -58,7 +58,7 @@ pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Rou
     let settings = &state.settings;
     let layers = ServiceBuilder::new()
         // Gives the request its id and span, counts and logs its answer: so it sees every other layer's.
-        .layer(from_fn_with_state((listener, Arc::clone(settings)), observe::observe))
+        .layer(from_fn_with_state((listener, Arc::clone(settings), Arc::default()), observe::observe))
         // Headers belong on every answer, refusals and panics included.
         .layer(from_fn_with_state(settings.production, security_headers))
         // Inside of the id, so that the problem carries it; outside of all that may panic.

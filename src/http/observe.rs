@@ -18,13 +18,13 @@ use super::{
     proxies::ClientAddress,
     request_id::{RequestId, X_REQUEST_ID},
 };
-use crate::telemetry::metrics::{Answered, InFlight};
+use crate::telemetry::metrics::{Answered, InFlight, Requests};
 
 /// The route label of requests that no route matches: their paths are the client's to choose.
 const UNMATCHED: &str = "unmatched";
 
 pub(super) async fn observe(
-    State((listener, settings)): State<(Listener, Arc<Settings>)>,
+    State((listener, settings, requests)): State<(Listener, Arc<Settings>, Arc<Requests>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -47,8 +47,11 @@ pub(super) async fn observe(
         request.extensions_mut().insert(ClientAddress(client));
     }
 
-    let work = next.run(request).instrument(span.clone()).bind_hub(hub(&id, method, route));
-    let mut response = id.clone().scope(work).await;
+    let work = id.clone().scope(next.run(request).instrument(span.clone()));
+    let mut response = match hub(&id, method, route) {
+        Some(hub) => work.bind_hub(hub).await,
+        None => work.await,
+    };
 
     response.headers_mut().insert(X_REQUEST_ID, id.header());
     let answered = Answered {
@@ -58,7 +61,7 @@ pub(super) async fn observe(
         status: response.status().as_u16(),
         elapsed: started.elapsed(),
     };
-    answered.record();
+    answered.record(&requests);
     if let Some(meter) = payer.meter() {
         meter.answered(answered.status);
     }
@@ -79,16 +82,17 @@ fn span(listener: Listener, method: &'static str, route: &str, id: &RequestId) -
     )
 }
 
-/// A Sentry scope of the request's own, so that a report names the request that it came from and no other.
-fn hub(id: &RequestId, method: &'static str, route: &str) -> Hub {
-    let hub = Hub::new_from_top(Hub::current());
-    if hub.client().is_some() {
-        hub.configure_scope(|scope| {
-            scope.set_tag("request.id", id.as_str());
-            scope.set_transaction(Some(&format!("{method} {route}")));
-        });
-    }
-    hub
+/// A Sentry scope of the request's own, so that a report names the request that it came from and no other. None while
+/// nothing is reported.
+fn hub(id: &RequestId, method: &'static str, route: &str) -> Option<Arc<Hub>> {
+    let current = Hub::current();
+    current.client()?;
+    let hub = Hub::new_from_top(current);
+    hub.configure_scope(|scope| {
+        scope.set_tag("request.id", id.as_str());
+        scope.set_transaction(Some(&format!("{method} {route}")));
+    });
+    Some(Arc::new(hub))
 }
 
 /// One line a request. Probes and scrapes come every few seconds and say nothing new: debug.

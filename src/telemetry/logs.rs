@@ -1,11 +1,13 @@
 //! Logs: one event a line to standard error, as JSON for machines or coloured text for people.
 //!
 //! Fields of a request (`request.id`, `tenant.id`, …) come from its span, which the HTTP layer opens. Panics
-//! of every task pass through here too, so that no output breaks the format.
+//! of every task pass through here too, so that no output breaks the format. Lines are written off every request's path
+//! ([`super::writer`]).
 
 use std::{
     io::{self, IsTerminal},
     panic,
+    sync::OnceLock,
 };
 
 use anyhow::Context as _;
@@ -18,6 +20,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
+
+use super::{json::JsonLines, writer::Lines};
 
 /// How an event is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +46,25 @@ const NEVER: [&str; 5] = [
 /// The target of panics. Sentry's own hook has reported these already, with a better stack trace.
 pub const PANIC_TARGET: &str = "freehold::panic";
 
+/// The lines of this process, for whoever ends it out of order.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
 /// Installs the subscriber and the panic hook of this process.
 pub(super) fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let colours = io::stderr().is_terminal();
-    subscriber(filter, format, colours, io::stderr)?.try_init().context("logging has begun already")?;
+    let lines = Lines::to(io::stderr()).context("log lines cannot be written")?;
+    subscriber(filter, format, colours, lines.clone())?.try_init().context("logging has begun already")?;
     panic::set_hook(Box::new(log_panic));
+    // There is one, or logging would have begun already.
+    LINES.get_or_init(|| lines);
     Ok(())
+}
+
+/// Waits until every line so far is written, a second at most.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
 }
 
 /// One filter for the lines and for Sentry: with a filter each, the lines lose events that only Sentry's lets pass.
@@ -60,7 +77,7 @@ where
         filter = filter.add_directive(directive.parse().context("a built-in log directive cannot be understood")?);
     }
     let lines = match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer).boxed(),
+        LogFormat::Json => fmt::layer().fmt_fields(JsonLines).event_format(JsonLines).with_writer(writer).boxed(),
         LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(colours).with_writer(writer).boxed(),
     };
     Ok(tracing_subscriber::registry().with(lines).with(Reports::default()).with(filter))
@@ -79,6 +96,9 @@ where
 {
     /// An error is by definition a defect of ours; what led to it goes along.
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if sentry::Hub::current().client().is_none() {
+            return;
+        }
         match *event.metadata().level() {
             Level::ERROR if event.metadata().target() != PANIC_TARGET => self.errors.on_event(event, context),
             Level::WARN | Level::INFO => self.breadcrumbs.on_event(event, context),
@@ -94,13 +114,20 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
+    /// Keeps what is written.
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink {
+        pub(in crate::telemetry) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -124,7 +151,7 @@ mod tests {
                 tracing::warn!(target: "freehold::test", "marker");
                 tracing::info!(target: "freehold::test", "marker");
                 tracing::debug!(target: "freehold::test", "marker");
-                let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+                let written = sink.text();
                 assert_eq!(written.matches("marker").count(), expected, "{filter}: {written}");
             }
         }
@@ -139,7 +166,7 @@ mod tests {
             tracing::info!(target: "tokio_postgres::connection", "WARNING: marker");
             tracing::debug!(target: "tokio_postgres::query", "executing statement with parameters: marker");
             tracing::warn!(target: "sqlx::postgres::notice", "marker");
-            let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            let written = sink.text();
             assert!(!written.contains("marker"), "{filter}: {written}");
         }
     }

@@ -5,10 +5,16 @@
 //! values come from small closed sets: routes are templates, never raw paths; no slug, name or address ever. Tenants
 //! are told apart by [`super::meters`] alone, which bounds how many.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::Context;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +88,7 @@ fn describe() {
     describe_counter!(REQUESTS, "Requests answered, by listener, method, route template and status.");
     describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to its answer's head.");
     describe_gauge!(IN_FLIGHT, "Requests that are being worked on.");
+    super::writer::describe_metrics();
 }
 
 /// A request that is being worked on: counted from its making until it is dropped, hang-ups included.
@@ -120,16 +127,50 @@ pub struct Answered<'a> {
 
 impl Answered<'_> {
     /// Counts it.
-    pub fn record(&self) {
-        let route = self.route.to_owned();
-        histogram!(
-            REQUEST_DURATION, "listener" => self.listener, "method" => self.method, "route" => route.clone()
-        )
-        .record(self.elapsed.as_secs_f64());
-        counter!(
-            REQUESTS,
-            "listener" => self.listener, "method" => self.method, "route" => route, "status" => self.status.to_string()
-        )
-        .increment(1);
+    pub fn record(&self, requests: &Requests) {
+        let series = requests.series(self);
+        series.duration.record(self.elapsed.as_secs_f64());
+        series.count.increment(1);
+    }
+}
+
+/// Where the requests of one listener are counted. What is counted under the same labels is looked up once: with a
+/// recorder, that costs more than counting.
+#[derive(Default)]
+pub struct Requests(RwLock<HashMap<(&'static str, u16), ByRoute>>);
+
+type ByRoute = HashMap<String, Series>;
+
+#[derive(Clone)]
+struct Series {
+    duration: Histogram,
+    count: Counter,
+}
+
+impl Requests {
+    fn series(&self, answered: &Answered<'_>) -> Series {
+        let key = (answered.method, answered.status);
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = known.get(&key).and_then(|routes| routes.get(answered.route)) {
+            return series.clone();
+        }
+        drop(known);
+        let series = Series::of(answered);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key).or_default().insert(answered.route.to_owned(), series.clone());
+        series
+    }
+}
+
+impl Series {
+    fn of(answered: &Answered<'_>) -> Self {
+        let Answered { listener, method, route, status, .. } = *answered;
+        let route = route.to_owned();
+        let duration =
+            histogram!(REQUEST_DURATION, "listener" => listener, "method" => method, "route" => route.clone());
+        let status = status.to_string();
+        let count =
+            counter!(REQUESTS, "listener" => listener, "method" => method, "route" => route, "status" => status);
+        Self { duration, count }
     }
 }

@@ -4,12 +4,14 @@
 //! ends. Configuration arrives as values; nothing here reads the environment. No secret, body, header or
 //! personal data may leave through any of the three.
 
+mod json;
 mod logs;
 pub mod meters;
 pub mod metrics;
 mod sentry;
+mod writer;
 
-pub use logs::{LogFormat, PANIC_TARGET};
+pub use logs::{LogFormat, PANIC_TARGET, flush};
 
 /// How this process tells about itself.
 #[derive(Debug)]
@@ -24,10 +26,21 @@ pub struct Settings {
     pub environment: String,
 }
 
-/// Keeps Sentry's transport alive and flushes it when the process ends.
+/// Keeps Sentry's transport alive, and flushes it and the log when the process ends.
 #[must_use = "reports are lost once this is dropped"]
 pub struct Telemetry {
+    // Dropped in this order: what Sentry says at its end is logged.
     _sentry: Option<::sentry::ClientInitGuard>,
+    _lines: LinesAtTheEnd,
+}
+
+/// Has all lines written when it is dropped.
+struct LinesAtTheEnd;
+
+impl Drop for LinesAtTheEnd {
+    fn drop(&mut self) {
+        flush();
+    }
 }
 
 /// Begins logging and reporting.
@@ -38,5 +51,5 @@ pub fn start(settings: &Settings) -> anyhow::Result<Telemetry> {
     // Logs first: Sentry's panic hook calls the one that it finds, ours replaces the one that it finds.
     logs::start(&settings.log_filter, settings.log_format)?;
     let sentry = settings.sentry_dsn.as_ref().map(|dsn| sentry::start(dsn, &settings.environment)).transpose()?;
-    Ok(Telemetry { _sentry: sentry })
+    Ok(Telemetry { _sentry: sentry, _lines: LinesAtTheEnd })
 }
