@@ -89,6 +89,8 @@ mod server_admin;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod session_state;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod streams;

@@ -2,13 +2,17 @@
 //!
 //! A [`TenantConn`] is made here and nowhere else, for one tenant, from a pool that logs in as the tenant's own
 //! role and has checked which database it is on. Acquire it late, release it early, and never hold it across a
-//! password hash, another request or another database. Dropped inside a transaction it rolls back.
+//! password hash, another request or another database. Dropped inside a transaction it rolls back; what its statements
+//! left on the session is taken away before anybody else gets it ([`super::session`]).
 
 use deadpool::managed::Object;
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Row, types::ToSql};
 
-use super::login::Login;
+use super::{
+    login::Login,
+    session::{Lent, Session, Traces},
+};
 use crate::{error::Result, types::TenantId};
 
 /// A value of a statement's parameter.
@@ -16,19 +20,20 @@ pub type Param<'a> = &'a (dyn ToSql + Sync);
 
 /// A connection to one tenant's database. Goes back to the tenant's pool when dropped.
 pub struct TenantConn {
-    object: Object<Login>,
+    session: Lent,
     tenant: TenantId,
 }
 
 /// A transaction on one tenant's database; dropped without [`TenantTxn::commit`] it is rolled back.
 pub struct TenantTxn<'a> {
-    inner: Transaction<'a>,
+    client: Transaction<'a>,
+    traces: &'a Traces,
     tenant: TenantId,
 }
 
 impl TenantConn {
     pub(super) fn new(object: Object<Login>, tenant: TenantId) -> Self {
-        Self { object, tenant }
+        Self { session: Lent::from(object), tenant }
     }
 
     /// The tenant that this connection belongs to.
@@ -39,7 +44,8 @@ impl TenantConn {
 
     /// Begins a transaction (READ COMMITTED).
     pub async fn begin(&mut self) -> Result<TenantTxn<'_>> {
-        Ok(TenantTxn { inner: self.object.transaction().await?, tenant: self.tenant })
+        let Session { client, traces } = &mut *self.session;
+        Ok(TenantTxn { client: client.transaction().await?, traces, tenant: self.tenant })
     }
 }
 
@@ -52,12 +58,13 @@ impl TenantTxn<'_> {
 
     /// Commits.
     pub async fn commit(self) -> Result<()> {
-        Ok(self.inner.commit().await?)
+        Ok(self.client.commit().await?)
     }
 }
 
-/// Statements on a tenant's database, in a transaction or out of one. Each text is prepared once a connection,
-/// so a text is a constant by its type: one that is put together at run time, with a value in it, does not compile.
+/// Statements on a tenant's database, in a transaction or out of one. Each text is prepared once a connection, and what
+/// it may leave on the session is found out once. So a text is a constant by its type: one that is put together at run
+/// time, with a value in it, does not compile.
 ///
 /// Errors are PostgreSQL's own, so that a caller can tell a broken constraint
 /// ([`crate::servers::constraint`]); `?` turns them into the domain's.
@@ -85,25 +92,38 @@ pub trait Statements: Send + Sync {
 }
 
 macro_rules! statements {
-    ($name:ty, $field:ident) => {
+    ($name:ty, $($session:ident)?) => {
         impl Statements for $name {
             async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
-                let statement = self.$field.prepare_cached(sql).await?;
-                self.$field.query(&statement, params).await
+                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
+                traces.expect(sql);
+                let rows = client.query(&client.prepare_cached(sql).await?, params).await?;
+                traces.answered();
+                Ok(rows)
             }
 
-            async fn row(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Option<Row>, tokio_postgres::Error> {
-                let statement = self.$field.prepare_cached(sql).await?;
-                self.$field.query_opt(&statement, params).await
+            async fn row(
+                &self,
+                sql: &'static str,
+                params: &[Param<'_>],
+            ) -> Result<Option<Row>, tokio_postgres::Error> {
+                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
+                traces.expect(sql);
+                let row = client.query_opt(&client.prepare_cached(sql).await?, params).await?;
+                traces.answered();
+                Ok(row)
             }
 
             async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, tokio_postgres::Error> {
-                let statement = self.$field.prepare_cached(sql).await?;
-                self.$field.execute(&statement, params).await
+                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
+                traces.expect(sql);
+                let touched = client.execute(&client.prepare_cached(sql).await?, params).await?;
+                traces.answered();
+                Ok(touched)
             }
         }
     };
 }
 
-statements!(TenantConn, object);
-statements!(TenantTxn<'_>, inner);
+statements!(TenantConn, session);
+statements!(TenantTxn<'_>,);

@@ -1,4 +1,4 @@
-//! New connections to one tenant's database, and used ones made clean.
+//! New connections to one tenant's database, and the check of used ones.
 //!
 //! A connection is made under the password that works, whatever rotation is under way: the present one, and the
 //! next one while it is being replaced. When PostgreSQL refuses both, what is kept in memory is older than the
@@ -6,17 +6,20 @@
 //! take. A connection is only handed out after PostgreSQL has confirmed which database and role it is on. The
 //! plain password is in memory for as long as that takes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use deadpool_postgres::{ClientWrapper, RecyclingMethod};
+use deadpool_postgres::ClientWrapper;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::error::SqlState;
 
-use super::{Registry, vault::Vault};
+use super::{Registry, proof::Proofs, session::Session, vault::Vault};
 use crate::{
     control::{sealed::SealedTenant, sealing::KeyRing},
     error::{Error, Result},
@@ -28,6 +31,9 @@ use crate::{
 /// changed; the second was not.
 const READINGS: usize = 2;
 
+/// A session that was in use so lately is handed out without asking whether it is still alive.
+const ALIVE: Duration = Duration::from_millis(500);
+
 /// Makes the connections of one tenant's pool.
 pub(super) struct Login {
     pub(super) tenant: TenantId,
@@ -35,6 +41,8 @@ pub(super) struct Login {
     /// At which revision of the tenant's row the next password was the one that works: then it is tried first, and
     /// PostgreSQL's log is not filled with refusals while a rotation is held up.
     prefers_next: AtomicI64,
+    /// What is known of the statements that run in its database.
+    proofs: Arc<Proofs>,
 }
 
 /// What all tenants' connections are made with.
@@ -48,7 +56,7 @@ pub(super) struct Door {
 
 impl Login {
     pub(super) fn new(tenant: TenantId, door: Arc<Door>) -> Self {
-        Self { tenant, door, prefers_next: AtomicI64::new(0) }
+        Self { tenant, door, prefers_next: AtomicI64::new(0), proofs: Arc::default() }
     }
 
     async fn log_in(&self) -> Result<ClientWrapper> {
@@ -126,20 +134,29 @@ fn shut_out() -> Error {
 }
 
 impl Manager for Login {
-    type Type = ClientWrapper;
+    type Type = Session;
     type Error = Error;
 
     /// The pool bounds the time of all of it.
-    async fn create(&self) -> Result<ClientWrapper> {
+    async fn create(&self) -> Result<Session> {
         // Boxed: rare, and large.
         let client = Box::pin(self.log_in()).await?;
         self.verify_identity(&client).await?;
-        Ok(client)
+        Ok(Session::new(client, Arc::clone(&self.proofs)))
     }
 
-    /// What a statement left on the session (settings, locks, temporary tables) never reaches the next user.
-    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<Error> {
-        let clean = RecyclingMethod::Clean.query().unwrap_or_default();
-        client.simple_query(clean).await.map(drop).map_err(|error| RecycleError::Backend(error.into()))
+    /// Sessions come back clean, but for the rare one that could not be reset at once. One that was used a moment ago
+    /// is taken to be alive; others are asked, within the pool's bound, before somebody relies on them.
+    async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<Error> {
+        if session.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        if session.traces.are_possible() {
+            return session.reset().await.map_err(|error| RecycleError::Backend(Error::internal(error)));
+        }
+        if metrics.last_used() > ALIVE {
+            session.client.simple_query("").await.map_err(|error| RecycleError::Backend(error.into()))?;
+        }
+        Ok(())
     }
 }

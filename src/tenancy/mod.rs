@@ -11,8 +11,11 @@ mod gate;
 pub mod idempotency;
 mod login;
 mod pools;
+mod proof;
 mod registry;
 pub mod resolve;
+mod session;
+mod statement;
 mod vault;
 
 use std::{sync::Arc, time::Duration};
@@ -179,6 +182,11 @@ pub fn describe_metrics() {
     describe_gauge!("freehold_pool_connections_idle", "connections to tenants' databases that nobody is using");
     describe_gauge!("freehold_pool_waiting", "requests that wait for a connection to their tenant's database");
     describe_counter!("freehold_pool_checkout_timeouts_total", "requests that waited for a connection in vain");
+    let lost = "freehold_sessions_not_reset_total";
+    describe_counter!(
+        lost,
+        "sessions that were closed because something was left on them that only ends with a session"
+    );
     let wait = "freehold_pool_checkout_duration_seconds";
     describe_histogram!(wait, Unit::Seconds, "how long requests waited for a connection, a new one's making included");
 }
