@@ -8,7 +8,9 @@ mod bench;
 mod figures;
 mod measure;
 mod metrics;
+mod operator;
 mod report;
+#[path = "../subject.rs"]
 mod subject;
 
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let mut subject = Subject::start().await?;
+    let mut subject = Subject::start(&[("FREEHOLD_LOG", "warn")]).await?;
     let measured = tokio::select! {
         measured = measure(&subject, arguments.tenants) => measured,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),

@@ -1,6 +1,7 @@
 //! `freehold dev` in a folder of its own, as its users run it, and its clients.
 
 use std::{
+    ffi::OsString,
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -10,7 +11,6 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use freehold::types::Random;
-use reqwest::{Method, RequestBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -27,20 +27,22 @@ const POLL: Duration = Duration::from_millis(20);
 /// What is measured.
 pub(crate) struct Subject {
     program: Child,
-    folder: PathBuf,
+    /// Where it keeps everything.
+    pub(crate) folder: PathBuf,
     about: Value,
-    http: reqwest::Client,
+    /// What it is asked with.
+    pub(crate) http: reqwest::Client,
 }
 
 impl Subject {
-    /// Starts it, without warm databases, and waits until it serves.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// Starts it, without warm databases and otherwise as `settings` say, and waits until it serves.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(ANSWER).build()?;
         let folder = parent().join(format!("freehold-bench-{}", Random.token()));
         fs::create_dir_all(&folder)?;
         // Whoever PostgreSQL runs as has to get in.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-        let mut subject = Self { program: launch(&folder)?, folder, about: Value::Null, http };
+        let mut subject = Self { program: launch(&folder, settings)?, folder, about: Value::Null, http };
         if let Err(error) = subject.ready().await {
             subject.stop().await?;
             return Err(error);
@@ -78,56 +80,33 @@ impl Subject {
     }
 
     /// A text of `dev.json`, by its JSON pointer.
-    fn told(&self, pointer: &str) -> anyhow::Result<&str> {
+    pub(crate) fn told(&self, pointer: &str) -> anyhow::Result<&str> {
         self.about.pointer(pointer).and_then(Value::as_str).with_context(|| format!("dev.json has no {pointer}"))
-    }
-
-    /// A request of the first operator.
-    pub(crate) fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
-        let url = format!("{}{path}", self.told("/admin_url")?);
-        Ok(self.http.request(method, url).bearer_auth(self.told("/operator/api_key")?))
-    }
-
-    /// The metrics of the program, in Prometheus' format.
-    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
-        Ok(self.request(Method::GET, "/metrics")?.send().await?.error_for_status()?.text().await?)
-    }
-
-    /// The id of the server that tenants live on.
-    pub(crate) fn server_id(&self) -> anyhow::Result<&str> {
-        self.told("/servers/0/id")
-    }
-
-    /// A session in the control database, to read from its clock how long operations took.
-    pub(crate) async fn control(&self) -> anyhow::Result<Client> {
-        connect(self.told("/control/database_url")?).await
-    }
-
-    /// A session on the tenants' server, as the role that Freehold works with.
-    pub(crate) async fn server(&self) -> anyhow::Result<Client> {
-        connect(self.told("/servers/0/admin_url")?).await
     }
 }
 
 /// In a group of its own: when the run is interrupted, it is stopped in order.
-fn launch(folder: &Path) -> anyhow::Result<Child> {
+fn launch(folder: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Child> {
     let log = fs::File::create(folder.join("log"))?;
-    let settings = [
+    let quiet = [
         ("FREEHOLD_PUBLIC_LISTEN", "127.0.0.1:0"),
         ("FREEHOLD_ADMIN_LISTEN", "127.0.0.1:0"),
-        ("FREEHOLD_LOG", "warn"),
         ("FREEHOLD_WARM_MIN", "0"),
         ("FREEHOLD_WARM_MAX", "0"),
         // They log in as every tenant and would come into some turns and not into others.
         ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
         ("FREEHOLD_FSCK_INTERVAL_SECONDS", "0"),
     ];
-    // What says where programs are found, and nothing else: not the caller's settings.
-    let places = ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
-    command.args(["dev", "--folder", "data"]).current_dir(folder).env_clear().envs(places).envs(settings);
+    command.args(["dev", "--folder", "data"]).current_dir(folder).env_clear().envs(places()).envs(quiet);
+    command.envs(settings.iter().copied());
     command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)
+}
+
+/// What says where programs are found, and nothing else: not the caller's settings.
+pub(crate) fn places() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["PATH", "PG_BIN"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// Cargo's own folder for such things, unless it lies where the accounts that PostgreSQL runs as cannot go.
@@ -137,7 +116,8 @@ fn parent() -> &'static Path {
     if folder.ancestors().all(is_open) { folder } else { Path::new("/var/tmp") }
 }
 
-async fn connect(url: &str) -> anyhow::Result<Client> {
+/// A session with a server.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
