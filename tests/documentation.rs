@@ -171,7 +171,13 @@ fn is_given(tokens: &[Token], at: usize) -> bool {
     let before = |steps: usize| at.checked_sub(steps).map_or("", |at| tokens[at].word());
     let is_member = tokens[at - 1].is(':') && before(2) == "code";
     let is_constant = tokens[at - 1].is('=') && (2..8).any(|steps| before(steps) == "CODE");
-    is_member || is_constant || is_argument(tokens, at) || is_explained(tokens, at)
+    is_member || is_constant || is_arm(tokens, at) || is_argument(tokens, at) || is_explained(tokens, at)
+}
+
+/// `Self::Refused => "refused"` in a `fn code`: how an outcome says its own code.
+fn is_arm(tokens: &[Token], at: usize) -> bool {
+    let function = tokens[..at].iter().rposition(|token| token.word() == "fn");
+    tokens[at - 1].is('>') && function.is_some_and(|function| tokens[function + 1].word() == "code")
 }
 
 fn is_argument(tokens: &[Token], at: usize) -> bool {
