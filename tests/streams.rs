@@ -157,6 +157,27 @@ async fn freeholds_own_files_are_no_part_of_a_products_set() {
 }
 
 #[tokio::test]
+async fn what_is_freeholds_is_not_the_products_to_change() {
+    let fleet = fleet::alone().await;
+    let files = published(&fleet).await;
+    for (sql, told) in [
+        ("ALTER TABLE freehold.users ADD nickname text", "column freehold.users.nickname"),
+        ("CREATE INDEX mine ON freehold.users (name)", "index freehold.mine"),
+        ("CREATE TABLE freehold.mine (id int)", "relation freehold.mine"),
+        ("GRANT UPDATE ON freehold.audit_events TO freehold_tenant", "relation freehold.audit_events"),
+        ("GRANT CREATE ON SCHEMA freehold TO PUBLIC", "schema freehold"),
+        ("INSERT INTO freehold.refinery_schema_history VALUES (99, 'x', '', '')", "version 99 of Freehold's stream"),
+    ] {
+        let answer =
+            fleet.operator().post(MIGRATIONS, &set(&files, &format!("V{}__x.sql", files.len() + 1), sql)).await;
+        answer.wrong_field("files", "does_not_apply");
+        assert!(answer.text().contains(told), "{sql}: {}", answer.text());
+    }
+    assert_eq!(published(&fleet).await, files);
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
 async fn a_product_without_migrations_is_one_of_version_0() {
     let fleet = fleet::alone().await;
     let control = fleet.control();

@@ -39,8 +39,9 @@ async fn state(fleet: &Fleet, id: &str) -> String {
 
 /// A digest of every table's rows.
 async fn checksums(database: &Database) -> BTreeMap<String, String> {
-    let tables: Vec<String> =
-        database.values("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'").await;
+    let tables =
+        "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('freehold', 'public')";
+    let tables: Vec<String> = database.values(tables).await;
     let mut sums = BTreeMap::new();
     for table in tables {
         let sql =

@@ -1,6 +1,9 @@
 //! What a database's schema really is, object by object, and its fingerprint: what drift is found by.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use aws_lc_rs::digest;
 use tokio_postgres::Client;
@@ -45,6 +48,20 @@ impl Schema {
     pub fn fingerprint(&self) -> String {
         fingerprint(self.objects.iter().flat_map(|(object, definition)| [object.as_bytes(), definition.as_bytes()]))
     }
+
+    /// What is another in `later`, or in one of the two only, of the objects in the PostgreSQL schema `schema`.
+    #[must_use]
+    pub fn changes_within<'a>(&'a self, schema: &str, later: &'a Self) -> BTreeSet<&'a str> {
+        let all = self.objects.keys().chain(later.objects.keys());
+        let changed = |object: &&String| self.objects.get(*object) != later.objects.get(*object);
+        all.filter(|object| is_within(object, schema)).filter(changed).map(String::as_str).collect()
+    }
+}
+
+/// Whether `object`, a kind and a full name, is the PostgreSQL schema `schema` or in it.
+fn is_within(object: &str, schema: &str) -> bool {
+    let Some((_, name)) = object.split_once(' ') else { return false };
+    name.strip_prefix(schema).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// A definition without parentheses, blanks and casts.
@@ -105,5 +122,25 @@ mod tests {
         assert_eq!(loosened("(a)::timestamp(3) with time zone AND b"), loosened("a AND b::public.\"B\"[]"));
         let other = schema(&[("relation orders", "r p postgres"), ("relation more", "r")]);
         assert_eq!(made.differences(&other), ["constraint orders.state", "relation orders", "relation more"]);
+    }
+
+    #[test]
+    fn changes_are_told_of_one_schema_alone() {
+        let before = schema(&[
+            ("schema freehold", "owner"),
+            ("relation freehold.users", "r"),
+            ("relation freehold.gone", "r"),
+            ("relation freeholders.users", "r"),
+            ("relation public.users", "r"),
+        ]);
+        let after = schema(&[
+            ("schema freehold", "PUBLIC"),
+            ("relation freehold.users", "r"),
+            ("column freehold.users.added", "text"),
+            ("relation freeholders.users", "v"),
+        ]);
+        let changed = ["column freehold.users.added", "relation freehold.gone", "schema freehold"];
+        assert_eq!(before.changes_within("freehold", &after), BTreeSet::from(changed));
+        assert!(before.changes_within("freehold", &before).is_empty());
     }
 }

@@ -15,13 +15,13 @@ use tokio_postgres::Client;
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, HISTORY_TABLE, Schema, TenantSchema},
+    migrations::{self, HISTORY_TABLE, SELECT_VERSIONS, Schema, TenantSchema, applied_versions},
     operations::Context,
     servers::{
         BUILDER_PREFIX, Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE,
         quote_ident,
     },
-    types::Stream,
+    types::{SchemaVersions, Stream},
 };
 
 /// How long to wait for another builder, which takes a second or two.
@@ -105,6 +105,10 @@ impl Builder<'_> {
         session.batch_execute(&grants()?).await?;
         self.migrate().await?;
         protect_histories(&session).await?;
+        let told = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
+        if told != self.schema.versions() {
+            return Err(Error::defect(format!("a migration has written to a history, which says {told}")));
+        }
         let schema = Schema::of(&mut session).await?;
         session.close().await;
         Ok(schema)
@@ -139,9 +143,25 @@ impl Builder<'_> {
 
     async fn migrate_as(&self, login: &Credentials) -> Result<()> {
         let mut session = self.enter(login).await?;
-        let applied = migrations::apply_tenant(&mut session, self.schema, OWNER_ROLE).await;
+        let applied = self.apply(&mut session).await;
         session.close().await;
-        applied.map(drop)
+        applied
+    }
+
+    /// Freehold's stream first and by itself: the product's files must leave what is there then as it is, or Freehold's
+    /// next file would not find what it counts on.
+    async fn apply(&self, session: &mut Client) -> Result<()> {
+        let own = self.schema.up_to(SchemaVersions { product: 0, ..self.schema.versions() });
+        migrations::apply_tenant(session, &own, OWNER_ROLE).await?;
+        let before = Schema::of(session).await?;
+        migrations::apply_tenant(session, self.schema, OWNER_ROLE).await?;
+        let after = Schema::of(session).await?;
+        let changed = before.changes_within(Stream::Freehold.schema(), &after);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let changed = Vec::from_iter(changed).join(", ");
+        Err(Error::defect(format!("the product's migrations change what is Freehold's: {changed}")))
     }
 
     async fn enter(&self, credentials: &Credentials) -> Result<Connection> {
