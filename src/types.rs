@@ -79,7 +79,7 @@ pub fn split_rejection(text: &str) -> Option<(&str, &str)> {
 /// Serialises, parses and describes (OpenAPI) a parsed text type through its `Display` and `FromStr`:
 /// `text_value!(Colour, "^#[0-9a-f]{6}$", "#3366ff")`, with the pattern and an example for the document.
 ///
-/// `FromStr::Err` is [`Invalid`](crate::types::Invalid): a value that is refused is a field's error, with its code.
+/// `FromStr::Err` is [`Invalid`]: a value that is refused is a field's error, with its code.
 #[macro_export]
 macro_rules! text_value {
     ($name:ident, $pattern:expr, $example:expr) => {

@@ -78,7 +78,7 @@ pub trait Right: Send + Sync + 'static {
     const PERMISSION: Permission;
 }
 
-/// Declares permissions: a type for each, which is a [`Right`](crate::types::Right), and the list of them all.
+/// Declares permissions: a type for each, which is a [`Right`], and the list of them all.
 ///
 /// ```text
 /// freehold::permissions! {
