@@ -17,7 +17,8 @@ use crate::harness::{
 const FOUND: &str = "SELECT concat_ws(', ',
     CASE WHEN current_user <> session_user THEN 'a role' END,
     CASE WHEN session_user <> current_database() THEN 'a login' END,
-    (SELECT string_agg(name || ' = ' || setting, ', ') FROM pg_settings WHERE source = 'session' AND setting <> ''),
+    (SELECT string_agg(name || ' = ' || setting, ', ') FROM pg_settings WHERE source = 'session'),
+    nullif(current_setting('freehold_test.left', true), ''),
     (SELECT 'a lock' FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' LIMIT 1),
     (SELECT 'a cursor' FROM pg_cursors WHERE is_holdable LIMIT 1),
     (SELECT 'a statement' FROM pg_prepared_statements WHERE from_sql LIMIT 1),
@@ -30,7 +31,7 @@ const PID: &str = "SELECT pg_backend_pid()";
 /// Statements that leave something, what that is, and whether it only ends with the session.
 const LEAVING: [(&str, &str, bool); 11] = [
     ("SET work_mem = '5MB'", "work_mem = 5120", false),
-    ("SELECT set_config('freehold_test.left', 'marker', false)", "freehold_test.left = marker", false),
+    ("SELECT set_config('freehold_test.left', 'marker', false)", "marker", false),
     ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "default_transaction_isolation", false),
     ("SELECT pg_advisory_lock(42)", "a lock", false),
     ("SELECT pg_try_advisory_lock_shared(1, 2)", "a lock", false),
@@ -146,6 +147,10 @@ impl Reading<'_> {
             let last: Vec<String> = self.database.values(last).await;
             if last.iter().any(|last| last.starts_with("CLOSE ALL")) {
                 return true;
+            }
+            // A look at the catalogue came last, which hides what came before it.
+            if last.iter().any(|last| last.starts_with("-- Which names")) {
+                self.member.get(&self.path).await.expect(200);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
