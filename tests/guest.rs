@@ -8,9 +8,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    harness::sql::Database,
-    process::{Api, Dev, run_as, unique},
+use crate::harness::{
+    actors::Caller,
+    programs::{Dev, run_as},
+    sql::Database,
+    unique,
 };
 
 const NOTES: &str = "/v1/notes";
@@ -43,32 +45,30 @@ fn database(dev: &Dev, tenant: &str) -> Database {
 }
 
 /// Somebody of acme with this role.
-async fn member(dev: &Dev, role: &str) -> Api {
+async fn member(dev: &Dev, role: &str) -> Caller {
     let (admin, email) = (dev.told("/tenants/0/admin_email"), format!("{role}@acme.example"));
     database(dev, dev.told("/tenants/0/id")).add_user(admin, &email, role).await;
     dev.public().at("acme").sign_in(&email, dev.told("/tenants/0/admin_password")).await
 }
 
-async fn note(caller: &Api) -> (u16, Value) {
-    let answer = caller.post(NOTES, &json!({ "text": "Buy milk" }), None).await.unwrap();
-    (answer.status.as_u16(), answer.body)
+async fn note(caller: &Caller) -> (u16, Value) {
+    let answer = caller.post(NOTES, &json!({ "text": "Buy milk" })).await;
+    (answer.status(), answer.json())
 }
 
-async fn notes(caller: &Api) -> Vec<Value> {
-    let answer = caller.get(NOTES).await.unwrap();
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body["items"].as_array().unwrap().clone()
+async fn notes(caller: &Caller) -> Vec<Value> {
+    caller.get(NOTES).await.expect(200)["items"].as_array().unwrap().clone()
 }
 
 async fn assert_serves_its_own_routes_alone(dev: &Dev) {
-    let document = dev.public().get("/openapi.json").await.unwrap().body;
+    let document = dev.public().get("/openapi.json").await.json();
     assert_eq!(document["info"]["title"], "Notes tenant API");
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
     let own = |path: &&&String| path.starts_with("/v1/") && !path.starts_with("/v1/auth/");
     assert_eq!(paths.iter().filter(own).collect::<Vec<_>>(), [&NOTES]);
     let admin = dev.admin_of("acme").await;
-    assert_eq!(admin.get("/v1/projects").await.unwrap().status, 404);
-    let permissions = admin.get("/v1/auth/me").await.unwrap().body["permissions"].clone();
+    assert_eq!(admin.get("/v1/projects").await.status(), 404);
+    let permissions = admin.get("/v1/auth/me").await.json()["permissions"].clone();
     assert_eq!(permissions, json!(["notes:write"]));
 }
 
@@ -111,9 +111,10 @@ async fn a_crate_of_its_own_is_a_whole_product() {
     publish_a_second_migration(&dev, &program).await;
     let slug = unique("initech");
     let made = dev.operator().create_and_wait(&slug).await.unwrap();
-    assert_eq!((&made.body["schema_version"], &made.body["state"]), (&json!(2), &json!("active")), "{made:?}");
+    let body = made.json();
+    assert_eq!((&body["schema_version"], &body["state"]), (&json!(2), &json!("active")), "{made:?}");
     let columns =
         "SELECT count(*) FROM information_schema.columns WHERE table_name = 'notes' AND column_name = 'pinned'";
-    assert_eq!(database(&dev, &made.text("id")).value::<i64>(columns).await, 1);
+    assert_eq!(database(&dev, &made.member("id")).value::<i64>(columns).await, 1);
     assert_eq!(acme.value::<i64>(columns).await, 0, "until a rollout");
 }

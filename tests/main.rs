@@ -61,8 +61,6 @@ mod postgres_version;
 #[cfg(test)]
 mod preflight;
 #[cfg(test)]
-mod process;
-#[cfg(test)]
 mod process_cli;
 #[cfg(test)]
 mod process_clients;

@@ -1,9 +1,6 @@
 //! The suite on another version: `PG_BIN=<folder> ./ops/test` runs on that one, in this process and in others.
 
-use crate::{
-    harness::{fleet, postgres::version},
-    process::Dev,
-};
+use crate::harness::{fleet, postgres::version, programs::Dev};
 
 #[tokio::test]
 async fn every_server_is_the_postgresql_that_was_asked_for() {

@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use serde_json::Value;
 
-use crate::process::{Dev, Variables, connect, processes_in, run, unique};
+use crate::harness::{
+    programs::{Dev, Variables, connect, processes_in, run},
+    unique,
+};
 
 /// How a command ended.
 struct Said {

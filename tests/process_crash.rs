@@ -7,7 +7,10 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::process::{Dev, Ledger, Replica, assert_clean, claimed, eventually};
+use crate::harness::{
+    eventually_within,
+    programs::{Dev, Ledger, Replica, assert_clean, claimed},
+};
 
 /// The promise for what a crash interrupts: a lease (10 s) and the work itself.
 const RECOVERED: Duration = Duration::from_mins(1);
@@ -16,7 +19,7 @@ const TENANTS: usize = 50;
 
 /// Waits until some tenants serve while `replica` is in the middle of others.
 async fn in_the_middle(ledger: &Ledger, control: &Client, replica: &str) {
-    eventually("provisioning is in full swing", RECOVERED, async || {
+    eventually_within("provisioning is in full swing", RECOVERED, async || {
         let made = ledger.count(control, "active").await;
         (made >= 5 && claimed(control, replica).await > 0).then_some(())
     })
@@ -51,7 +54,7 @@ async fn a_replica_killed_during_fifty_provisionings_costs_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dev_killed_during_fifty_provisionings_finishes_them_when_it_is_started_again() {
     let mut dev = Dev::start().await;
-    let project = dev.admin_of("acme").await.make_project().await.text("id");
+    let project = dev.admin_of("acme").await.make_project().await.member("id");
     let control = dev.control().await;
     let ledger = Ledger::new("restarted");
     let operator = dev.operator();
@@ -64,8 +67,8 @@ async fn dev_killed_during_fifty_provisionings_finishes_them_when_it_is_started_
     assert_clean(&dev.operator()).await;
     let (homes, tenants) = homes_and_tenants(&dev).await;
     assert_eq!(homes, tenants, "databases and tenants");
-    let kept = dev.admin_of("acme").await.get(&format!("/v1/projects/{project}")).await.unwrap();
-    assert_eq!(kept.status, 200, "what was acknowledged before is still there: {kept:?}");
+    let kept = dev.admin_of("acme").await.try_get(&format!("/v1/projects/{project}")).await.unwrap();
+    assert_eq!(kept.status(), 200, "what was acknowledged before is still there: {kept:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,10 +79,12 @@ async fn a_replica_frozen_past_its_leases_wakes_up_and_writes_nothing_twice() {
     let ledger = Ledger::new("frozen");
     let (survivors, victims) = (dev.operator(), victim.operator());
     let freeze = async {
-        eventually("the victim is at work", RECOVERED, async || (claimed(&control, "victim").await >= 2).then_some(()))
-            .await;
+        eventually_within("the victim is at work", RECOVERED, async || {
+            (claimed(&control, "victim").await >= 2).then_some(())
+        })
+        .await;
         victim.program.signal(Signal::STOP);
-        eventually("its operations have been taken over", RECOVERED, async || {
+        eventually_within("its operations have been taken over", RECOVERED, async || {
             (claimed(&control, "victim").await == 0).then_some(())
         })
         .await;

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, t
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Dev, eventually, processes_in, run, send_signal, start_postgres};
+use crate::harness::{
+    eventually_within,
+    programs::{Dev, processes_in, run, send_signal, start_postgres},
+};
 
 /// Graceful stop: 30 s for requests, and some for the servers.
 const STOPPED: Duration = Duration::from_secs(45);
@@ -63,19 +66,19 @@ async fn dev_tells_what_is_documented_refuses_a_second_run_and_stops_all_that_it
     assert!(words.contains(&format!("process {}", dev.program().pid())), "{words}");
 
     let acme = dev.admin_of("acme").await;
-    let made = acme.make_project().await.text("id");
+    let made = acme.make_project().await.member("id");
     send_signal(dev.pid("postgres_local-1"), Signal::KILL);
     let data = Path::new(dev.told("/servers/0/data_dir"));
-    eventually("the killed server's sessions have ended", STOPPED, async || {
+    eventually_within("the killed server's sessions have ended", STOPPED, async || {
         processes_in(data).is_empty().then_some(())
     })
     .await;
     start_postgres(data);
-    let found = eventually("the server is found again", Duration::from_secs(10), async || {
-        acme.get(&format!("/v1/projects/{made}")).await.ok().filter(|answer| answer.status == 200)
+    let found = eventually_within("the server is found again", Duration::from_secs(10), async || {
+        acme.try_get(&format!("/v1/projects/{made}")).await.ok().filter(|answer| answer.status() == 200)
     })
     .await;
-    assert_eq!(found.text("id"), made);
+    assert_eq!(found.member("id"), made);
 
     dev.program().signal(Signal::INT);
     let ended = dev.program().ended(STOPPED).await;

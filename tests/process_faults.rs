@@ -5,8 +5,11 @@ use std::{path::Path, time::Duration};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{
-    Api, Dev, assert_clean, eventually, send_signal, start_postgres, start_redis, stop_postgres, unique,
+use crate::harness::{
+    actors::Caller,
+    eventually_within,
+    programs::{Dev, assert_clean, send_signal, start_postgres, start_redis, stop_postgres},
+    unique,
 };
 
 /// Dependencies are looked at every two seconds; a busy machine takes its time.
@@ -15,30 +18,30 @@ const NOTICED: Duration = Duration::from_secs(15);
 const REQUESTS: usize = 20;
 
 /// Waits until `/health/ready` says `status`; it must answer all the while.
-async fn says(api: &Api, status: &str) {
-    eventually(&format!("readiness is {status}"), NOTICED, async || {
-        let answer = api.get("/health/ready").await.unwrap();
-        (answer.body["status"] == status).then_some(())
+async fn says(api: &Caller, status: &str) {
+    eventually_within(&format!("readiness is {status}"), NOTICED, async || {
+        let answer = api.try_get("/health/ready").await.unwrap();
+        (answer.json()["status"] == status).then_some(())
     })
     .await;
 }
 
 /// How many of [`REQUESTS`] reads are not answered with 200.
-async fn failed_reads(api: &Api) -> usize {
+async fn failed_reads(api: &Caller) -> usize {
     let mut failed = 0;
     for _ in 0..REQUESTS {
-        let answer = api.get("/v1/projects").await;
-        failed += usize::from(!answer.is_ok_and(|answer| answer.status == 200));
+        let answer = api.try_get("/v1/projects").await;
+        failed += usize::from(!answer.is_ok_and(|answer| answer.status() == 200));
     }
     failed
 }
 
 /// A refusal that is honest, tells when to come back, and comes within `bound`.
-async fn assert_refused(api: &Api, bound: Duration) {
-    let answer = api.get("/v1/projects").await.unwrap();
-    assert_eq!(answer.status, 503, "{answer:?}");
+async fn assert_refused(api: &Caller, bound: Duration) {
+    let answer = api.try_get("/v1/projects").await.unwrap();
+    assert_eq!(answer.status(), 503, "{answer:?}");
     assert!(answer.retry_after().is_some(), "{answer:?}");
-    assert!(answer.took < bound, "refused after {:?}", answer.took);
+    assert!(answer.took() < bound, "refused after {:?}", answer.took());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,12 +63,12 @@ async fn without_the_control_database_known_tenants_are_served_and_unknown_ones_
 
     start_postgres(data);
     says(&public, "ready").await;
-    eventually("strangers are known as such again", NOTICED, async || {
-        stranger.get("/v1/projects").await.ok().filter(|answer| answer.status == 404).map(drop)
+    eventually_within("strangers are known as such again", NOTICED, async || {
+        stranger.try_get("/v1/projects").await.ok().filter(|answer| answer.status() == 404).map(drop)
     })
     .await;
     let made = operator.create_and_wait(&unique("after")).await.unwrap();
-    assert!(made.status.is_success(), "{made:?}");
+    assert!(made.is_success(), "{made:?}");
     assert_clean(&operator).await;
 }
 
@@ -93,25 +96,25 @@ async fn without_their_server_tenants_are_refused_fast_and_served_soon_after() {
     let mut kept = Vec::new();
     for _ in 0..5 {
         let made = acme.make_project().await;
-        assert_eq!(made.status, 201, "{made:?}");
-        kept.push(made.text("id"));
+        assert_eq!(made.status(), 201, "{made:?}");
+        kept.push(made.member("id"));
     }
     let data = Path::new(dev.told("/servers/0/data_dir"));
     stop_postgres(data);
     for _ in 0..REQUESTS {
         assert_refused(&acme, Duration::from_secs(4)).await;
     }
-    assert_eq!(public.get("/health/live").await.unwrap().status, 200);
-    assert_eq!(operator.get("/platform/v1/tenants").await.unwrap().status, 200, "operators live elsewhere");
+    assert_eq!(public.try_get("/health/live").await.unwrap().status(), 200);
+    assert_eq!(operator.try_get("/platform/v1/tenants").await.unwrap().status(), 200, "operators live elsewhere");
 
     start_postgres(data);
-    eventually("the first success", Duration::from_secs(5), async || {
-        acme.get("/v1/projects").await.ok().filter(|answer| answer.status == 200).map(drop)
+    eventually_within("the first success", Duration::from_secs(5), async || {
+        acme.try_get("/v1/projects").await.ok().filter(|answer| answer.status() == 200).map(drop)
     })
     .await;
     for id in &kept {
-        let answer = acme.get(&format!("/v1/projects/{id}")).await.unwrap();
-        assert_eq!(answer.status, 200, "an acknowledged write is lost: {answer:?}");
+        let answer = acme.try_get(&format!("/v1/projects/{id}")).await.unwrap();
+        assert_eq!(answer.status(), 200, "an acknowledged write is lost: {answer:?}");
     }
     assert_clean(&operator).await;
 }

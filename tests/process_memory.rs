@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::process::Dev;
+use crate::harness::programs::Dev;
 
 /// At once.
 const BURST: usize = 60;

@@ -7,7 +7,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::process::{Dev, Ledger, assert_clean, claimed, eventually, unique};
+use crate::harness::{
+    answer::Answer,
+    eventually_within,
+    programs::{Dev, Ledger, assert_clean, claimed},
+    unique,
+};
 
 /// The promise for a revocation, and for one that a lost listener delays.
 const REVOKED: Duration = Duration::from_secs(2);
@@ -22,9 +27,9 @@ async fn two_hundred_creations_with_one_key_over_two_replicas_make_one_tenant() 
     let path = "/platform/v1/tenants";
     let asked = (0..200).map(|n| operators[n % operators.len()].post_patiently(path, &body, &slug));
     let answers: Vec<_> = join_all(asked).await.into_iter().map(Result::unwrap).collect();
-    let refused: Vec<_> = answers.iter().filter(|answer| !answer.status.is_success()).collect();
+    let refused: Vec<_> = answers.iter().filter(|answer| !answer.is_success()).collect();
     assert!(refused.is_empty(), "{} refused, such as {:?}", refused.len(), refused[0]);
-    let tell = |name: &str| answers.iter().map(|answer| answer.body[name].to_string()).collect::<BTreeSet<_>>();
+    let tell = |name: &str| answers.iter().map(|answer| answer.json()[name].to_string()).collect::<BTreeSet<_>>();
     for name in ["id", "operation_id", "admin_invitation"] {
         assert_eq!(tell(name).len(), 1, "{name}: {:?}", tell(name));
     }
@@ -45,11 +50,11 @@ async fn a_session_that_ends_at_one_replica_ends_at_the_other_twenty_times_of_tw
     for _ in 0..20 {
         let here = dev.admin_of("acme").await;
         let there = here.through(&twin.public);
-        assert_eq!(there.get("/v1/auth/me").await.unwrap().status, 200, "known there, and remembered");
-        assert_eq!(here.post("/v1/auth/logout", &json!({}), None).await.unwrap().status, 204);
+        assert_eq!(there.try_get("/v1/auth/me").await.unwrap().status(), 200, "known there, and remembered");
+        assert_eq!(here.post("/v1/auth/logout", &json!({})).await.status(), 204);
         let deadline = Instant::now() + REVOKED;
         let refused = async {
-            while there.get("/v1/auth/me").await.unwrap().status != 401 {
+            while there.try_get("/v1/auth/me").await.unwrap().status() != 401 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -69,7 +74,7 @@ async fn a_replica_told_to_stop_answers_what_it_accepted_and_hands_its_operation
     let slow: Vec<_> = (0..10).map(|_| unique("slow")).collect();
     let answers = join_all(slow.iter().map(|slug| operator.create_and_wait(slug)));
     let stop = async {
-        eventually("all requests are accepted", Duration::from_secs(30), async || {
+        eventually_within("all requests are accepted", Duration::from_secs(30), async || {
             let sql = "SELECT count(*) FROM tenants WHERE slug = ANY($1)";
             let accepted: i64 = control.query_one(sql, &[&slow]).await.unwrap().get(0);
             (accepted == 10 && claimed(&control, "leaving").await > 0).then_some(())
@@ -79,8 +84,7 @@ async fn a_replica_told_to_stop_answers_what_it_accepted_and_hands_its_operation
         leaving.program.ended(Duration::from_secs(35)).await
     };
     let (answers, ended) = tokio::join!(answers, stop);
-    let damage: Vec<_> =
-        answers.iter().filter(|answer| !answer.as_ref().is_ok_and(|a| a.status.is_success())).collect();
+    let damage: Vec<_> = answers.iter().filter(|answer| !answer.as_ref().is_ok_and(Answer::is_success)).collect();
     assert!(damage.is_empty(), "{} of 10 accepted requests were not answered: {damage:?}", damage.len());
     assert_eq!(ended.code(), Some(0));
     assert_eq!(claimed(&control, "leaving").await, 0, "operations that were not handed over");

@@ -7,13 +7,18 @@ use serde_json::json;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use crate::process::{Api, Dev, assert_clean, eventually, unique};
+use crate::harness::{
+    actors::Caller,
+    eventually_within,
+    programs::{Dev, assert_clean},
+    unique,
+};
 
 /// A lease (10 s), and the work itself.
 const RECOVERED: Duration = Duration::from_mins(1);
 
 /// Waits until `replica` is making a database, while tenants come and take those that are there.
-async fn in_the_middle(operator: &Api, control: &Client, replica: &str) {
+async fn in_the_middle(operator: &Caller, control: &Client, replica: &str) {
     let sql = "SELECT count(*) FROM operations WHERE kind = 'warm.make' AND state = 'running' AND lease_owner = $1";
     let demand = async {
         loop {
@@ -49,7 +54,7 @@ async fn a_replica_killed_while_it_makes_databases_leaves_nothing_behind() {
         dev.program().signal(Signal::CONT);
     }
     let count = async |sql: &str| control.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
-    eventually("the pool is full", RECOVERED, async || {
+    eventually_within("the pool is full", RECOVERED, async || {
         let ready = "SELECT count(*) FROM warm_databases WHERE state = 'ready'";
         let live = "SELECT count(*) FROM operations WHERE state IN ('queued', 'running', 'blocked')";
         (count(ready).await == 4 && count(live).await == 0).then_some(())

@@ -13,12 +13,11 @@ use super::{
     subject::{Asked, Subject, ask_each, cancel, engine, hold, settled, slow_engine},
     tally::Tally,
 };
-use crate::{
-    harness::{
-        fleet::{self, Fleet},
-        unique,
-    },
-    process::{Program, eventually},
+use crate::harness::{
+    eventually_within,
+    fleet::{self, Fleet},
+    programs::Program,
+    unique,
 };
 
 /// How long a program may take to reach its point, and a dozen operations to fail: some dump a database before.
@@ -105,7 +104,7 @@ async fn fail_once(fleet: &Fleet, operations: &[(&Asked, &'static str)], ids: &s
     // Half a minute's pause follows, not a second's.
     control.run(&format!("UPDATE operations SET attempts = 5 WHERE id IN ({ids})")).await;
     let engine = slow_engine(fleet).await;
-    eventually("all have failed there", REACHED, async || {
+    eventually_within("all have failed there", REACHED, async || {
         // Elsewhere they may fail too, on a busy machine, and must go on.
         let fired: BTreeSet<_> = faults::fired().iter().map(|fired| (fired.point, fired.tenant.to_string())).collect();
         let are_there = operations.iter().filter(|(asked, brake)| fired.contains(&(brake, asked.tenant.clone())));
@@ -115,7 +114,8 @@ async fn fail_once(fleet: &Fleet, operations: &[(&Asked, &'static str)], ids: &s
     .await;
     engine.stop().await;
     let busy = format!("SELECT count(*) FROM operations WHERE state <> 'queued' AND id IN ({ids})");
-    eventually("nobody works on them", REACHED, async || (control.value::<i64>(&busy).await == 0).then_some(())).await;
+    eventually_within("nobody works on them", REACHED, async || (control.value::<i64>(&busy).await == 0).then_some(()))
+        .await;
 }
 
 /// Those of a route's points at which programs are to die: all, or one of each step. To die right after the record of a
@@ -232,15 +232,17 @@ async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
         let name = format!("{prefix}-{n}");
         let program = worker(fleet, &name, point, "stop");
         let what = format!("a program stops at {}", point.name);
-        eventually(&what, REACHED, async || program.is_stopped().then_some(())).await;
+        eventually_within(&what, REACHED, async || program.is_stopped().then_some(())).await;
         tally.hit((point.name, Mode::Stop));
         programs.push((program, name, point));
     }
     let control = fleet.control();
     let held = format!("SELECT count(*) FROM operations WHERE state = 'running' AND lease_owner LIKE '{prefix}-%'");
     let survivor = engine(fleet).await;
-    eventually("their work is taken over", REACHED, async || (control.value::<i64>(&held).await == 0).then_some(()))
-        .await;
+    eventually_within("their work is taken over", REACHED, async || {
+        (control.value::<i64>(&held).await == 0).then_some(())
+    })
+    .await;
     let before = server_log(fleet);
     assert!(before.contains("statement: "), "PostgreSQL's log would tell of statements");
     for (program, ..) in &programs {

@@ -25,10 +25,11 @@ use crate::{
     harness::{
         actors::{Caller, Operator},
         answer::Answer,
+        eventually_within,
         fleet::{self, Fleet},
+        programs::{Program, free_addresses},
         unique,
     },
-    process::{Program, eventually, free_addresses},
     rotation::server,
 };
 
@@ -38,8 +39,8 @@ const REACHED: Duration = Duration::from_mins(1);
 /// How long a delayed point takes at least.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// How many programs are killed at a time.
-const PROGRAMS: usize = 3;
+/// How many requests, and programs that are killed in one, there are at a time.
+const AT_ONCE: usize = 3;
 
 /// How long a janitor may take to sweep for the first time.
 const SWEPT: Duration = Duration::from_secs(5);
@@ -102,26 +103,43 @@ async fn what_fails_in_a_request_is_done_wholly_or_not_at_all() {
     let cases: Vec<_> =
         all_in(&[Mode::Error]).into_iter().chain(drawn(Mode::Panic)).chain(drawn(Mode::Delay)).collect();
     let mut tally = tally(&cases);
-    for ((request, target), (place, mode)) in targets(&fleet, &cases).await.iter().zip(&cases) {
-        if target.id.is_some() {
-            faults::arm(place.point, *mode, Some(tenant(target)));
-            fail(&fleet, &fleet.operator(), (request, target), (*place, *mode)).await;
-            repeat(&fleet, request, target).await;
-            let fired: Vec<_> = faults::fired().into_iter().filter(|fired| fired.tenant == tenant(target)).collect();
-            let is_it = |fired: &Fired| (fired.point, fired.mode) == (place.point, *mode);
-            assert!(fired.iter().any(is_it), "{place:?} {mode:?} was not passed");
-        } else {
-            // Nobody knows the id yet that the point would be armed for: in this process others could come to it.
-            let (_program, operator) = serve(&fleet, (place.point, *mode)).await;
-            fail(&fleet, &operator, (request, target), (*place, *mode)).await;
-            repeat(&fleet, request, target).await;
-        }
+    let targets = targets(&fleet, &cases).await;
+    for_each(&targets, &cases, |what, case| meet(&fleet, what, case)).await;
+    for (place, mode) in &cases {
         tally.hit((place.point, *mode));
     }
     server::restore(&fleet).await;
     work_off(&fleet).await;
     fleet.assert_clean().await;
     tally.judge("in requests and sweeps");
+}
+
+/// Does something about each of them, several at a time where they do not get into each other's way.
+async fn for_each<'a, F: Future<Output = ()>>(
+    targets: &'a [(&'static Request, Target)],
+    cases: &[(Place, Mode)],
+    act: impl Fn(&'a (&'static Request, Target), (Place, Mode)) -> F,
+) {
+    let both = targets.iter().zip(cases.iter().copied());
+    let (solitary, others): (Vec<_>, Vec<_>) = both.partition(|((request, _), _)| request.is_solitary());
+    let others = stream::iter(others).for_each_concurrent(AT_ONCE, |(what, case)| act(what, case));
+    let solitary = stream::iter(solitary).for_each(|(what, case)| act(what, case));
+    tokio::join!(others, solitary);
+}
+
+/// Asks once while the point is armed, and again.
+async fn meet(fleet: &Fleet, (request, target): &(&'static Request, Target), (place, mode): (Place, Mode)) {
+    if target.id.is_none() {
+        // Nobody knows the id yet that the point would be armed for: in this process others could come to it.
+        let (_program, operator) = serve(fleet, (place.point, mode)).await;
+        fail(fleet, &operator, (request, target), (place, mode)).await;
+        return repeat(fleet, request, target).await;
+    }
+    faults::arm(place.point, mode, Some(tenant(target)));
+    fail(fleet, &fleet.operator(), (request, target), (place, mode)).await;
+    repeat(fleet, request, target).await;
+    let is_it = |fired: &Fired| (fired.point, fired.mode, fired.tenant) == (place.point, mode, tenant(target));
+    assert!(faults::fired().iter().any(is_it), "{place:?} {mode:?} was not passed");
 }
 
 /// The tenant, or the server in its stead, as points know it.
@@ -194,15 +212,7 @@ async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_a
     let cases = drawn(Mode::Abort);
     let mut tally = tally(&cases);
     let targets = targets(&fleet, &cases).await;
-    let (solitary, others): (Vec<_>, Vec<_>) =
-        targets.iter().zip(&cases).partition(|((request, _), _)| request.is_solitary());
-    let others = stream::iter(others.into_iter().map(|(what, (place, _))| die(&fleet, what, *place)));
-    let solitary = async {
-        for (what, (place, _)) in solitary {
-            die(&fleet, what, *place).await;
-        }
-    };
-    tokio::join!(others.buffer_unordered(PROGRAMS).collect::<()>(), solitary);
+    for_each(&targets, &cases, |what, (place, _)| die(&fleet, what, place)).await;
     for (place, mode) in &cases {
         tally.hit((place.point, *mode));
     }
@@ -234,7 +244,7 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
         let before = request.effects(&fleet, target).await;
         let stopped = bring(&fleet, (place.point, Mode::Stop), request, target).await;
         let what = format!("a program stops at {}", place.point);
-        eventually(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
+        eventually_within(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
         if request.is_chore() {
             faults::disarm(tenant(target));
         }
@@ -242,7 +252,7 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
             // It has the lock and goes on with what it began: what comes after it waits.
             stopped.signal(Signal::CONT);
             let is_done = async || (request.effects(&fleet, target).await > before).then_some(());
-            eventually("it is done", REACHED, is_done).await;
+            eventually_within("it is done", REACHED, is_done).await;
         }
         repeat(&fleet, request, target).await;
         let after = request.effects(&fleet, target).await;
@@ -278,7 +288,7 @@ async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &T
 async fn serve(fleet: &Fleet, armed: (&str, Mode)) -> (Program, Operator) {
     let (program, address) = start(fleet, armed, false);
     let caller = Caller::new(address, address.to_string()).with(fleet.operator().bearer());
-    eventually("the replica is ready", REACHED, async || {
+    eventually_within("the replica is ready", REACHED, async || {
         let answer = caller.request(reqwest::Method::GET, "/health/ready").send().await;
         answer.ok().filter(|answer| answer.status() == 200)
     })

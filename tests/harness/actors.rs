@@ -16,18 +16,24 @@ static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     client.redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).build().unwrap()
 });
 
-/// Somebody who sends requests to one listener, with one host and perhaps a bearer token.
+/// Somebody who sends requests to one listener, perhaps at a tenant's host and with a bearer token.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    address: SocketAddr,
-    host: String,
+    http: reqwest::Client,
+    base: String,
+    host: Option<String>,
     bearer: Option<SecretString>,
 }
 
 impl Caller {
-    /// Without a token.
+    /// Without a token, on no connection that lasts.
     pub(crate) fn new(address: SocketAddr, host: String) -> Self {
-        Self { address, host, bearer: None }
+        Self::through_client(CLIENT.clone(), format!("http://{address}"), Some(host))
+    }
+
+    /// Without a token, on the connections of `http`.
+    pub(super) const fn through_client(http: reqwest::Client, base: String, host: Option<String>) -> Self {
+        Self { http, base, host, bearer: None }
     }
 
     /// The same with a token.
@@ -40,10 +46,27 @@ impl Caller {
         Self { bearer: None, ..self.clone() }
     }
 
+    /// The same at the host of the tenant `slug`.
+    pub(crate) fn at(&self, slug: &str) -> Self {
+        Self { host: Some(format!("{slug}.localhost")), ..self.clone() }
+    }
+
+    /// The same caller, at the listener of another replica.
+    pub(crate) fn through(&self, replica: &Self) -> Self {
+        Self { http: replica.http.clone(), base: replica.base.clone(), ..self.clone() }
+    }
+
+    /// The host that its requests are for.
+    pub(crate) fn host(&self) -> &str {
+        self.host.as_deref().unwrap()
+    }
+
     /// A request to be completed; sent with [`Answer::to`].
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = CLIENT.request(method, format!("http://{}{path}", self.address));
-        let request = request.header(header::HOST, &self.host);
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(host) = &self.host {
+            request = request.header(header::HOST, host);
+        }
         match &self.bearer {
             Some(bearer) => request.bearer_auth(bearer.expose_secret()),
             None => request,
@@ -87,7 +110,7 @@ impl Caller {
 
     /// How a program of its own speaks to the same listener as the same caller; `parameters` fill the paths.
     pub(crate) fn for_programs(&self, name: &str, parameters: &BTreeMap<String, Value>) -> Value {
-        let (url, token) = (format!("http://{}", self.address), self.bearer().expose_secret());
+        let (url, token) = (self.base.clone(), self.bearer().expose_secret());
         json!({ "name": name, "url": url, "host": self.host, "token": token, "parameters": parameters })
     }
 

@@ -1,25 +1,57 @@
 //! What came back, and what is true of every problem.
 
+use std::time::Duration;
+
 use reqwest::{RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// An answer, read to its end.
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     what: String,
     status: StatusCode,
     headers: HeaderMap,
     body: String,
+    took: Duration,
 }
 
 impl Answer {
     /// Sends the request and reads the answer.
     pub(crate) async fn to(request: RequestBuilder) -> Self {
+        Self::try_to(request).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// The same to somebody who may hang up.
+    pub(crate) async fn try_to(request: RequestBuilder) -> reqwest::Result<Self> {
         let (client, request) = request.build_split();
-        let request = request.unwrap();
+        let request = request?;
         let what = format!("{} {}", request.method(), request.url().path());
-        let response = client.execute(request).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let began = Instant::now();
+        let response = client.execute(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { what, status, headers, body: response.text().await.unwrap() }
+        let body = response.text().await?;
+        Ok(Self { what, status, headers, body, took: began.elapsed() })
+    }
+
+    /// Whether what was asked for is done, or will be.
+    pub(crate) fn is_success(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// How long it took.
+    pub(crate) const fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// What `Retry-After` says, if it is there.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.headers.get("retry-after")?.to_str().ok()?.parse().ok()?))
+    }
+
+    /// The text of a member of the body.
+    pub(crate) fn member(&self, name: &str) -> String {
+        self.json()[name].as_str().unwrap_or_else(|| panic!("no {name} in {self:?}")).to_owned()
     }
 
     /// Its status.

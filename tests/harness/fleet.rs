@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex},
     time::Duration,
@@ -23,12 +22,13 @@ use tokio::{runtime::Runtime, sync::OnceCell};
 use super::{
     PASSWORD,
     actors::Operator,
+    clusters,
+    folder::Folder,
     pool::{Own, Sort},
     postgres,
     replica::Replica,
     sql::Database,
     unique,
-    watchdog::Watchdog,
 };
 
 /// Everything that outlives a test runs here.
@@ -52,7 +52,8 @@ pub(crate) struct Fleet {
     environment: Environment,
     settings: BTreeMap<String, String>,
     api_key: SecretString,
-    _watchdog: Watchdog,
+    // Last: freed when all else has been dropped.
+    _folder: Folder,
 }
 
 /// The Freehold that tests share. Whoever uses it looks only at tenants of their own.
@@ -97,17 +98,14 @@ pub(super) async fn start(name: &str, changes: &'static [(&'static str, &'static
     log_to_memory();
     // A second one is refused, and was the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique(name));
+    let folder = Folder::new(name);
+    clusters::lay_out(folder.path()).await;
     RUNTIME.spawn(Fleet::start_in(folder, changes)).await.unwrap()
 }
 
 impl Fleet {
-    async fn start_in(folder: PathBuf, changes: &[(&str, &str)]) -> Self {
-        fs::create_dir_all(&folder).unwrap();
-        let environment = environment::start(&folder, false).await.unwrap();
-        let data = environment.control.data_dir();
-        // As root the clusters may lie elsewhere: the folder of all servers is two above a data folder.
-        let watchdog = Watchdog::over(&[data.ancestors().nth(2).unwrap(), &folder]);
+    async fn start_in(folder: Folder, changes: &[(&str, &str)]) -> Self {
+        let environment = environment::start(folder.path(), false).await.unwrap();
         let mut settings = settings(&environment);
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let replica = Replica::make(&settings, Clock::default()).await;
@@ -121,7 +119,7 @@ impl Fleet {
         let api_key = bootstrap::run(replica.app().operations(), request).await.unwrap();
         let replica = replica.serve().await;
         let server = environment.server.name().to_owned();
-        let fleet = Self { replica, server, environment, settings, api_key, _watchdog: watchdog };
+        let fleet = Self { replica, server, environment, settings, api_key, _folder: folder };
         postgres::version(&fleet.on_server("postgres").connect().await.unwrap()).await;
         fleet.register_server().await;
         fleet
@@ -131,7 +129,8 @@ impl Fleet {
         let url = self.environment.server_admin_url().unwrap();
         // Tests that count databases must not see those of the warm pool come and go.
         let body = json!({ "name": self.server, "admin_url": url.expose_secret(), "region": "here", "warm_target": 0 });
-        self.operator().post("/platform/v1/servers", &body).await.expect(201);
+        let answer = self.operator().post_patiently("/platform/v1/servers", &body, &unique("server")).await;
+        answer.unwrap().expect(201);
     }
 
     /// The first operator, with the API key that `bootstrap` gave them.

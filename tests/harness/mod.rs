@@ -4,17 +4,20 @@
 //! [`fleet::shared`] is one Freehold for all tests: each makes tenants of its own there and never looks at what
 //! others do. [`fleet::alone`] is one of a few more ([`pool`]) for tests that count what is left behind or that change
 //! what all tenants share: one test at a time holds it. They start when they are first asked for and run on a runtime
-//! of their own, since a test's runtime ends with the test. [`watchdog`] ends their servers when this process ends.
+//! of their own, since a test's runtime ends with the test. Their servers begin with copies of the same [`clusters`],
+//! and end with their [`folder`]s when this process ends.
 
 pub(crate) mod actors;
 pub(crate) mod answer;
+pub(crate) mod clusters;
 pub(crate) mod fleet;
+pub(crate) mod folder;
 pub(crate) mod pool;
 pub(crate) mod postgres;
+pub(crate) mod programs;
 pub(crate) mod replica;
 pub(crate) mod sql;
 pub(crate) mod tenant;
-pub(crate) mod watchdog;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -38,16 +41,12 @@ pub(crate) fn unique(prefix: &str) -> String {
 const POLL: Duration = Duration::from_millis(50);
 
 /// Waits until `look` answers with something, for ten seconds at most; `what` names it in the failure.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     eventually_within(what, Duration::from_secs(10), look).await
 }
 
 /// The same for as long as `within`.
-pub(crate) async fn eventually_within<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    within: Duration,
-    mut look: impl FnMut() -> F,
-) -> T {
+pub(crate) async fn eventually_within<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
     loop {
         if let Some(found) = look().await {

@@ -1,6 +1,6 @@
 //! One running replica in this process, on ports of its own.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use freehold::{
     app::{App, Sockets},
@@ -13,9 +13,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     actors::{Anonymous, Caller, Member, Operator},
-    eventually,
     fleet::METRICS,
 };
+
+/// How long a replica may take to be ready, and how often it is asked.
+const READY: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(20);
 
 /// A replica; it stops when this is dropped.
 pub(crate) struct Replica {
@@ -43,10 +46,12 @@ impl Replica {
         self.stop = Some(stop.clone().drop_guard());
         self.served = Some(tokio::spawn(async move { app.serve(sockets, stop).await.unwrap() }));
         let anonymous = self.admin_anonymous();
-        eventually("a replica to be ready", async || {
-            (anonymous.get("/health/ready").await.status() == 200).then_some(())
-        })
-        .await;
+        let ready = async {
+            while anonymous.get("/health/ready").await.status() != 200 {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(READY, ready).await.expect("a replica that is ready in time");
         self
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::{Api, eventually, unique};
+use crate::harness::{actors::Caller, eventually_within, unique};
 
 const TENANTS: &str = "/platform/v1/tenants";
 
@@ -33,15 +33,15 @@ impl Ledger {
     }
 
     /// Asks for tenants of these `numbers` through `operator`, all at once, and notes how that ends.
-    pub(crate) async fn ask(&self, operator: &Api, numbers: std::ops::Range<usize>) {
+    pub(crate) async fn ask(&self, operator: &Caller, numbers: std::ops::Range<usize>) {
         futures::future::join_all(numbers.map(|number| self.ask_one(operator, number))).await;
     }
 
-    async fn ask_one(&self, operator: &Api, number: usize) {
+    async fn ask_one(&self, operator: &Caller, number: usize) {
         let slug = format!("{}-{number}", self.prefix);
         let outcome = match operator.post_patiently(TENANTS, &body(&slug), &slug).await {
-            Ok(answer) if answer.status.is_success() => Outcome::Ok(answer.text("id")),
-            Ok(answer) if answer.status.is_client_error() => Outcome::Failed(answer.status.as_u16()),
+            Ok(answer) if answer.is_success() => Outcome::Ok(answer.member("id")),
+            Ok(answer) if (400..500).contains(&answer.status()) => Outcome::Failed(answer.status()),
             Ok(_) | Err(_) => Outcome::Unknown,
         };
         self.outcomes.lock().unwrap().insert(slug, outcome);
@@ -54,7 +54,7 @@ impl Ledger {
     }
 
     /// Sends every request again under its key, waits until all tenants serve, and counts damage.
-    pub(crate) async fn settle(&self, operator: &Api, control: &Client, within: Duration) {
+    pub(crate) async fn settle(&self, operator: &Caller, control: &Client, within: Duration) {
         let outcomes = self.outcomes.lock().unwrap().clone();
         let existing = self.existing(control).await;
         let (mut lost, mut phantom, mut duplicate) = (0, 0, 0);
@@ -65,13 +65,13 @@ impl Ledger {
                 (Outcome::Unknown, _) => {}
             }
             let again = operator.post_patiently(TENANTS, &body(slug), slug).await.unwrap();
-            assert!(again.status.is_success(), "{slug}: {again:?}");
-            let id = again.text("id");
+            assert!(again.is_success(), "{slug}: {again:?}");
+            let id = again.member("id");
             let told = if let Outcome::Ok(told) = outcome { Some(told) } else { existing.get(slug) };
             duplicate += usize::from(told.is_some_and(|told| *told != id));
         }
         let expected = i64::try_from(outcomes.len()).unwrap();
-        eventually("all tenants serve", within, async || {
+        eventually_within("all tenants serve", within, async || {
             (self.count(control, "active").await == expected).then_some(())
         })
         .await;
@@ -92,14 +92,15 @@ fn body(slug: &str) -> Value {
 }
 
 /// Fails the test unless `freehold fsck` (through the API) finds everything in order.
-pub(crate) async fn assert_clean(operator: &Api) {
+pub(crate) async fn assert_clean(operator: &Caller) {
     // Hundreds of tenants that somebody has just signed in to may take all sessions of a server for a minute.
-    let report = eventually("nothing is under way, and all can be looked at", Duration::from_mins(2), async || {
-        let answer = operator.get("/platform/v1/fsck").await.ok()?;
-        let is_reached = answer.body["counts"]["unreachable_server"] == 0;
-        (answer.status == 200 && answer.body["state"] != "busy" && is_reached).then_some(answer.body)
-    })
-    .await;
+    let report =
+        eventually_within("nothing is under way, and all can be looked at", Duration::from_mins(2), async || {
+            let answer = operator.try_get("/platform/v1/fsck").await.ok()?;
+            let is_reached = answer.json()["counts"]["unreachable_server"] == 0;
+            (answer.status() == 200 && answer.json()["state"] != "busy" && is_reached).then_some(answer.json())
+        })
+        .await;
     assert_eq!(report["state"], "clean", "{report}");
     assert!(report["counts"].as_object().unwrap().values().all(|count| count == 0), "{report}");
 }

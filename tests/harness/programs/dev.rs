@@ -5,15 +5,16 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, NoTls};
 
-use super::{Api, Program, Variables, eventually, program::FREEHOLD, undertaker::Folder};
-use crate::harness::postgres;
+use super::{Program, Variables, program::FREEHOLD};
+use crate::harness::{actors::Caller, clusters, eventually_within, folder::Folder, pool::note_wait, postgres};
 
 /// The contract says 10 s on an idle machine; this one may be busy.
 const READY: Duration = Duration::from_mins(2);
@@ -32,14 +33,14 @@ pub(crate) struct Dev {
 /// A further replica.
 pub(crate) struct Replica {
     pub(crate) program: Program,
-    pub(crate) public: Api,
-    admin: Api,
-    operator_key: String,
+    pub(crate) public: Caller,
+    admin: Caller,
+    operator_key: SecretString,
 }
 
 impl Replica {
     /// The first operator, asking this replica.
-    pub(crate) fn operator(&self) -> Api {
+    pub(crate) fn operator(&self) -> Caller {
         self.admin.with(&self.operator_key)
     }
 }
@@ -59,7 +60,9 @@ impl Dev {
     pub(crate) async fn start_of(binary: &Path, changes: &[(&str, &str)]) -> Self {
         static ROOM: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
         let room = ROOM.get_or_init(async || Arc::new(Semaphore::new(2))).await;
+        let asked = Instant::now();
         let room = Arc::clone(room).acquire_owned().await.unwrap();
+        note_wait("freehold dev", asked.elapsed());
         let mut variables = Variables::new();
         let settings = [
             ("PUBLIC_LISTEN", "127.0.0.1:0"),
@@ -74,7 +77,8 @@ impl Dev {
         for (name, value) in settings.into_iter().chain(changes.iter().copied()) {
             variables.insert(format!("FREEHOLD_{name}"), value.to_owned());
         }
-        let folder = Folder::new();
+        let folder = Folder::new("process");
+        clusters::lay_out(&folder.path().join("data")).await;
         let binary = binary.to_owned();
         let program = launch(&binary, folder.path(), &variables);
         let mut dev = Self { program, about: Value::Null, binary, variables, folder, _room: room };
@@ -99,7 +103,7 @@ impl Dev {
     async fn ready(&mut self) {
         let path = self.data().join("dev.json");
         let program = &mut self.program;
-        self.about = eventually("freehold dev is ready", READY, async || {
+        self.about = eventually_within("freehold dev is ready", READY, async || {
             program.assert_alive();
             let about: Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
             (about["pids"]["freehold"] == program.pid()).then_some(about)
@@ -142,22 +146,22 @@ impl Dev {
     }
 
     /// The first operator.
-    pub(crate) fn operator(&self) -> Api {
-        Api::new(self.told("/admin_url")).with(self.told("/operator/api_key"))
+    pub(crate) fn operator(&self) -> Caller {
+        Caller::at_url(self.told("/admin_url")).with(&self.told("/operator/api_key").into())
     }
 
     /// Nobody in particular, at the public listener.
-    pub(crate) fn public(&self) -> Api {
-        Api::new(self.told("/public_url"))
+    pub(crate) fn public(&self) -> Caller {
+        Caller::at_url(self.told("/public_url"))
     }
 
     /// The administrator of a demo tenant, signed in at this replica.
-    pub(crate) async fn admin_of(&self, slug: &str) -> Api {
+    pub(crate) async fn admin_of(&self, slug: &str) -> Caller {
         self.sign_in(&self.public(), slug).await
     }
 
     /// The administrator of a demo tenant, signed in through `public`.
-    pub(crate) async fn sign_in(&self, public: &Api, slug: &str) -> Api {
+    pub(crate) async fn sign_in(&self, public: &Caller, slug: &str) -> Caller {
         let tenants = self.about["tenants"].as_array().unwrap();
         let tenant = tenants.iter().find(|tenant| tenant["slug"] == slug).unwrap();
         let text = |name: &str| tenant[name].as_str().unwrap();
@@ -192,14 +196,14 @@ impl Dev {
             variables.insert(format!("FREEHOLD_{setting}"), value.clone());
         }
         let mut program = Program::start_as(&self.binary, self.folder(), name, &["serve"], &variables);
-        let admin = Api::new(&format!("http://{admin}"));
-        eventually("the replica is ready", READY, async || {
+        let admin = Caller::at_url(&format!("http://{admin}"));
+        eventually_within("the replica is ready", READY, async || {
             program.assert_alive();
-            admin.get("/health/ready").await.ok().filter(|answer| answer.body["status"] == "ready")
+            admin.try_get("/health/ready").await.ok().filter(|answer| answer.json()["status"] == "ready")
         })
         .await;
-        let operator_key = self.told("/operator/api_key").to_owned();
-        Replica { program, public: Api::new(&format!("http://{public}")), admin, operator_key }
+        let operator_key = self.told("/operator/api_key").into();
+        Replica { program, public: Caller::at_url(&format!("http://{public}")), admin, operator_key }
     }
 }
 

@@ -12,7 +12,8 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{eventually, send_signal};
+use super::send_signal;
+use crate::harness::eventually_within;
 
 /// Environment variables.
 pub(crate) type Variables = BTreeMap<String, String>;
@@ -73,7 +74,7 @@ impl Program {
     pub(crate) async fn ended(&mut self, within: Duration) -> ExitStatus {
         let log = self.log.clone();
         let what = format!("the end of process {}; its log:\n{}", self.pid(), tail(&log));
-        eventually(&what, within, async || self.child.try_wait().unwrap()).await
+        eventually_within(&what, within, async || self.child.try_wait().unwrap()).await
     }
 
     /// Fails the test if it has ended, with its last words.
