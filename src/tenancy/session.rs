@@ -68,13 +68,21 @@ impl Session {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        if rows.last().and_then(|row| row.get(1)) != Some("f") {
+        if rows.last().and_then(|row| row.try_get(1).ok().flatten()) != Some("f") {
             return Err(ResetError::Left);
         }
         self.traces.generation = generation;
         self.traces.left.store(false, Relaxed);
         self.traces.unanswered.store(0, Relaxed);
         Ok(())
+    }
+
+    /// A server that ends one session may have ended them all. The pool's others are asked before anybody relies on them,
+    /// so that a restart costs one answer and not one a session.
+    fn tell_if_ended(&self) {
+        if self.client.is_closed() {
+            self.traces.proofs.doubt();
+        }
     }
 
     /// Whether this is the generation of sessions that nothing is to be feared of.
@@ -143,6 +151,7 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(object) = self.0.take_if(|session| session.traces.are_possible()) else { return };
+        object.tell_if_ended();
         // Without a runtime it goes back as it is, and the pool resets it before anybody gets it.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(release_clean(object));
@@ -156,6 +165,7 @@ async fn release_clean(mut object: Object<Login>) {
         if matches!(reset, Ok(Err(ResetError::Left))) {
             metrics::counter!("freehold_sessions_not_reset_total").increment(1);
         }
+        object.tell_if_ended();
         // Closed.
         return drop(Object::take(object));
     }
