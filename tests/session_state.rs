@@ -78,6 +78,7 @@ async fn nothing_that_a_statement_leaves_reaches_the_next_user_of_the_session() 
         assert_eq!(before == after, !ends_with_it, "{leaving}: a session too many was closed, or too few");
     }
     replica.stop().await;
+    tenant.erase().await;
 }
 
 /// What a team's migration may bring: a function that leaves everything at once, and what calls it.
@@ -120,6 +121,7 @@ async fn nothing_that_a_trigger_leaves_reaches_the_next_user_of_the_session() {
     conn.row("SELECT lastval()", &[]).await.unwrap_err();
     drop(conn);
     replica.stop().await;
+    tenant.erase().await;
 }
 
 /// Makes a project.
@@ -207,6 +209,7 @@ async fn what_is_proven_to_leave_nothing_is_not_reset_until_the_proof_is_gone() 
     }
     reading.is_proven().await;
     replica.stop().await;
+    tenant.erase().await;
 }
 
 #[tokio::test]
@@ -225,4 +228,5 @@ async fn what_was_left_under_a_proof_that_a_migration_took_away_goes_with_its_se
     let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 42";
     eventually("the lock to go", async || (reading.database.value::<i64>(held).await == 0).then_some(())).await;
     replica.stop().await;
+    tenant.erase().await;
 }
