@@ -1,4 +1,4 @@
-//! Who asks, and by what right: the signature of a handler shows both. [`admission`](crate::http::admission) has found
+//! Who asks, and by what right: the signature of a handler shows both. [`admission`] has found
 //! out who it is; what stands here reads that and says what it requires.
 //!
 //! `Member<R>` is somebody of the tenant that the request names, `Operator<R>` somebody of the platform tenant,
