@@ -48,28 +48,28 @@ pub(super) enum Command {
         /// Only those in this state: queued, running, blocked, succeeded, failed or cancelled.
         #[arg(long)]
         state: Option<String>,
-        /// How many at most.
+        /// The most operations to list.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
     /// Show one operation and its steps.
     Show {
-        /// Its id: op_…
+        /// The operation's id: op_…
         id: OperationId,
     },
     /// Wait until an operation has ended; exit code 1 unless it succeeded.
     Watch {
-        /// Its id: op_…
+        /// The operation's id: op_…
         id: OperationId,
     },
-    /// Take up a blocked operation again.
+    /// Retry a blocked operation.
     Retry {
-        /// Its id: op_…
+        /// The operation's id: op_…
         id: OperationId,
     },
-    /// Have an operation undone, and wait for that.
+    /// Cancel an operation, and wait until Freehold has undone it.
     Cancel {
-        /// Its id: op_…
+        /// The operation's id: op_…
         id: OperationId,
     },
 }

@@ -12,10 +12,10 @@ use crate::{
 /// The arguments of `freehold tenant suspend`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Suspend {
-    /// Its id: ten_…
+    /// The tenant's id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// Why, for other operators; kept in the audit log.
+    /// The reason, for other operators; it stays in the audit log.
     #[arg(long)]
     reason: Reason,
 }
@@ -27,19 +27,19 @@ Examples:
   freehold tenant update ten_… --plan bench
   freehold tenant update ten_… --label tier=gold --remove-label trial")]
 pub(in crate::cli) struct Update {
-    /// Its id: ten_…
+    /// The tenant's id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// Another name for people.
+    /// The new display name.
     #[arg(long)]
     name: Option<DisplayName>,
-    /// Another plan.
+    /// The new plan.
     #[arg(long)]
     plan: Option<String>,
-    /// A label to be set; may be given more than once, and leaves others as they are.
+    /// Set a label; may be given more than once. Other labels stay as they are.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// A label to be taken away; may be given more than once.
+    /// Remove a label; may be given more than once.
     #[arg(long = "remove-label", value_name = "NAME")]
     removed_labels: Vec<String>,
 }

@@ -47,16 +47,16 @@ const CERTIFICATE: [Column; 13] = [
 A deleted tenant is refused at once and can be had back with `freehold tenant undelete` until it is erased.
 With --erase it is erased now: its database, role, archives and keys are destroyed, and nothing brings them back.")]
 pub(in crate::cli) struct Delete {
-    /// Its id: ten_…
+    /// The tenant's id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// Only tell what would be destroyed.
+    /// Only print what would be destroyed.
     #[arg(long)]
     dry_run: bool,
-    /// Erase it now, without a time in which it can be had back.
+    /// Erase the tenant now, without a grace time in which it can be undeleted.
     #[arg(long)]
     erase: bool,
-    /// Do not ask.
+    /// Do not ask for the slug.
     #[arg(long)]
     yes: bool,
 }
