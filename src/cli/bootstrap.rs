@@ -37,10 +37,10 @@ pub(super) struct Arguments {
     /// The first operator's e-mail address.
     #[arg(long)]
     email: Email,
-    /// The operator's display name.
+    /// Their name.
     #[arg(long)]
     name: Option<DisplayName>,
-    /// Read the operator's password (15 characters or more) from standard input.
+    /// Read their password (15 characters or more) from standard input.
     #[arg(long, required = true)]
     password_stdin: bool,
     /// Write the API key into this file, which only its owner may read, and do not print it.

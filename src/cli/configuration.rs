@@ -16,7 +16,7 @@ const DEFAULT_FILE: &str = "freehold.toml";
 // Flattened into the arguments of commands, whose types have the same name.
 #[group(skip)]
 pub(super) struct Arguments {
-    /// The configuration file. Default: `FREEHOLD_CONFIG`, or else ./freehold.toml if there is one
+    /// The configuration file; else `FREEHOLD_CONFIG`, else ./freehold.toml if there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -32,11 +32,11 @@ To replace the key k1 by k2:
   3. freehold keys rotate
   4. a day later, when `freehold keys status` says 0 for k1: take it out")]
 pub(super) enum Command {
-    /// List the keys, how many data keys each wraps, and which replicas have them.
+    /// Tell which keys there are, how many data keys each wraps, and which replicas have them.
     Status,
     /// Wrap all data keys with one key.
     Rotate {
-        /// The key that shall wrap them. Default: the active key of the replica that answers first.
+        /// The key that shall wrap them; else the active one of the replica that answers first.
         #[arg(long, value_name = "KEY")]
         to: Option<String>,
     },

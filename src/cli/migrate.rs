@@ -14,7 +14,7 @@ use crate::{
 /// What can be migrated from here. Tenants' databases are migrated by a running Freehold.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Apply the migrations that the control database lacks. `serve` does so too; several processes may do it at once.
+    /// Apply the migrations that the control database lacks. `serve` does so too; several may at once.
     Control(configuration::Arguments),
 }
 

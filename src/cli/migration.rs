@@ -33,7 +33,7 @@ The set is tried on a scratch database first. Freehold's own migrations come wit
 Example:
   freehold migration publish --dir tenant-migrations/product")]
     Publish {
-        /// The folder with the files.
+        /// The folder.
         #[arg(long, default_value = "tenant-migrations/product")]
         dir: PathBuf,
     },

@@ -72,12 +72,12 @@ enum Command {
     Serve(serve::Arguments),
     /// Run everything on this machine: private PostgreSQL and Redis, demo tenants, a replica.
     Dev(dev::Arguments),
-    /// Read the configuration, list everything that is wrong with it, and print the settings in force.
+    /// Read the configuration, tell everything that is wrong with it, and print what holds.
     CheckConfig(configuration::Arguments),
     /// Change the schema of the control database.
     #[command(subcommand)]
     Migrate(migrate::Command),
-    /// Make the platform tenant and its first operator, once, and print the operator's API key.
+    /// Make the platform tenant and its first operator, once, and print their API key.
     Bootstrap(bootstrap::Arguments),
     /// Make, list, show, change and delete tenants.
     #[command(subcommand)]
@@ -85,7 +85,7 @@ enum Command {
     /// Register and list the PostgreSQL servers that hold tenants' databases.
     #[command(subcommand)]
     Server(server::Command),
-    /// List operations (long-running changes to tenants), wait for them, retry or cancel them.
+    /// Look at the durable changes to tenants, wait for them, take up blocked ones.
     #[command(subcommand)]
     Operation(operation::Command),
     /// Look at the plans that tenants can be on.
@@ -99,7 +99,7 @@ enum Command {
     Keys(keys::Command),
     /// Compare what Freehold remembers with what is really there; exit code 1 when something differs.
     Fsck,
-    /// Try with tenants' logins what must not be possible.
+    /// Try what must not be possible.
     #[command(subcommand)]
     Verify(verify::Command),
 }

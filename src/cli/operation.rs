@@ -48,28 +48,28 @@ pub(super) enum Command {
         /// Only those in this state: queued, running, blocked, succeeded, failed or cancelled.
         #[arg(long)]
         state: Option<String>,
-        /// The most operations to list.
+        /// How many at most.
         #[arg(long, default_value_t = 50)]
         limit: usize,
     },
     /// Show one operation and its steps.
     Show {
-        /// The operation's id: op_…
+        /// Its id: op_…
         id: OperationId,
     },
     /// Wait until an operation has ended; exit code 1 unless it succeeded.
     Watch {
-        /// The operation's id: op_…
+        /// Its id: op_…
         id: OperationId,
     },
-    /// Retry a blocked operation.
+    /// Take up a blocked operation again.
     Retry {
-        /// The operation's id: op_…
+        /// Its id: op_…
         id: OperationId,
     },
-    /// Cancel an operation, and wait until Freehold has undone it.
+    /// Have an operation undone, and wait for that.
     Cancel {
-        /// The operation's id: op_…
+        /// Its id: op_…
         id: OperationId,
     },
 }

@@ -12,7 +12,7 @@ const COLUMNS: [Column; 4] =
 /// Looks at plans.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List the plans; a limit that a plan does not name is unlimited.
+    /// List the plans; what a plan does not name is unlimited.
     List,
 }
 

@@ -44,37 +44,37 @@ const FINDINGS: [Column; 4] =
 /// Looks after servers.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Check, prepare and register a PostgreSQL server.
+    /// Register a PostgreSQL server: it is checked and prepared first.
     Add(Add),
     /// List the registered servers.
     List,
-    /// Change a server's region, labels, capacity, connection budget or warm target.
+    /// Change what is said about a server, and how much it takes.
     Update(Update),
-    /// Place no new tenants on a server; its own tenants stay and are served.
+    /// Keep new tenants from a server; those that are there stay and are served.
     Cordon {
-        /// The server's name, or its id: srv_…
+        /// Its name, or its id: srv_…
         server: String,
     },
-    /// Place new tenants on a server again.
+    /// Let new tenants come to a server again.
     Uncordon {
-        /// The server's name, or its id: srv_…
+        /// Its name, or its id: srv_…
         server: String,
     },
-    /// Cordon a server, and list its tenants and the servers where they would fit. No tenant is moved.
+    /// Cordon a server, and tell who would have to leave it and where they would fit. Nobody is moved.
     Drain {
-        /// The server's name, or its id: srv_…
+        /// Its name, or its id: srv_…
         server: String,
     },
     /// Check whether a server is still fit for tenants; exit code 1 when it is not.
     Preflight {
-        /// The server's name, or its id: srv_…
+        /// Its name, or its id: srv_…
         server: String,
     },
     /// Give a server's administrative role another password, which only Freehold knows.
     RotateCredentials {
-        /// The server's name, or its id: srv_…
+        /// Its name, or its id: srv_…
         server: String,
-        /// Somebody has changed the role's password already: read the new one from standard input.
+        /// The role has another password already: read it from standard input.
         #[arg(long)]
         password_stdin: bool,
     },
@@ -91,7 +91,7 @@ Examples:
   freehold server add eu-1 --admin-url-file eu-1.url --region eu --label disk=ssd
   pass show postgres/eu-1 | freehold server add eu-1 --admin-url-stdin")]
 pub(super) struct Add {
-    /// The server's name: lower-case letters, digits and hyphens.
+    /// Its name: lower-case letters, digits and hyphens.
     name: String,
     /// Read the administrative URL from standard input.
     #[arg(long, required_unless_present = "admin_url_file", conflicts_with = "admin_url_file")]
@@ -99,19 +99,19 @@ pub(super) struct Add {
     /// Read the administrative URL from a file.
     #[arg(long, value_name = "FILE")]
     admin_url_file: Option<PathBuf>,
-    /// The region that the server is in.
+    /// Where it stands.
     #[arg(long)]
     region: Option<String>,
     /// A label of your own; may be given more than once.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The most connections that all replicas together may hold to the server's tenants' databases; not enforced yet.
+    /// The most connections that all replicas together may hold to its tenants' databases.
     #[arg(long, value_name = "N")]
     connection_budget: Option<u32>,
-    /// The most tenants that the server takes.
+    /// The most tenants that it takes.
     #[arg(long, value_name = "N")]
     capacity: Option<u32>,
-    /// How many databases are kept ready for new tenants; without it the number follows demand.
+    /// How many databases are kept ready for new tenants; without it as many as demand asks for.
     #[arg(long, value_name = "N")]
     warm_target: Option<u32>,
 }

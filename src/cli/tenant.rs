@@ -57,20 +57,20 @@ pub(super) enum Command {
     List(List),
     /// Show one tenant.
     Show {
-        /// The tenant's slug, or its id: ten_…
+        /// Its slug, or its id: ten_…
         tenant: String,
     },
     /// Refuse every request to a tenant, until it is resumed.
     Suspend(change::Suspend),
-    /// Resume a suspended tenant.
+    /// Open a suspended tenant again.
     Resume {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
-    /// Give a tenant another slug; its old host redirects to the new one for a time.
+    /// Give a tenant another slug; its old host leads to the new one for a time.
     Rename {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
         /// The new slug.
@@ -82,48 +82,48 @@ pub(super) enum Command {
     Clone(cloning::Clone),
     /// Archive a tenant: it is refused, and its database becomes an encrypted archive.
     Archive {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
-    /// Restore an archived tenant from its newest archive.
+    /// Wake an archived tenant.
     Restore {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
     /// List a tenant's archives, the newest first.
     Archives {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
-    /// Delete a tenant: it is refused at once, and erased after a grace time in which it can be undeleted.
+    /// Delete a tenant: it is refused at once, and erased after a time in which it can be had back.
     Delete(deletion::Delete),
-    /// Undo a deletion, as long as the drop of the tenant's database has not begun.
+    /// Take a deletion back.
     Undelete {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
     /// Show what was destroyed with an erased tenant.
     Certificate {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
     /// Give a tenant's database role another password, without a failed request, and wait for it.
     RotateCredentials {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
     },
     /// Give a tenant another key to sign access tokens with.
     RotateSigningKeys {
-        /// The tenant's id: ten_…
+        /// Its id: ten_…
         #[arg(value_parser = id)]
         id: TenantId,
-        /// For a leaked key: from now on, tokens that earlier keys signed are refused. Nobody has to sign in again, but
+        /// A key has leaked: what earlier keys signed is worth nothing from now on. Nobody has to sign in again, but
         /// every program that holds an access token has to get another one with its refresh token.
         #[arg(long)]
         revoke_previous: bool,
@@ -147,30 +147,30 @@ Examples:
 
 With a password the administrator can sign in at once; without one an invitation is printed, once.")]
 pub(super) struct Create {
-    /// The tenant's slug, part of its host: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
+    /// Its public name, part of its host: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
     slug: Slug,
-    /// The tenant's display name. Default: the slug.
+    /// Its name for people; else the slug.
     #[arg(long)]
     name: Option<DisplayName>,
-    /// The tenant's plan.
+    /// The plan that it is on.
     #[arg(long)]
     plan: Option<String>,
-    /// The server that the tenant shall live on. Default: the least full one.
+    /// The server that it shall live on; else the least full one.
     #[arg(long)]
     server: Option<String>,
-    /// The region that the tenant shall live in.
+    /// The region that it shall live in.
     #[arg(long)]
     region: Option<String>,
-    /// A label that the tenant's server must have; may be given more than once.
+    /// A label that its server shall have; may be given more than once.
     #[arg(long = "server-label", value_name = "NAME=VALUE", value_parser = super::server::label)]
     server_labels: Vec<(String, String)>,
-    /// The first administrator's e-mail address. Without it nobody can sign in to the tenant.
+    /// Its first administrator's e-mail address; without one nobody can sign in until somebody is invited.
     #[arg(long)]
     admin_email: Option<Email>,
     /// Read the administrator's password (15 characters or more) from standard input.
     #[arg(long, requires = "admin_email")]
     admin_password_stdin: bool,
-    /// Return as soon as the tenant is recorded; Freehold makes it in any case.
+    /// Answer as soon as the tenant is recorded; it is made whatever happens next.
     #[arg(long)]
     no_wait: bool,
 }
@@ -190,10 +190,10 @@ pub(super) struct List {
     /// Only those on this server.
     #[arg(long)]
     server: Option<String>,
-    /// The most tenants to list.
+    /// How many at most.
     #[arg(long, default_value_t = 50, conflicts_with = "all")]
     limit: usize,
-    /// List all tenants, however many there are.
+    /// All of them, however many there are.
     #[arg(long)]
     all: bool,
 }

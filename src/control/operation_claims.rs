@@ -1,8 +1,8 @@
-//! Table `operations`, as the replica that works on one writes it.
+//! Writes to the table `operations` by the replica that holds an operation.
 //!
-//! A replica claims an operation for a lease on the database's clock and raises its generation; what it writes
-//! under an older generation touches no row, so a replica that lost its lease cannot record anything. Every
-//! function here that answers `false` says just that.
+//! A replica claims an operation under a lease, which the database's clock measures, and increments the operation's
+//! generation. A write with an older generation changes no row, so a replica that has lost its lease cannot record
+//! anything. A function here returns `false` when the claim is lost.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use sqlx::PgConnection;
 use super::operations::{Direction, Operation, Row};
 use crate::{error::Result, types::OperationId};
 
-/// A claim: who may write about an operation, and under which generation.
+/// A claim: the right to write to an operation, under one generation (a fencing token).
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
     /// The operation.
     pub id: OperationId,
-    /// Under which its holder writes.
+    /// The generation under which its holder writes.
     pub generation: i64,
 }
 
-/// Whether a holder may go on as it meant to.
+/// Whether the holder of a claim may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// It is recorded.
     Granted,
-    /// It is not: somebody asked for the operation's undoing.
+    /// It is not recorded: somebody asked to cancel the operation.
     Cancelled,
-    /// It is not: the claim is no longer held.
+    /// It is not recorded: the claim is lost.
     ClaimLost,
 }
 
@@ -41,7 +41,7 @@ impl Permission {
     }
 }
 
-/// How an operation that was not finished goes on.
+/// How an operation continues that is not finished.
 #[derive(Clone, Copy, Debug)]
 pub enum Pause<'a> {
     /// It failed and is tried again after this time.
@@ -126,7 +126,8 @@ pub async fn keep_in_txn(txn: &mut PgConnection, claim: Claim) -> Result<bool> {
     Ok(kept.fetch_optional(txn).await?.is_some())
 }
 
-/// Prolongs the lease. It is prolonged too when somebody asked for the operation's undoing, so that there is time for it.
+/// Prolongs the lease. It is prolonged too when somebody asked for the operation's undoing, so that there is time for
+/// it.
 pub async fn renew(connection: &mut PgConnection, claim: Claim, lease: Duration) -> Result<Permission> {
     let is_cancelled = sqlx::query_scalar!(
         r#"UPDATE operations SET lease_expires_at = now() + make_interval(secs => $3)

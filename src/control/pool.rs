@@ -1,4 +1,5 @@
-//! Connections to the control database: few, bounded in time, and never handed on inside a transaction.
+//! The pool of connections to the control database. It is small, every wait has a time limit, and a connection never
+//! returns to it within a transaction.
 
 use std::{
     ops::{Deref, DerefMut},

@@ -1,15 +1,15 @@
-//! Admission: which tenant a request is for, whether that tenant may be served, and who asks. It is found out once a
-//! request, in one order, in one layer around all routes of a tenant.
+//! Admission: finds out which tenant a request is for, whether that tenant is served, and who the caller is. One layer
+//! around all routes of a tenant does this once for each request.
 //!
 //! The order is resolve → gate → authenticate → scope ([`examine`]). Limits belong between these steps: those of the
-//! address and of the tenant before any secret is looked at, those of the person and of the key once they are known.
-//! What was found out is one value, the [`Scope`]: extractors read it and say what they require of it, and logs and
-//! metrics have their tenant from the same place. [`admit`] sees every answer of a resolved tenant (also 401, 404
-//! and 405), so that headers which belong on all of them are set there.
+//! address and of the tenant before a secret is checked, those of the user and of the key once they are known. The
+//! result is one value, the [`Scope`]. Extractors read it and check what they require. Logs and metrics read the tenant
+//! from it. [`admit`] sees every response for a resolved tenant, also 401, 404 and 405, so it sets the headers that all
+//! of them have.
 //!
-//! Whether an operation asks who comes is said by its document: `security(())` is for whoever comes. Whoever is
-//! refused gets no further than [`turn_away`], whatever the handler's signature says. What no route answers is not
-//! judged: the answer is 404 or 405 whoever sends it, and admission only notes whose it is.
+//! The OpenAPI description of an operation says whether it requires authentication: `security(())` means that it does
+//! not. A refused request ends at [`turn_away`], whatever extractors the handler has. A request without a route gets
+//! 404 or 405, whoever sends it. Admission then only records its tenant.
 
 use std::{
     net::Ipv4Addr,
@@ -48,16 +48,16 @@ use crate::{
     types::Slug,
 };
 
-/// What admission found out about a request: an extension of every request that a tenant's route answers.
+/// The result of admission. It is an extension of every request on a tenant's route.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// The tenant: known, and open for requests.
+    /// The tenant, which exists and is served.
     pub tenant: Arc<Tenant>,
     /// The plan that it is on.
     pub plan: Arc<Plan>,
-    /// Who asks; none where an operation is for whoever comes.
+    /// The caller; `None` on operations that need no authentication.
     pub caller: Option<Arc<Principal>>,
-    /// How they came.
+    /// The client's address, user agent and request id.
     pub client: Client,
     /// Counts what is done for the tenant.
     pub meter: Meter,
@@ -109,7 +109,7 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, request: Requ
     next.run(Request::from_parts(parts, body)).await.map(|body| metered::sent(body, &meter))
 }
 
-/// Innermost, around each handler: ends the request of those who were refused.
+/// The innermost layer, around each handler. Returns the error of a refused request.
 pub(super) async fn turn_away(mut request: Request, next: Next) -> Response {
     match request.extensions_mut().remove() {
         Some(Verdict(Ok(scope))) => {
@@ -121,12 +121,12 @@ pub(super) async fn turn_away(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Finds out who asks whom. The same for a request that has just come and for one whose answer goes on and on.
+/// Finds out the tenant and the caller. Used for new requests, and again during a streaming response.
 ///
 /// # Errors
 /// In this order: `ambiguous_tenant` (400), `tenant_not_found` (404), `registry_unavailable` (503); `tenant_renamed`
-/// (308); what [`tenancy::gate`] refuses, `tenant_not_ready` (503); and where the operation asks who comes,
-/// `authentication_required` (401) and what identity refuses.
+/// (308); what [`tenancy::gate`] refuses, `tenant_not_ready` (503); and where the operation requires authentication,
+/// `authentication_required` (401) and the errors of identity.
 pub(super) async fn examine(state: &AppState, parts: &Parts, asks: Asks) -> Result<Scope, Problem> {
     let name = parts.extensions.get().unwrap_or(&TenantName::Nobody);
     let tenant = resolve(state, name).await?;
@@ -192,13 +192,13 @@ fn moved(state: &AppState, name: &TenantName, tenant: &Tenant, target: &Uri) -> 
     Some(Problem::new(StatusCode::PERMANENT_REDIRECT, "tenant_renamed", detail).at(format!("{url}{path}")))
 }
 
-/// What a request may show to prove who asks. A session in a cookie would be one more of these.
+/// The credential of a request. A session cookie would be another variant.
 enum Proof<'a> {
     /// An access token or an API key.
     Bearer(&'a str),
 }
 
-/// Where a request is searched for a proof, in this order: the first one found is the one that counts.
+/// Where credentials are looked for, in this order. The first one that is found counts.
 const STRATEGIES: [fn(&HeaderMap) -> Option<Proof<'_>>; 1] = [bearer];
 
 /// The one bearer token of a request (RFC 6750 §2.1).
@@ -241,7 +241,7 @@ pub(super) enum TenantName {
     Slug(Slug),
     /// Neither names one.
     Nobody,
-    /// They name two.
+    /// They name two different ones.
     Ambiguous(String),
 }
 

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// For whoever comes: what they send is proof enough, or there is nothing to prove.
+/// Routes without authentication: the body has the credential, or none is needed.
 pub(super) fn open_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(login))
@@ -34,19 +34,19 @@ pub(super) fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(key_set))
 }
 
-/// For those who are signed in.
+/// Routes for signed-in users.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(logout)).routes(routes!(logout_all)).routes(routes!(me))
 }
 
-/// Tokens are never kept by anything between here and the client (RFC 6749 §5.1).
+/// Responses with tokens must not be cached (RFC 6749 §5.1).
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-/// Who signs in.
+/// A request to sign in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
-    /// Their address.
+    /// Their email address.
     #[schema(example = "ada@example.com")]
     email: String,
     /// Their password.
@@ -76,14 +76,14 @@ async fn login(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    /// As the last answer gave it; each is used once.
+    /// The refresh token of the last response. Each can be used once.
     #[schema(value_type = String, format = Password)]
     refresh_token: SecretString,
 }
 
 /// Exchanges a refresh token for new tokens.
 ///
-/// Using one a second time ends the session: somebody else has it.
+/// Using one a second time ends the session, because somebody else may have it.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", operation_id = "refresh",
     security(()), request_body = Refresh, responses(
     (status = 200, description = "New tokens", body = Tokens),

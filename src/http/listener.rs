@@ -1,9 +1,9 @@
-//! A socket: accepts connections, bounds them in number, size and time, and drains them at the end.
+//! A listening socket: accepts connections, limits their number, size and time, and drains them at the end.
 //!
 //! `axum::serve` is not used: it sets no timer, so that a client which never finishes its headers holds a
 //! connection for ever, and its graceful shutdown waits for open streams without end. HTTP/1.1 and HTTP/2
-//! with prior knowledge are told apart by their first bytes. What cannot be parsed as HTTP at all is answered
-//! by hyper itself, with a bare 400 or 431.
+//! with prior knowledge are told apart by their first bytes. Input that is not HTTP is answered by hyper itself,
+//! with 400 or 431 and an empty body.
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

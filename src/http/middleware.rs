@@ -1,4 +1,4 @@
-//! What happens around every handler, in one place and in one order.
+//! All layers around the handlers, in one place and in one order.
 
 use std::{any::Any, panic, sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     ),
 ];
 
-/// The routes of a listener, by what is asked before they are reached.
+/// The routes of a listener, grouped by what is checked before their handlers run.
 pub(super) struct Groups {
     /// Nothing, whatever the request names.
     pub(super) anybody: Router,
@@ -53,7 +53,7 @@ pub(super) struct Groups {
     pub(super) admission: Arc<Admission>,
 }
 
-/// Puts all layers around `groups`, outermost first, and answers what no route answers.
+/// Wraps `groups` in all layers, outermost first, and adds the fallback for requests without a route.
 pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Router {
     let settings = &state.settings;
     let layers = ServiceBuilder::new()
@@ -100,7 +100,7 @@ pub(super) fn payload_too_large() -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is larger than this route accepts")
 }
 
-/// The panic hook has logged and reported it already; its words stay inside.
+/// The panic hook has logged and reported the panic. Its message is not part of the response.
 fn panicked(_: &Box<dyn Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an internal error").into_response()
 }
@@ -145,7 +145,8 @@ async fn whole_request(State(limit): State<Duration>, request: Request, next: Ne
     tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| late().into_response())
 }
 
-/// Refuses a body that says it is too large; cuts one that turns out to be, or that takes too long.
+/// Refuses a body whose `Content-Length` is too large. Ends reading one that turns out to be too large, or takes too
+/// long.
 async fn bound_body(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
     let announced = request.body().size_hint().lower();
     if announced > u64::try_from(settings.body_limit).unwrap_or(u64::MAX) {

@@ -1,8 +1,8 @@
-//! HTTP: two listeners, one set of rules for requests and answers.
+//! The HTTP API: two listeners, with the same rules for requests and responses.
 //!
-//! [`router`] shows all routes, [`Routes`] are a product's, [`middleware`] all that happens around them, [`admission`]
-//! who may come to a tenant's, [`problem`] makes every error answer, [`listener`] owns the sockets. Handlers parse, make
-//! one call into the layers below, and map its result: no SQL is spoken here.
+//! [`router`] has all routes, and [`Routes`] those of a product. [`middleware`] wraps them. [`admission`] decides who
+//! may use a tenant's routes. [`problem`] makes every error response. [`listener`] owns the sockets. A handler parses
+//! the request, makes one call into the layers below, and converts the result. There is no SQL here.
 
 pub mod admission;
 mod auth;
@@ -52,7 +52,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// As metrics and logs name it.
+    /// Its name in metrics and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,22 +62,23 @@ impl Listener {
     }
 }
 
-/// How requests are bounded and answered, on both listeners.
+/// The limits of requests and the settings of responses, on both listeners.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether browsers are told to use HTTPS only.
     pub production: bool,
-    /// Origins whose pages may call the API; none = no page of another origin may.
+    /// The CORS origins that may call the API. If it is empty, no page of another origin may.
     pub cors_origins: Vec<HeaderValue>,
     /// The largest body, in bytes.
     pub body_limit: usize,
-    /// How long a body may take to arrive. Shorter than a whole request, so that a slow sender is told so (408).
+    /// How long a body may take to arrive. This is shorter than the limit of a whole request, so that a slow sender
+    /// gets 408.
     pub body_timeout: Duration,
-    /// How long a whole request may take, until its answer's head.
+    /// How long a request may take until the head of its response.
     pub request_timeout: Duration,
-    /// Whose word about a client's address is taken.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: TrustedProxies,
-    /// What `/metrics` asks for; none = nothing.
+    /// The bearer token that `/metrics` requires, if any.
     pub metrics_token: Option<SecretString>,
 }
 
@@ -97,10 +98,10 @@ impl Default for Settings {
 
 /// What handlers work with, as `State<AppState>` or each part by itself: `State<Tenancy>`. Clones share everything.
 ///
-/// A product's handlers ask for the time, for randomness and for the doors to tenants' data; the rest is Freehold's own.
+/// A product's handlers take the clock, randomness and [`Tenancy`] from it. The rest is for Freehold's own handlers.
 #[derive(Clone, FromRef)]
 pub struct AppState {
-    /// Every tenant, and the doors to their data.
+    /// All tenants, and the connections to their databases.
     pub tenancy: Tenancy,
     /// The time.
     pub clock: Clock,
@@ -110,7 +111,7 @@ pub struct AppState {
     pub(crate) readiness: Readiness,
     /// The recorder that `/metrics` renders.
     pub(crate) metrics: Metrics,
-    /// What is counted by tenant.
+    /// The counters of each tenant.
     pub(crate) meters: Meters,
     /// How requests are bounded and answered.
     pub(crate) settings: Arc<Settings>,
@@ -118,7 +119,7 @@ pub struct AppState {
     /// drain together.
     #[from_ref(skip)]
     pub(crate) tasks: TaskTracker,
-    /// Who is who.
+    /// Authentication of users.
     #[from_ref(skip)]
     pub(crate) identity: Arc<Identity>,
     /// What operations work with.
@@ -130,17 +131,17 @@ pub struct AppState {
     /// How a tenant's public address is made.
     #[from_ref(skip)]
     pub(crate) public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
-    /// Followers of operations: answers that go on until the operation ends.
+    /// The streams that follow an operation until it ends.
     #[from_ref(skip)]
     pub(crate) streams: Streams,
 }
 
-/// Answers without a foreseeable end: how many there may be, and when they have to end.
+/// Limits streaming responses, which have no known end.
 #[derive(Clone, Debug)]
 pub struct Streams {
-    /// One permit a stream.
+    /// One permit for each stream.
     pub slots: Arc<Semaphore>,
-    /// This replica stops: streams end, so that connections can drain.
+    /// Cancelled when this replica stops: streams end then, so that connections can drain.
     pub stop: CancellationToken,
 }
 

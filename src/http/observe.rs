@@ -1,4 +1,4 @@
-//! Names, follows, counts and logs each request. Outermost: nothing is answered that is not seen here.
+//! Gives each request its id and span, counts it and logs it. This is the outermost layer, so it sees every response.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -95,7 +95,7 @@ fn hub(id: &RequestId, method: &'static str, route: &str) -> Option<Arc<Hub>> {
     Some(Arc::new(hub))
 }
 
-/// One line a request. Probes and scrapes come every few seconds and say nothing new: debug.
+/// Logs one line for each request. Probes and scrapes are frequent, so they are logged at level debug.
 fn log(answered: &Answered<'_>, client: Option<std::net::IpAddr>, response: &Response) {
     let code = response.extensions().get::<ProblemCode>().map(|ProblemCode(code)| *code);
     let client = client.map(tracing::field::display);

@@ -1,4 +1,4 @@
-//! The one place that makes error answers: `application/problem+json` (RFC 9457).
+//! Makes all error responses: `application/problem+json` (RFC 9457).
 //!
 //! Programs tell problems apart by `code`, which is stable and listed in docs/API.md. `type` is `about:blank`
 //! and `title` the status' own phrase, as RFC 9457 §4.2.1 asks of problems that need no page of their own: no
@@ -19,7 +19,7 @@ use crate::error::{Error, FieldError, Severity};
 /// The media type of every error answer.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Why a request was not followed. Every answer of status 400 and above has this body.
+/// An error. Every response with a status of 400 and above has this body.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: `code` tells problems apart.

@@ -1,8 +1,8 @@
-//! Whose request it is when a proxy passes it on.
+//! Finds out the client's address when a proxy forwards its request.
 //!
-//! `X-Forwarded-For` is anybody's to write, so it is read from its right end, and only as far as those who added to
-//! it are trusted: the client is the first address that no trusted proxy stands behind. Nobody is trusted by
-//! default, loopback included. Which tenant a request names is never read from such a header.
+//! Anybody can send `X-Forwarded-For`. So it is read from the right, and only as long as the address that added an
+//! entry is a trusted proxy. The first address from the right that is no trusted proxy is the client. By default no
+//! proxy is trusted, not even on loopback. The tenant of a request is never read from such a header.
 
 use std::net::IpAddr;
 
@@ -10,10 +10,10 @@ use axum::http::HeaderMap;
 
 use crate::types::Network;
 
-/// Longer chains are cut: nobody has that many proxies.
+/// How many entries are read at most.
 const MAX_HOPS: usize = 16;
 
-/// The proxies whose word about a client is taken.
+/// The trusted proxies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Network>);
 
@@ -22,7 +22,7 @@ pub struct TrustedProxies(Vec<Network>);
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
 impl TrustedProxies {
-    /// Believes whoever is in one of `networks`.
+    /// Trusts the proxies in `networks`.
     #[must_use]
     pub fn new(networks: Vec<Network>) -> Self {
         Self(networks)

@@ -1,4 +1,4 @@
-//! Whether this replica can serve: the last known state of what it depends on.
+//! Whether this replica can serve requests: the last known state of its dependencies.
 //!
 //! Each dependency is checked by a task of its own, every two seconds and for at most one; probes only read
 //! the result, so that they cost nothing however often they come. What is shown is an error's public text.
@@ -27,7 +27,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum ServiceStatus {
     /// Everything.
     Ready,
-    /// It serves, without something that is not required.
+    /// It serves, but a dependency that is not required is down.
     Degraded,
     /// It cannot serve.
     Unavailable,
@@ -50,7 +50,7 @@ pub enum DependencyStatus {
 pub struct Dependency {
     /// What is known of it.
     pub status: DependencyStatus,
-    /// Since when it is so.
+    /// Since when it has this status.
     pub since: DateTime<Utc>,
     /// Why it is down.
     pub detail: Option<String>,

@@ -1,4 +1,4 @@
-//! The name of a request: in its log lines, its problem body, its audit rows and its `X-Request-Id`.
+//! The id of a request: in its log lines, its problem body, its audit events and its `X-Request-Id`.
 //!
 //! It travels as a task-local value, so that code without a request at hand (an error becoming an answer) can
 //! read it. A task that is spawned for a request has to be given it again: `middleware::detach` does so.
@@ -19,7 +19,8 @@ tokio::task_local! {
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that the client chose when it sent exactly one well-formed one, else a new one of 128 random bits.
+    /// The id that the client sent, if it sent exactly one and that is well-formed. Otherwise a new one of 128 random
+    /// bits.
     #[must_use]
     pub fn accept(headers: &HeaderMap) -> Self {
         let mut sent = headers.get_all(X_REQUEST_ID).iter();

@@ -1,9 +1,9 @@
 //! All routes, by listener and by who calls them.
 //!
-//! A route that is not in these tables does not exist. Each is described where its handler is; the tables become
-//! the listener's OpenAPI document. Routes for anybody are answered whatever the request names. Around all others
-//! stands [`admission`]: they are a tenant's, and those whose description does not say `security(())` are for its
-//! people only.
+//! These tables have every route. Each route is described at its handler, and the tables become the listener's OpenAPI
+//! document. Routes without a tenant are served whatever tenant the request names. All other routes belong to a tenant,
+//! and [`admission`] wraps them. Unless the description of a route says `security(())`, only the tenant's users may
+//! call it.
 
 use std::sync::Arc;
 

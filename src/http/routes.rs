@@ -28,7 +28,7 @@ pub struct Routes {
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 impl Routes {
-    /// None yet.
+    /// No routes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -54,7 +54,7 @@ impl Routes {
         all.filter(|(path, item)| item.get.is_some() && !path.contains('{')).map(|(path, _)| path.as_str()).next()
     }
 
-    /// What keeps the routes from being served: a sentence each.
+    /// The reasons why the routes cannot be served, one sentence each.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults: Vec<_> = self.parts.iter().filter_map(|(_, paths, _)| fault_of_part(&paths.paths)).collect();
         faults.extend(self.items().filter_map(|(path, _)| fault_of_path(path)).collect::<BTreeSet<_>>());

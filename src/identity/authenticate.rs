@@ -1,8 +1,8 @@
-//! From a bearer token to a [`Principal`].
+//! Authenticates a bearer token, and returns its [`Principal`].
 //!
-//! What was verified is remembered for seconds ([`verdicts`](super::verdicts)). What is not remembered is verified first
-//! and then looked up in the tenant's database: the session or key must be alive, the user active, and the role is the
-//! one that the user has now.
+//! The result is cached for a few seconds ([`verdicts`](super::verdicts)). A token that is not in the cache is
+//! verified, and then looked up in the tenant's database. Its session or key must be valid and its user active. The
+//! role is the one that the user has now.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,14 +12,14 @@ use crate::{
     error::{Error, Result},
 };
 
-/// In bytes: longer ones are none of ours.
+/// In bytes. Freehold issues no longer tokens.
 const MAX_TOKEN: usize = 4_096;
 
-/// Who presents `bearer`, an access token or an API key.
+/// Returns the principal of `bearer`, which is an access token or an API key.
 ///
 /// # Errors
-/// `tenant_mismatch` (403) for a token that says it is another tenant's; `invalid_token` for everything else
-/// that does not prove anything.
+/// `tenant_mismatch` (403) for a token that was issued for another tenant; `invalid_token` for every other token that
+/// is not valid.
 pub async fn authenticate(ctx: &Identity, tenant: &Tenant, bearer: &str, ip: IpAddr) -> Result<Arc<Principal>> {
     if bearer.len() > MAX_TOKEN {
         return Err(tokens::invalid());

@@ -1,23 +1,23 @@
-//! How a request came: what throttling, sessions and audit logs are told of its sender.
+//! The sender of a request, as throttling, sessions and the audit log record it.
 
 use std::net::IpAddr;
 
-/// In characters: what is kept of an agent.
+/// How many characters of a user agent are stored.
 const AGENT_CHARS: usize = 512;
 
-/// How a request came.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The peer's address.
     pub ip: IpAddr,
-    /// As the client sent it.
+    /// The `User-Agent` header, as the client sent it.
     pub user_agent: Option<String>,
-    /// Ties log lines and audit events together.
+    /// The id of the request, which log lines and audit events share.
     pub request_id: Option<String>,
 }
 
 impl Client {
-    /// The agent as it is stored: its beginning, without what PostgreSQL cannot hold.
+    /// The user agent as it is stored: shortened, and without characters that PostgreSQL cannot store.
     pub(super) fn agent(&self) -> Option<String> {
         self.user_agent.as_ref().map(|text| text.chars().filter(|c| *c != '\0').take(AGENT_CHARS).collect())
     }

@@ -1,7 +1,8 @@
-//! A tenant's first administrator: made by the operation that makes the tenant, before anybody can ask for them.
+//! A tenant's first administrator. The operation that provisions the tenant creates them, before the tenant is open.
 //!
-//! Everything here can be repeated: an operation runs a step again when it does not know whether it was done. Person and
-//! entry are made by one statement, and so in one transaction: tenants wait for this one.
+//! Everything here can be repeated, because an operation runs a step again when it is unknown whether the step was
+//! done. The user and their password or invitation are created by one statement, which is the fastest way: clients wait
+//! for it.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -13,16 +14,16 @@ use crate::{
     types::{CredentialId, DisplayName, Email, InvitationId, TenantId, UserId},
 };
 
-/// How the first administrator gets in.
+/// How the first administrator signs in.
 #[derive(Clone, Debug)]
 pub enum FirstAdmin {
-    /// With a password that the operator has set. The operator answers for the address.
+    /// With a password that the operator has set. The email address counts as verified by the operator.
     Password(SecretString),
-    /// With an invitation that the operator hands on.
+    /// With an invitation, whose token the operator passes on.
     Invitation {
-        /// What the invited person presents.
+        /// The token that the invited person presents.
         token: SecretString,
-        /// Until when.
+        /// Until when it can be accepted.
         expires_at: DateTime<Utc>,
     },
 }
@@ -35,11 +36,11 @@ const ADD_AND_INVITE: &str = people::add_first!(
     invitations::add_first!("admin", id = "$5", hash = "$6", expires = "$7")
 );
 
-/// Sees to it that the tenant has this first administrator, with the role `owner`. The tenant's state does not matter.
-/// The password is taken as it is: whoever accepted it has judged it.
+/// Creates the tenant's first administrator, with the role `owner`, unless they exist. Does not check the tenant's
+/// state. The caller has checked the password against the policy.
 ///
 /// # Errors
-/// `hashing_busy` after half a minute without a turn; `database_used` (409) when there are other people already.
+/// `hashing_busy` after half a minute without a permit; `database_used` (409) when the tenant has other users already.
 pub async fn ensure(
     ctx: &Identity,
     tenant: TenantId,
@@ -67,10 +68,10 @@ pub async fn ensure(
     }
 }
 
-/// Whether [`ensure`] has made this one. What it makes, it makes in one transaction.
+/// Whether [`ensure`] has created this administrator.
 ///
 /// # Errors
-/// The tenant's database is away.
+/// The tenant's database is unavailable.
 pub async fn exists(ctx: &Identity, tenant: TenantId, email: &Email) -> Result<bool> {
     people::holds(&ctx.tenancy.connect(tenant).await?, email, OWNER).await
 }
@@ -78,7 +79,7 @@ pub async fn exists(ctx: &Identity, tenant: TenantId, email: &Email) -> Result<b
 async fn add(ctx: &Identity, tenant: TenantId, sql: &'static str, params: &[Param<'_>]) -> Result<()> {
     let row = ctx.tenancy.connect(tenant).await?.row(sql, params).await?;
     let has_others: Option<bool> = row.map(|row| row.try_get("has_others")).transpose()?;
-    // A control database from a backup may take a customer's database for a new one.
+    // A control database that was restored from a backup may treat a customer's database as a new one.
     if has_others == Some(true) {
         let detail = "the database that a new tenant was to get holds people already: find out whose it is";
         return Err(Error::conflict("database_used", detail));

@@ -1,15 +1,17 @@
-//! Who somebody is and what they may do.
+//! Authentication and authorization of users.
 //!
-//! Written once for both planes: operators are the users of the platform tenant. People, what they prove who they are
-//! with, and their sessions live in the tenant's own database; the keys that sign a tenant's access tokens live, sealed,
-//! in the control database. A sign-in opens a session, a session carries a family of refresh tokens, and a refresh token
-//! buys short-lived access tokens. What was verified is remembered for seconds, under the tenant's epoch: whoever takes
-//! a right away raises the epoch, and every replica looks again.
+//! Both planes use this module: operators are the users of the platform tenant. Users, their credentials and their
+//! sessions are in the tenant's own database. The keys that sign a tenant's access tokens are in the control database,
+//! encrypted.
+//!
+//! A sign-in opens a session. A session has a family of refresh tokens, and a refresh token is exchanged for
+//! short-lived access tokens. Verified tokens are cached for a few seconds, together with the tenant's epoch. Code that
+//! takes a right away increments the epoch, and then every replica verifies the tokens again.
 //!
 //! # The rooms
-//! Each noun has a room, and each table one room. A room's functions take the [`Identity`] that they work with first;
-//! what can end in more than one way answers with a type of its own, which says how it is answered. A room may use the
-//! rooms that stand behind its arrow, and `tests/identity_rooms.rs` fails on any other:
+//! A room is a submodule for one noun. Each table belongs to one room. A room's functions take the [`Identity`] as
+//! their first argument. A function with several outcomes returns an enum of its own, which converts to the response. A
+//! room may use the rooms to the right of its arrow, and `tests/identity_rooms.rs` fails on any other:
 //!
 //! ```text
 //! authenticate -> sessions, api_keys, tokens, verdicts
@@ -21,13 +23,14 @@
 //! credentials, settings, roles, tokens, audit, verdicts -> (permissions, principal and client only)
 //! ```
 //!
-//! `store.rs` is the one file of a room that knows its table, and nobody else's code says SQL to it: what operations ask
-//! of these tables they ask through functions. Where one statement has to look at the tables of several rooms, each
-//! room's part of its text comes from that room's `store.rs`, as a macro, so that the statement is still a constant.
+//! All SQL on a room's table is in the room's `store.rs`. Other modules call functions. When one statement needs the
+//! tables of several rooms, each room's `store.rs` has a macro with its part of the statement, so that the text is a
+//! constant.
 //!
 //! # What must never happen
-//! A password, a token or a key is stored or logged as it is. A connection is held while a password is hashed. An
-//! answer tells whether an e-mail address is known.
+//! * A password, a token or a key is stored or logged in plain text.
+//! * A database connection is held while a password is hashed.
+//! * A response shows whether an email address is known.
 
 pub mod api_keys;
 mod audit;
@@ -59,8 +62,8 @@ use crate::{
     types::{Clock, Random, TableName},
 };
 
-/// Tables of a tenant's database whose rows open doors, or tell of what people did: what a copy of the database must
-/// not hold. People, their passwords and roles are not among them.
+/// The tables that a clone of a tenant's database gets without their rows, because the rows give access or record what
+/// users did. Users, their passwords and roles are copied.
 pub const LEFT_BEHIND: [TableName; 6] =
     [sessions::TABLE, tokens::TABLE, invitations::TABLE, api_keys::TABLE, audit::TABLE, idempotency::TABLE];
 
@@ -75,7 +78,7 @@ pub fn describe_metrics() {
     describe_counter!("freehold_refresh_token_reuse_total", "refresh tokens used a second time: sessions ended");
 }
 
-/// How identity behaves.
+/// The settings of identity.
 #[derive(Clone)]
 pub struct Settings {
     /// How many passwords are hashed at once. Each takes a core for some 50 ms and 19 MiB.
@@ -86,13 +89,13 @@ pub struct Settings {
     pub issuer: tokens::Address,
 }
 
-/// What identity works with.
+/// What identity depends on.
 pub struct Dependencies {
     /// The control database.
     pub db: ControlDb,
-    /// Unseals signing keys.
+    /// Decrypts signing keys.
     pub key_ring: Arc<KeyRing>,
-    /// The doors to tenants' data.
+    /// Connects to tenants' databases.
     pub tenancy: Tenancy,
     /// The time.
     pub clock: Clock,
@@ -100,30 +103,31 @@ pub struct Dependencies {
     pub random: Random,
     /// Counts failed attempts.
     pub attempts: Attempts,
-    /// All permissions that there are.
+    /// All permissions, Freehold's and the product's.
     pub permissions: Permissions,
 }
 
-/// What the rooms work with: the doors to tenants' data, and what a replica shares among all requests. Opaque outside.
+/// The context of this module's functions: connections to tenants' databases, and the state that all requests of a
+/// replica share. Its fields are private.
 pub struct Identity {
     tenancy: Tenancy,
     clock: Clock,
     random: Random,
-    /// Bounds guesses.
+    /// Limits failed attempts.
     attempts: Attempts,
-    /// Bounds hashes.
+    /// Hashes passwords, and limits how many at once.
     hasher: credentials::Hasher,
-    /// Makes and verifies access tokens.
+    /// Issues and verifies access tokens.
     issuer: tokens::Issuer,
-    /// Remembers who was verified.
+    /// Caches verified tokens.
     verdicts: verdicts::Verdicts,
-    /// What a role grants.
+    /// The permissions of each role.
     permissions: Permissions,
     session_idle: Duration,
 }
 
 impl Identity {
-    /// Puts identity together. Reads nothing yet.
+    /// Creates the context. Does no I/O.
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions } = dependencies;

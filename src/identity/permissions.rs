@@ -1,6 +1,7 @@
-//! All permissions that there are, and what a role grants: Freehold's own permissions, and those of the product.
+//! All permissions, Freehold's own and the product's, and which of them each role grants.
 //!
-//! The set is made once, when the program starts, and refuses what could be mistaken: see [`Permissions::new`].
+//! The set is built once, when the program starts. It refuses permissions that could be confused with others: see
+//! [`Permissions::new`].
 
 use std::sync::Arc;
 
@@ -42,15 +43,15 @@ pub mod right {
     }
 }
 
-/// What Freehold keeps for itself below `/v1/` and in the permissions of tenants, now or later: a product that had one
-/// of them could not take an upgrade.
+/// The resources that Freehold reserves below `/v1/` and in the permissions of tenants, for now or for later releases.
+/// A product that used one of them could not upgrade Freehold.
 pub const RESERVED_RESOURCES: [&str; 8] =
     ["auth", "users", "invitations", "roles", "api-keys", "audit-events", "settings", "usage"];
 
-/// The role of those who may do everything in their plane, and cannot be locked out of it.
+/// The role that always has all permissions of its plane.
 pub(super) const OWNER: &str = "owner";
 
-/// All permissions that there are. Clones share them.
+/// All permissions. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Permissions {
     all: Arc<[Permission]>,
@@ -69,8 +70,8 @@ impl Permissions {
         Ok(Self { all: product.iter().chain(right::PLATFORM).copied().collect() })
     }
 
-    /// What a role may do on `plane`, in the order of declaration. `stored` are a custom role's own permissions; those
-    /// of another plane, and those that this version does not know, grant nothing.
+    /// The permissions of a role on `plane`, in the order of declaration. `stored` are the permissions in a custom
+    /// role's row. Permissions of another plane, and those that this release does not know, grant nothing.
     pub(super) fn of_role(&self, plane: Plane, role: &str, stored: &[String]) -> Vec<Permission> {
         let held = |permission: &Permission| match role {
             OWNER => true,
@@ -83,12 +84,12 @@ impl Permissions {
     }
 }
 
-/// Whether `names` hold the permission.
+/// Whether `names` contain the permission.
 pub(super) fn is_among(permission: Permission, names: &[String]) -> bool {
     names.iter().any(|name| name == permission.as_str())
 }
 
-/// Why a product may not declare its permission number `at`.
+/// Why the product may not declare the permission at index `at`; `None` if it may.
 fn fault(product: &[Permission], at: usize) -> Option<String> {
     let permission = product.get(at)?;
     let name = permission.as_str();

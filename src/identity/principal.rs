@@ -1,37 +1,37 @@
-//! Who is asking, once that is proven.
+//! The authenticated caller.
 
 use crate::{
     error::{Error, Result},
     types::{ApiKeyId, Permission, SessionId, TenantId, UserId},
 };
 
-/// In what way somebody proved who they are.
+/// How a caller has authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// A person with an access token.
+    /// A user, with an access token.
     User {
-        /// Who.
+        /// The user.
         user: UserId,
-        /// The sign-in that the token belongs to.
+        /// The session that the token belongs to.
         session: SessionId,
     },
     /// A program with an API key.
     ApiKey {
         /// The key.
         key: ApiKeyId,
-        /// Whose key it is.
+        /// The owner of the key.
         user: UserId,
     },
 }
 
-/// Somebody who proved who they are, and what they may do. Made by `Identity::authenticate` alone.
+/// An authenticated caller and their permissions. Only this module creates one, when it has verified a token.
 #[derive(Clone, Debug)]
 pub struct Principal {
-    /// Who, and how they proved it.
+    /// The caller, and how they have authenticated.
     pub actor: Actor,
-    /// The tenant in which they are somebody.
+    /// The tenant whose user they are.
     pub tenant: TenantId,
-    /// The user's role, as the tenant's database says now.
+    /// The user's role, as the tenant's database has it now.
     pub role: String,
     permissions: Vec<Permission>,
 }
@@ -41,7 +41,7 @@ impl Principal {
         Self { actor, tenant, role, permissions }
     }
 
-    /// The user who asks, or whose API key does.
+    /// The user, or the owner of the API key.
     #[must_use]
     pub fn user(&self) -> UserId {
         match self.actor {
@@ -49,7 +49,7 @@ impl Principal {
         }
     }
 
-    /// Who asks, for audit logs and idempotency keys: `usr_…` or `key_…`.
+    /// The caller's id for audit logs and idempotency keys: `usr_…` or `key_…`.
     #[must_use]
     pub fn id_text(&self) -> String {
         match self.actor {
@@ -58,13 +58,13 @@ impl Principal {
         }
     }
 
-    /// Whether they may.
+    /// Whether the caller has the permission.
     #[must_use]
     pub fn can(&self, permission: Permission) -> bool {
         self.permissions.contains(&permission)
     }
 
-    /// Refuses those who may not.
+    /// Returns an error if the caller does not have the permission.
     ///
     /// # Errors
     /// `forbidden`.
@@ -78,12 +78,12 @@ impl Principal {
         })
     }
 
-    /// What they may do, in the order in which permissions are declared.
+    /// The caller's permissions, in the order in which they are declared.
     pub fn permissions(&self) -> impl Iterator<Item = Permission> {
         self.permissions.iter().copied()
     }
 
-    /// The session, where there is one.
+    /// The caller's session.
     ///
     /// # Errors
     /// `session_required` for API keys.

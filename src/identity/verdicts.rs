@@ -1,8 +1,8 @@
-//! What was verified lately, and how everybody is made to look again.
+//! The cache of verified tokens, and how it is invalidated on all replicas.
 //!
-//! A verdict is remembered under the digest of tenant, epoch and token, for at most thirty seconds. Whoever takes a
-//! right away raises the tenant's epoch afterwards, which is another key in every replica: nothing has to be found and
-//! removed. Only digests are kept.
+//! A verdict is the result of verifying a token. It is cached for at most thirty seconds, under the digest of tenant,
+//! epoch and token. Code that takes a right away then increments the tenant's epoch, which changes the cache keys on
+//! every replica. So nothing has to be found and removed. The cache stores digests, and no tokens.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,14 +19,14 @@ use crate::{
     types::TenantId,
 };
 
-/// How long a verdict is remembered, whatever else happens.
+/// How long a verdict is cached at most.
 const REMEMBERED: Duration = Duration::from_secs(30);
-/// How many verdicts one replica remembers.
+/// How many verdicts one replica caches.
 const CAPACITY: u64 = 100_000;
-/// For how many tenants a replica remembers the epoch that it raised itself.
+/// For how many tenants a replica stores the epoch that it has incremented itself.
 const RAISED_CAPACITY: u64 = 10_000;
 
-/// Who a token belongs to, and until when (seconds since the Unix epoch).
+/// The principal of a token, and until when the token is valid (seconds since the Unix epoch).
 #[derive(Clone)]
 pub(super) struct Verdict {
     pub(super) principal: Arc<Principal>,
@@ -39,7 +39,7 @@ impl Verdict {
     }
 }
 
-/// What this replica has verified lately.
+/// The verdicts that this replica has cached.
 pub(super) struct Verdicts {
     db: ControlDb,
     held: Cache<[u8; 32], Verdict>,
@@ -52,8 +52,9 @@ impl Verdicts {
         Self { db, held, raised: moka::sync::Cache::new(RAISED_CAPACITY) }
     }
 
-    /// What is remembered of a token, or what `verify` says of it. Requests with the same token wait for one look-up.
-    /// The verdict about a token that may be bound to addresses holds for the one that it came from.
+    /// The cached verdict about a token, or else the result of `verify`. Concurrent requests with the same token share
+    /// one call. As for other tokens, but the verdict holds only for the client address: the token may be restricted to
+    /// addresses.
     pub(super) async fn get_or<V>(
         &self,
         tenant: &Tenant,
@@ -72,8 +73,7 @@ impl Verdicts {
         Box::pin(self.held.try_get_with(key, verify)).await.map_err(Error::shared)
     }
 
-    /// Makes every replica look again at who may do what in the tenant; this one at once, the others when the
-    /// notification reaches them.
+    /// Invalidates all verdicts of the tenant: on this replica at once, on the others when the notification arrives.
     pub(super) async fn forget(&self, tenant: TenantId) -> Result<()> {
         let mut connection = self.db.acquire().await?;
         let epoch = tenants::raise_epoch(&mut connection, tenant).await?;
@@ -81,7 +81,7 @@ impl Verdicts {
         Ok(())
     }
 
-    /// Forgets what was verified for the tenant under earlier epochs, before the registry has heard of the new one.
+    /// Invalidates the tenant's verdicts of earlier epochs on this replica, before the registry has read the new epoch.
     pub(super) fn raise(&self, tenant: TenantId, epoch: i64) {
         self.raised.entry(tenant).and_upsert_with(|held| held.map_or(epoch, |held| held.into_value().max(epoch)));
     }

@@ -1,11 +1,12 @@
-//! Failed attempts to prove who one is: counted by account and by address, shared by all replicas.
+//! Counts failed sign-in attempts by account and by IP address. All replicas share the counts.
 //!
-//! A try is counted before anything is looked up and taken back when it succeeded, so that of any number of
-//! parallel tries exactly the allowed number gets through. A name that nobody has counts like any other. Five
-//! failures start delays of 1, 2, 4, … seconds, ten lock the account for fifteen minutes; the count ends
-//! fifteen minutes after its first failure or, when it led to a lock, with the lock. Refused tries are not
-//! counted: a stranger cannot prolong a lock. A try that is neither settled nor taken back (the client hung up,
-//! the replica died) stays counted.
+//! An attempt is counted before anything is looked up, and the count is taken back when it succeeds. So of many
+//! concurrent attempts, exactly the allowed number gets through. Unknown account names are counted too. After five
+//! failures there are delays of 1, 2, 4, … seconds. After ten the account is locked for fifteen minutes.
+//!
+//! The count ends fifteen minutes after its first failure or, if there was a lock, with the lock. Refused attempts are
+//! not counted, so a stranger cannot prolong a lock. An attempt without a result, because the client disconnected or
+//! the replica died, stays counted.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -24,11 +25,11 @@ use crate::{
     types::{Clock, TenantId},
 };
 
-/// For one account, counted by all replicas together (design.md §6).
+/// The limits of one account, counted by all replicas together (design.md §6).
 const ACCOUNT: Bounds = Bounds { delay_at: 5, lock_at: 10 };
-/// For one address: many people can share one.
+/// The limits of one IP address. They are higher, because many people can share one.
 const ADDRESS: Bounds = Bounds { delay_at: 50, lock_at: 60 };
-/// The same for each replica by itself, which cannot see what the others count.
+/// The limits of one IP address when each replica counts by itself, without the counts of the others.
 const LOCAL_ACCOUNT: Bounds = Bounds { delay_at: 3, lock_at: 6 };
 const LOCAL_ADDRESS: Bounds = Bounds { delay_at: 25, lock_at: 30 };
 
@@ -61,7 +62,7 @@ struct Subjects {
 }
 
 impl Attempts {
-    /// Counts in Redis where there is one, else in memory.
+    /// Counts in Redis if it is configured, otherwise in memory.
     #[must_use]
     pub fn new(redis: Option<Redis>, clock: Clock) -> Self {
         let admit = Script::from_lua(include_str!("attempts.lua"));
@@ -84,19 +85,19 @@ impl Attempts {
             return Ok(Reservation { inner, subjects, is_shared });
         }
         metrics::counter!("freehold_attempts_refused_total").increment(1);
-        // Whole seconds, rounded up: whoever comes back then is not refused again for the same reason.
+        // Whole seconds, rounded up, so that a client that waits for this time is not refused again.
         let retry_after = Duration::from_secs(u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX));
         Err(Error::TooMany { code: "too_many_attempts", retry_after })
     }
 }
 
 impl Reservation {
-    /// The attempt succeeded: the account's failures are forgotten, the address's others are not.
+    /// The attempt succeeded: deletes the account's failures, and only this attempt of the address.
     pub async fn succeeded(self) {
         self.settle(true).await;
     }
 
-    /// Nothing was tried after all (something that is needed was away): as if there had been no attempt.
+    /// The password was not checked, because a dependency was unavailable: takes the attempt back.
     pub async fn withdraw(self) {
         self.settle(false).await;
     }
@@ -137,7 +138,8 @@ impl Inner {
 }
 
 impl Subjects {
-    /// Keys begin with the tenant, so that a deleted tenant's can be found; names are digests.
+    /// Keys begin with the tenant's id, so that a deleted tenant's keys can be found. Account names are stored as
+    /// digests.
     fn new(tenant: TenantId, name: &str, address: IpAddr) -> Self {
         let key = |kind: &str, subject: &str| {
             let digest = digest(&SHA256, format!("{kind}\0{tenant}\0{subject}").as_bytes());

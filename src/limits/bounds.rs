@@ -1,11 +1,11 @@
-//! How many failed tries are allowed, and how long the next one has to wait.
+//! How many failed attempts are allowed, and how long the next one has to wait.
 
 use std::time::Duration;
 
 /// How long failures count, and how long a lock lasts (design.md §6).
 pub(super) const WINDOW: Duration = Duration::from_mins(15);
 
-/// Where delays and where the lock begin, in failed tries.
+/// After how many failed attempts delays begin, and after how many the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) delay_at: u32,
@@ -13,7 +13,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// How long after the last of `tries` the next one has to wait.
+    /// How long the next attempt has to wait after the last of `tries`.
     pub(super) fn pause(self, tries: u32) -> Duration {
         if tries < self.delay_at {
             return Duration::ZERO;

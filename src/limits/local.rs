@@ -1,4 +1,4 @@
-//! Counting in this replica's own memory: what is left of limits while Redis is away.
+//! Counts attempts in this replica's own memory, while Redis is unavailable or not configured.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::bounds::{Bounds, WINDOW};
 
-/// How many subjects are remembered at once.
+/// How many subjects are stored at most.
 const CAPACITY: usize = 100_000;
 
-/// Failed tries by subject.
+/// Failed attempts by subject, which is an account or an address.
 #[derive(Debug)]
 pub(super) struct Local {
     counts: Mutex<HashMap<String, Count>>,
@@ -34,7 +34,7 @@ impl Default for Local {
 }
 
 impl Local {
-    /// Counts one try for every subject, or for none of them and says how long to wait.
+    /// Counts one attempt for every subject. If one of them has to wait, counts none and returns how long.
     pub(super) fn admit(&self, subjects: &[(String, Bounds)], now: DateTime<Utc>) -> Result<(), Duration> {
         self.with(|counts| {
             let waits = subjects.iter().filter_map(|(key, bounds)| Some(counts.get(key)?.wait(*bounds, now)));
@@ -50,12 +50,12 @@ impl Local {
         })
     }
 
-    /// Forgets all tries of a subject.
+    /// Deletes all attempts of a subject.
     pub(super) fn clear(&self, key: &str) {
         self.with(|counts| counts.remove(key));
     }
 
-    /// Takes back one try of a subject.
+    /// Takes back one attempt of a subject.
     pub(super) fn release(&self, key: &str) {
         self.with(|counts| {
             if let Some(count) = counts.get_mut(key) {
@@ -64,8 +64,8 @@ impl Local {
         });
     }
 
-    /// When memory is full, what has expired goes, then single tries. If that is not enough, nothing is admitted:
-    /// whoever floods this replica with names must not make it forget the locks.
+    /// When the memory is full, removes expired subjects first, then those with a single attempt. If that is not
+    /// enough, no attempt is admitted: somebody who floods this replica with names must not make it drop the locks.
     fn make_room(
         &self,
         counts: &mut HashMap<String, Count>,
@@ -96,7 +96,7 @@ impl Count {
         if self.forget <= now {
             return Duration::ZERO;
         }
-        // A clock that went back makes nobody wait longer than the whole pause.
+        // When the clock was set back, nobody waits longer than the whole pause.
         bounds.pause(self.tries).saturating_sub((now - self.last).to_std().unwrap_or_default())
     }
 

@@ -1,11 +1,11 @@
-//! How often something may be tried. Counts are shared by all replicas through Redis where there is one.
+//! Rate limits. All replicas share the counts through Redis, if it is configured.
 //!
-//! Redis makes limits exact across replicas and holds nothing else: correctness and security never depend on
-//! it. When it is absent, slow or down, every replica counts by itself, more strictly, in bounded memory. A
-//! command to Redis delays a request by at most its time-out, and by nothing while the breaker is open.
+//! Redis makes the limits exact across replicas, and stores nothing else. Correctness and security never depend on it.
+//! When it is absent, slow or down, every replica counts by itself, in limited memory and with stricter limits. A
+//! command to Redis delays a request by at most its timeout, and not at all while the breaker is open.
 //!
-//! This module must never read a tenant's database, and never put an e-mail address or another personal text
-//! into a key: what is counted is named by digests.
+//! This module must never read a tenant's database. It must never put an email address or other personal data into a
+//! key: keys contain digests.
 
 mod attempts;
 mod bounds;

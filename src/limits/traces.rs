@@ -1,31 +1,30 @@
-//! What Redis holds of tenants, found by the beginning of their keys.
+//! Finds tenants' keys in Redis by their prefix.
 //!
-//! For the end of a tenant and for `fsck`, and for nothing that a tenant's request waits for: all keys are walked
-//! through. Without an answer it fails, since whoever asks has to know; what counts attempts goes on without Redis
-//! instead.
+//! Only the erasure of a tenant and `fsck` use this. A tenant's request never does, because it scans all keys. If Redis
+//! does not answer, these functions return an error, because their callers need the result.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{error::Result, redis::Redis, types::TenantId};
 
-/// The longest walk: some million keys.
+/// The time limit of a scan: enough for some million keys.
 const WALK: Duration = Duration::from_secs(30);
 
-/// What all keys of a tenant begin with.
+/// The prefix of all keys of a tenant.
 pub(super) fn prefix(tenant: TenantId) -> String {
     format!("fh:{tenant}:")
 }
 
-/// All keys of the tenant. Those that are made meanwhile may be missing.
+/// All keys of the tenant. Keys that are created during the scan may be missing.
 ///
 /// # Errors
 /// `redis_unavailable` when Redis does not answer, or has more keys than can be looked through in time.
 pub async fn keys_of(redis: &Redis, tenant: TenantId) -> Result<Vec<String>> {
-    // An id holds no character that a pattern gives a meaning to.
+    // An id has no character with a special meaning in a pattern.
     redis.keys_like(format!("{}*", prefix(tenant)), WALK).await
 }
 
-/// Whose keys there are: the ids of tenants as they stand in keys.
+/// The ids of all tenants that have keys, as they are written in the keys.
 ///
 /// # Errors
 /// `redis_unavailable` when Redis does not answer, or has more keys than can be looked through `within` this time.

@@ -1,7 +1,7 @@
 //! The first operator: the platform server, the platform tenant and an API key, once.
 //!
-//! The platform tenant is provisioned as any other, by the engine, in the process that runs `bootstrap`. A
-//! bootstrap that was interrupted is taken up where it stopped; one that is done is refused.
+//! The platform tenant is provisioned like any other, by an engine in the process that runs `bootstrap`. An interrupted
+//! bootstrap continues where it stopped. A second bootstrap is refused.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct Request {
     pub password: SecretString,
 }
 
-/// Makes the platform tenant and its first operator; answers with their API key, which is told this once.
+/// Creates the platform tenant and its first operator. Returns the operator's API key, which is shown only once.
 ///
 /// # Errors
 /// `already_bootstrapped` (409), and what registering a server and provisioning a tenant can say.

@@ -29,15 +29,15 @@ use crate::{
 pub struct Context {
     /// The control database.
     pub db: ControlDb,
-    /// Opens and makes sealed secrets.
+    /// Seals secrets and opens them.
     pub keys: Arc<KeyRing>,
     /// Makes connections to servers.
     pub connector: Connector,
-    /// The doors to tenants' data.
+    /// Opens connections to tenants' databases.
     pub tenancy: Tenancy,
     /// Users, keys and sessions of tenants.
     pub identity: Arc<Identity>,
-    /// What other replicas tell.
+    /// Notifications from other replicas.
     pub signals: Signals,
     /// Where archives are kept, if anywhere: see [`Context::archives`].
     pub archives: Option<Store>,
@@ -53,26 +53,26 @@ pub struct Context {
     pub replica: String,
     /// How long an invitation can be accepted.
     pub invitation: Duration,
-    /// What Redis holds of tenants, where there is one.
+    /// Redis, if this Freehold is configured with one.
     pub redis: Option<Redis>,
     /// The times and bounds of a tenant's life.
     pub settings: Settings,
     /// The product's migrations, as this program carries them.
     pub migrations: Arc<MigrationSet>,
-    /// Whether a server may be registered that is reached without TLS; never in production.
+    /// Whether operators may register a server without TLS. Never in production.
     pub plaintext: bool,
 }
 
-/// What is done without being asked for and how fast, and the times and bounds of a tenant's life.
+/// The settings of operations: what runs without a request, the timing, and the times and limits of a tenant's life.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Whether this replica does what is due by itself.
+    /// Whether this replica runs the janitor.
     pub janitor: bool,
-    /// How long a deleted tenant can be had back.
+    /// How long the deletion of a tenant can be taken back.
     pub deletion_grace: Duration,
-    /// How long a renamed tenant's former slug leads to the new one.
+    /// How long a renamed tenant's former slug redirects to the new one.
     pub slug_redirect: Duration,
-    /// How long an erased tenant's slug is kept from others.
+    /// How long no other tenant may take the slug of an erased one.
     pub slug_reservation: Duration,
     /// How many tenants may be deleted within an hour, over the whole fleet.
     pub deletions_per_hour: u32,
@@ -82,29 +82,29 @@ pub struct Settings {
 
 const PRESENT: Purpose = Purpose::ServerAdminPassword;
 const NEXT: Purpose = Purpose::NextServerAdminPassword;
-/// How often a server's passwords are read for one session. What was read may have been replaced before it was used;
-/// whoever replaces one has sealed the next one before.
+/// How often a server's passwords are read for one session. A password may be replaced between the read and the login.
+/// A rotation stores the next password before it changes the role, so that a second read finds the valid one.
 const READINGS: usize = 3;
 
-/// How a server is reached for its administration.
+/// The address of a server and the administrative credentials for it.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) address: ServerAddress,
     pub(super) maintenance_db: String,
     pub(super) credentials: Credentials,
     server: ServerId,
-    /// The one that takes the place of `credentials`, while the password is being replaced.
+    /// The credentials that replace `credentials`, while the password is being rotated.
     next: Option<Credentials>,
 }
 
 impl Access {
-    /// Whether one of two passwords is the present one, and it is not known which.
+    /// Whether two passwords are stored and it is not known which of them is valid.
     pub(super) const fn is_unsettled(&self) -> bool {
         self.next.is_some()
     }
 }
 
-/// Where a server is.
+/// The address of a server.
 pub(super) fn address(server: &Server) -> Result<ServerAddress> {
     let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;
     Ok(ServerAddress { host: server.host.clone(), port: server.port, tls })
@@ -122,12 +122,12 @@ impl Context {
         })
     }
 
-    /// Who does what nobody has asked for: this replica.
+    /// The origin of changes that nobody asked for: this replica.
     pub(super) fn origin(&self) -> Origin {
         Origin { actor: format!("system:{}", self.replica), ..Origin::default() }
     }
 
-    /// How `server` is reached, with its administrative password opened.
+    /// The address of `server` and its administrative credentials, decrypted.
     pub(super) async fn access(&self, connection: &mut PgConnection, server: &Server) -> Result<Access> {
         let owner = server.id.uuid();
         let (password, next) = secrets::require_pair(connection, &self.keys, owner, (NEXT, PRESENT)).await?;
@@ -141,8 +141,8 @@ impl Context {
         })
     }
 
-    /// A dedicated administrative session on the server, and the access that it was opened with. `purpose` ends its
-    /// `application_name`, by which PostgreSQL's own log tells who did what: `freehold:<replica>:<purpose>`.
+    /// Opens a dedicated administrative session on the server. Returns it with the access that it was opened with. The
+    /// session's `application_name` is `freehold:<replica>:<purpose>`, so that PostgreSQL's own log says who did what.
     pub(super) async fn administer(&self, server: &Server, purpose: &str) -> Result<(Access, ServerAdmin)> {
         let name = self.session_name(purpose);
         for _ in 0..READINGS {
@@ -159,8 +159,9 @@ impl Context {
         Err(login_refused(server.id))
     }
 
-    /// Only the next password is accepted: whoever replaced the present one has not recorded that yet, or died before.
-    /// It is recorded here, unless yet another one is on its way: that is somebody else's to settle.
+    /// Records the next password as the present one, after only the next one was accepted. The rotation that changed it
+    /// on the server has not recorded that yet, or died before. If another rotation has begun since then, nothing is
+    /// recorded here: that rotation does it.
     async fn settled(&self, access: Access) -> Result<Access> {
         let Access { server, next: Some(next), .. } = access else { return Ok(access) };
         tracing::warn!(server.id = %server, "the next administrative password is the one that works");
@@ -172,7 +173,7 @@ impl Context {
         Ok(Access { credentials: next, next: None, ..access })
     }
 
-    /// How a session introduces itself to PostgreSQL.
+    /// The `application_name` of a session.
     pub(super) fn session_name(&self, purpose: &str) -> String {
         // PostgreSQL cuts names at 63 bytes: the end matters more than the replica's name.
         let room = 63_usize.saturating_sub("freehold::".len() + purpose.len());

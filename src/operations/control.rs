@@ -1,4 +1,4 @@
-//! What an operator can tell an operation that is under way: to try again, or to undo what it did.
+//! What an operator can do with an operation: retry it, or cancel it.
 
 use super::{Context, kinds, tenants::erase};
 use crate::{
@@ -28,13 +28,13 @@ pub async fn retry(ctx: &Context, id: OperationId, origin: &Origin) -> Result<()
     Ok(txn.commit().await?)
 }
 
-/// Whether its undoing takes back the deletion of a tenant: that is for those who may delete.
+/// Whether cancelling it takes back the deletion of a tenant, which needs the permission to delete tenants.
 #[must_use]
 pub fn is_deletion(operation: &Operation) -> bool {
     operation.kind == erase::KIND.name
 }
 
-/// Has an operation undone, which ends it as `cancelled`. Asking again changes nothing.
+/// Cancels an operation: it is undone, and ends as `cancelled`. A repeated call changes nothing.
 ///
 /// # Errors
 /// `not_found`; `operation_finished`, `operation_not_cancellable` (409) when it has done what cannot be undone.

@@ -1,4 +1,4 @@
-//! All kinds of operations: nothing is an operation that is not in this table.
+//! The table of all kinds of operations.
 
 use super::{
     engine::Kinds,
@@ -6,7 +6,7 @@ use super::{
     tenants::{archive, clone, erase, provision, restore, rotate_credentials},
 };
 
-/// What the engine is handed.
+/// The kinds that are handed to the engine.
 pub static ALL: Kinds = Kinds::new(&[
     &provision::KIND,
     &clone::KIND,
@@ -33,8 +33,8 @@ mod tests {
         }
     }
 
-    /// Names are stored, and replicas of two releases share them: a step may be added, but none may come to mean
-    /// something else, and one that goes is among the former ones.
+    /// The control database stores the names, and replicas of two releases read them. A step may be added. No step may
+    /// change its meaning. A step that is removed must be listed in `formerly`.
     #[test]
     fn stored_names_are_known() {
         let stored = "\

@@ -9,8 +9,10 @@
 //! * [`schema`]: the published migrations, and the template databases that are made from them.
 //! * [`checks`]: `fsck`, `verify isolation`, and the schedule that runs them. They change nothing.
 //!
-//! The [`janitor`] does what is due by itself and mends what leaked. [`memory`] is what a replica need not ask twice.
-//! Nothing here ever uses an administrative credential for a tenant's data: that is `tenancy`'s.
+//! The [`janitor`] starts operations that are due without a request, and repairs leaks. [`memory`] caches what a
+//! replica need not ask for twice. Nothing here uses an administrative credential to read or write a tenant's rows for
+//! a request:
+//! `tenancy` has connections for that.
 
 pub mod bootstrap;
 pub mod checks;

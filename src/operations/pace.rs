@@ -1,45 +1,46 @@
-//! How fast an engine goes about its work: how long it waits, holds and tries again.
+//! The timing of the engine and the janitor: leases, intervals, pauses between attempts, and limits.
 //!
-//! All of it is one value, so that tests need not wait as long as people would want a server to.
+//! All of it is one value, so that tests can use shorter times than a server in production.
 
 use std::time::Duration;
 
 use crate::types::Random;
 
-/// How often pauses are doubled before they are as long as they get.
+/// How often the pause is doubled at most.
 const DOUBLINGS: u32 = 5;
-/// The longest pause, in first pauses.
+/// The longest pause, as a multiple of the first one.
 const LONGEST: u32 = 30;
 
-/// The times that an engine keeps.
+/// The times and limits of the engine and the janitor.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long a claim lasts (promises.md §2).
     pub lease: Duration,
     /// How often it is renewed.
     pub renewal: Duration,
-    /// Behind the notifications: how often due work is looked for.
+    /// How often a worker looks for due operations, in case a notification was lost.
     pub poll: Duration,
-    /// Between the first two attempts; doubled from one to the next, up to [`LONGEST`] times as much.
+    /// The pause between the first two attempts. It doubles with each attempt, up to [`LONGEST`] times the first one.
     pub pause: Duration,
     /// After this time a replica looks again for an operation whose next step it did not know.
     pub unknown: Duration,
-    /// Between two looks of the janitor for what is due.
+    /// How often the janitor looks for what is due.
     pub sweep: Duration,
-    /// Behind the notifications: how often somebody who follows an operation looks at it.
+    /// How often a follower of an operation reads it again, in case a notification was lost.
     pub follow: Duration,
     /// How long the control database may take to answer a claim.
     pub claim: Duration,
-    /// How long a tenant's lock is waited for: another replica's backend may still be at work under it.
+    /// How long an attempt waits for the tenant's lock. Another replica's session may still be running a statement.
     pub tenant_lock: Duration,
-    /// How many failures for a reason that stays end an operation's way forward.
+    /// After how many permanent errors an operation stops going forward.
     pub failures: i32,
-    /// How often in a row the lease may be lost over one step before nobody else tries it.
+    /// After how many leases lost in a row at one step no replica tries that step again.
     pub lost_leases: i32,
-    /// After how many attempts an operation that can be undone no longer waits for what is away. If each fails at once
-    /// that is two to three minutes.
+    /// After how many failed attempts an operation that can be undone is undone, even if all errors were transient. If
+    /// each attempt fails at once, that takes two to three minutes.
     pub patience: i32,
-    /// After this time at one step its next failure is the last, however few there were: each may have taken an hour.
+    /// After this time at one step, the next failure there counts as if `patience` were used up. Without it an
+    /// operation could take `patience` attempts of an hour each.
     pub longest_patience: Duration,
 }
 
@@ -64,15 +65,16 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The pace of tests, whose first pause is `pause`. A claim lasts as long as ever: busy machines stand still too.
+    /// The pace of tests, with `pause` as the first pause. Leases last as long as in production, because a busy machine
+    /// may stall.
     #[cfg(feature = "crash-points")]
     #[must_use]
     pub fn quick(pause: Duration) -> Self {
         Self { renewal: 10 * pause, poll: 5 * pause, pause, sweep: 20 * pause, ..Self::default() }
     }
 
-    /// The pause before the next attempt, and up to a quarter more by chance, so that what failed together is not
-    /// repeated together.
+    /// The pause before the next attempt, plus a random share of up to a quarter. The random share spreads the attempts
+    /// of operations that failed at the same time.
     pub(super) fn pause_after(&self, attempts: i32, random: Random) -> Duration {
         let doublings = u32::try_from(attempts - 1).unwrap_or_default().min(DOUBLINGS);
         let pause = self.pause * (1 << doublings).min(LONGEST);

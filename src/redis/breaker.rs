@@ -1,14 +1,15 @@
-//! A breaker: after several failures in a short time, nothing is tried for a while; then one try decides.
+//! A circuit breaker: after several failures in a short time it refuses all calls for a while. Then it lets one call
+//! through, whose result decides.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// So many failures within [`WINDOW`] open the breaker (promises.md §2).
+/// How many failures within [`WINDOW`] open the breaker (promises.md §2).
 const THRESHOLD: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(1);
-/// How long it stays open before a single try.
+/// How long it stays open before it lets one call through.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Decides whether a failing dependency is tried at all. Closed at first.
@@ -25,8 +26,8 @@ struct State {
 }
 
 impl Breaker {
-    /// Whether to try. When an open breaker's pause is over, exactly one caller is told yes; the others wait
-    /// for another pause, or for that one's success.
+    /// Whether the caller may try. When an open breaker's pause is over, exactly one caller may. The others are refused
+    /// until that call succeeds, or until the next pause is over.
     pub(super) fn permits(&self, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match state.open_until {
@@ -39,13 +40,13 @@ impl Breaker {
         }
     }
 
-    /// Closes the breaker. Says whether it was open.
+    /// Closes the breaker. Returns whether it was open.
     pub(super) fn succeeded(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *state).open_until.is_some()
     }
 
-    /// Counts a failure. Says whether this one opened the breaker.
+    /// Counts a failure. Returns whether this failure opened the breaker.
     pub(super) fn failed(&self, now: Instant) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.open_until.is_some() {

@@ -1,4 +1,5 @@
-//! The connection to Redis: made in the background, made again when lost, and never waited for.
+//! The connection to Redis. A background task connects, and reconnects when the connection is lost. Nothing waits for
+//! it.
 
 use std::{
     sync::Arc,
@@ -23,9 +24,9 @@ use crate::error::{Error, Result};
 const COMMAND: Duration = Duration::from_millis(50);
 /// How long connecting may take (promises.md §2).
 const CONNECT: Duration = Duration::from_secs(2);
-/// A connection that leaves a command unanswered this long is closed and made again.
+/// A connection that leaves a command unanswered for this long is closed and opened again.
 const UNRESPONSIVE: Duration = Duration::from_secs(1);
-/// Between looks for unresponsive connections.
+/// How often unresponsive connections are looked for.
 const UNRESPONSIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// How many commands may wait while there is no connection; each gives up after [`COMMAND`].
 const QUEUE: usize = 1_000;
@@ -37,22 +38,22 @@ pub struct Redis {
     breaker: Arc<Breaker>,
 }
 
-/// Redis gave no answer. The cause is logged when the breaker opens; callers only need to go on without.
+/// Redis gave no answer. The cause is logged when the breaker opens. Callers continue without Redis.
 #[derive(Debug)]
 pub struct NoAnswer;
 
-/// What a command fails with that has to be answered.
+/// The error of a command whose caller cannot continue without Redis.
 pub(super) fn away(cause: anyhow::Error) -> Error {
     Error::unavailable("redis_unavailable", "Redis does not answer", cause)
 }
 
 impl Redis {
-    /// Begins to connect, in the background, and goes on trying for ever. Needs the runtime.
+    /// Begins to connect in the background, and retries forever. Must be called within a Tokio runtime.
     ///
     /// # Errors
     /// When `url` is not an address of a Redis server (`redis://` or `rediss://`).
     pub fn connect(url: &SecretString) -> Result<Self> {
-        // The cause would quote the address, and with it the password.
+        // The cause is left out: it would contain the URL, and with it the password.
         let unusable = |_| Error::defect("the address of Redis cannot be used");
         let config = Config { fail_fast: false, ..Config::from_url(url.expose_secret()).map_err(unusable)? };
         let client = Builder::from_config(config)
@@ -74,7 +75,7 @@ impl Redis {
         Ok(Self { client, breaker: Arc::default() })
     }
 
-    /// Whether Redis answers, within the time-out of a command. Asks even while the breaker is open.
+    /// Whether Redis answers within the timeout of a command. Tries even while the breaker is open.
     pub async fn ping(&self) -> Result<()> {
         let asked = tokio::time::timeout(2 * COMMAND, self.client.ping::<()>(None)).await;
         match asked {
@@ -84,7 +85,7 @@ impl Redis {
         }
     }
 
-    /// The connection, for what waits for Redis.
+    /// The connection, for callers that wait for Redis.
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }

@@ -1,5 +1,5 @@
-//! Keys, walked through and deleted: for what nobody's request waits for. Without an answer these fail, since whoever
-//! asks has to know.
+//! Scans for keys and deletes them. Tenants' requests never wait for this. If Redis does not answer, these functions
+//! return an error, because their callers need the result.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use fred::interfaces::KeysInterface;
 use super::{Redis, connection::away};
 use crate::error::Result;
 
-/// How many keys Redis looks at in one command: some hundred microseconds' worth.
+/// How many keys one command scans. It takes Redis some hundred microseconds.
 const PAGE: u32 = 1_000;
 
 impl Redis {
-    /// All keys that match the pattern. Those that are made meanwhile may be missing.
+    /// All keys that match the pattern. Keys that are created during the scan may be missing.
     ///
     /// # Errors
-    /// `redis_unavailable` when Redis does not answer, or has more keys than can be looked through `within` this time.
+    /// `redis_unavailable` when Redis does not answer, or has more keys than can be scanned `within` this time.
     pub async fn keys_like(&self, pattern: String, within: Duration) -> Result<Vec<String>> {
         tokio::time::timeout(within, self.walk(pattern)).await.unwrap_or_else(|elapsed| Err(away(elapsed.into())))
     }
 
-    /// Deletes these keys; those that are gone already are no error.
+    /// Deletes these keys. A key that does not exist is no error.
     ///
     /// # Errors
     /// `redis_unavailable`.
@@ -40,7 +40,7 @@ impl Redis {
                 asked.map_err(|error: fred::error::Error| away(anyhow::Error::msg(error.to_string())))?;
             found.extend(keys);
             if next == "0" {
-                // The same key may be told twice.
+                // A scan may return the same key twice.
                 found.sort_unstable();
                 found.dedup();
                 return Ok(found);

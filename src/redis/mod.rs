@@ -1,6 +1,6 @@
-//! The connection to Redis, with its breaker and its time-outs. What is kept there is for others to say.
+//! The connection to Redis, with its circuit breaker and its timeouts. Other modules decide what is stored there.
 //!
-//! Correctness and security never depend on Redis. A command delays its caller by at most its time-out, and by nothing
+//! Correctness and security never depend on Redis. A command delays its caller by at most its timeout, and not at all
 //! while the breaker is open.
 
 mod breaker;

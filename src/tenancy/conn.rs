@@ -1,9 +1,10 @@
-//! The one door to a tenant's data.
+//! Connections to a tenant's database: the only way to a tenant's data.
 //!
-//! A [`TenantConn`] is made here and nowhere else, for one tenant, from a pool that logs in as the tenant's own
-//! role and has checked which database it is on. Acquire it late, release it early, and never hold it across a
-//! password hash, another request or another database. Dropped inside a transaction it rolls back; what its statements
-//! left on the session is taken away before anybody else gets it ([`super::session`]).
+//! A [`TenantConn`] is created only here, for one tenant. Its pool logs in as the tenant's own role, and has checked
+//! which database the session is on. Acquire a connection late and release it early. Never hold it across a password
+//! hash, a request to somebody else or work on another database. A connection that is dropped within a transaction
+//! rolls back. Session state that its statements left is reset before the next user gets the session
+//! ([`super::session`]).
 
 use deadpool::managed::Object;
 use deadpool_postgres::Transaction;
@@ -15,16 +16,16 @@ use super::{
 };
 use crate::{error::Result, types::TenantId};
 
-/// A value of a statement's parameter.
+/// The value of a parameter of a statement.
 pub type Param<'a> = &'a (dyn ToSql + Sync);
 
-/// A connection to one tenant's database. Goes back to the tenant's pool when dropped.
+/// A connection to one tenant's database. When it is dropped, it returns to the tenant's pool.
 pub struct TenantConn {
     session: Lent,
     tenant: TenantId,
 }
 
-/// A transaction on one tenant's database; dropped without [`TenantTxn::commit`] it is rolled back.
+/// A transaction on one tenant's database. If it is dropped without [`TenantTxn::commit`], it is rolled back.
 pub struct TenantTxn<'a> {
     client: Transaction<'a>,
     traces: &'a Traces,
@@ -62,28 +63,29 @@ impl TenantTxn<'_> {
     }
 }
 
-/// Statements on a tenant's database, in a transaction or out of one. Each text is prepared once a connection, and what
-/// it may leave on the session is found out once. So a text is a constant by its type: one that is put together at run
-/// time, with a value in it, does not compile.
+/// Runs statements on a tenant's database, within a transaction or without one.
 ///
-/// Errors are PostgreSQL's own, so that a caller can tell a broken constraint
-/// ([`crate::servers::constraint`]); `?` turns them into the domain's.
+/// A statement's text is `&'static str`: a text that is built at run time, with a value in it, does not compile. Each
+/// text is prepared once for each connection, and is analyzed once for the session state that it may leave.
+///
+/// The methods return PostgreSQL's own errors, so that a caller can recognize a violated constraint
+/// ([`crate::servers::constraint`]). The operator `?` converts them to [`Error`](crate::error::Error).
 pub trait Statements: Send + Sync {
-    /// All rows.
+    /// Runs a query and returns all rows.
     fn rows(
         &self,
         sql: &'static str,
         params: &[Param<'_>],
     ) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send;
 
-    /// The row, if there is one. More than one is an error.
+    /// Runs a query and returns the row, if there is one. More than one row is an error.
     fn row(
         &self,
         sql: &'static str,
         params: &[Param<'_>],
     ) -> impl Future<Output = Result<Option<Row>, tokio_postgres::Error>> + Send;
 
-    /// How many rows were touched.
+    /// Runs a statement and returns how many rows it affected.
     fn run(
         &self,
         sql: &'static str,

@@ -1,5 +1,5 @@
-//! What a registry holds, summed up: two that hold the same tenants with the same revisions have the same digest, in
-//! whatever order they learnt of them. Following a change costs the same however many tenants there are.
+//! A digest of a registry's content. Two registries with the same tenants at the same revisions have the same digest,
+//! in whatever order they read the tenants. To update the digest after a change takes constant time.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 
 use crate::{control::tenants::Tenant, types::TenantId};
 
-/// The digest of some tenants. It notices differences that happen, and is no defence against anybody.
+/// A digest of tenants and their revisions. It detects accidental differences, and is not cryptographically secure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegistryDigest {
     count: u64,
@@ -35,7 +35,8 @@ impl RegistryDigest {
     }
 }
 
-/// Replicas of different releases compare their digests: how it is made may never change.
+/// One tenant's share of the digest. Replicas of different releases compare digests, so this function must never
+/// change.
 fn weight(id: TenantId, revision: i64) -> u64 {
     let bytes = [id.uuid().as_bytes().as_slice(), &revision.to_be_bytes()].concat();
     let hash = digest::digest(&digest::SHA256, &bytes);

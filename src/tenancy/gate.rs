@@ -1,4 +1,4 @@
-//! Which tenants may be served, by their state.
+//! Decides by its state whether a tenant's requests are served.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Refuses a tenant that cannot be served now.
+/// Returns an error if the tenant's requests cannot be served in its present state.
 ///
 /// # Errors
 /// `tenant_suspended` (403), `tenant_not_ready` and `tenant_archived` (503), `tenant_gone` (410).
@@ -31,7 +31,7 @@ pub fn gate(tenant: &Tenant) -> Result<()> {
     }
 }
 
-/// The tenant is being made.
+/// The error for a tenant that is being provisioned.
 pub(super) fn not_ready() -> Error {
     Error::Unavailable {
         code: "tenant_not_ready",

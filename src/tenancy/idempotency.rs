@@ -1,8 +1,8 @@
-//! Table `idempotency_keys` of a tenant: what a repeated POST is answered from.
+//! A tenant's table `idempotency_keys`. It stores the answers with which repeated POST requests are answered.
 //!
-//! The key is claimed first, in the transaction that makes the resource, and the answer is kept in it too: either
-//! both are there or neither is. A parallel request with the same key waits on the claimed row until the first
-//! one has ended; the tenant role's `lock_timeout` bounds that wait. Never keep an answer that holds a secret.
+//! One transaction claims the key, creates the resource and stores the answer, so that either all exist or none. A
+//! concurrent request with the same key waits for the claimed row until the first request has ended. The tenant role's
+//! `lock_timeout` limits that wait. Never store an answer that contains a secret.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     types::{Idempotency, Stream, TableName},
 };
 
-/// What it is called.
+/// The table's name.
 pub const TABLE: TableName = TableName::of(Stream::Freehold, "idempotency_keys");
 
 const CLAIM: &str = "INSERT INTO freehold.idempotency_keys (principal, route, key, request_hash, resource_id)
@@ -30,18 +30,21 @@ const FIND: &str = "SELECT request_hash, response::text AS response FROM freehol
 const KEEP: &str = "UPDATE freehold.idempotency_keys SET response = $4::text::jsonb
     WHERE principal = $1 AND route = $2 AND key = $3";
 
-/// Keys are kept for a day. Each new one takes a few old ones with it: no tenant is visited only to clean up.
+/// Deletes keys that are older than a day. Each request with a new key deletes a few, so that no separate job has to
+/// connect to every tenant.
 const PURGE: &str = "DELETE FROM freehold.idempotency_keys WHERE (principal, route, key) IN (
     SELECT principal, route, key FROM freehold.idempotency_keys WHERE created_at < now() - interval '1 day'
     ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)";
 
-/// Makes the resource with this id and commits, or gives the answer that an earlier request with the same key got.
-/// Without a key it is made every time. Only a digest of what was asked is stored; that must hold no secret, since a
-/// digest without a key of its own can be guessed from.
+/// Creates the resource with this id and commits, or returns the answer that an earlier request with the same key got.
+/// Without a key, each request creates a resource.
+///
+/// Only a digest of the request is stored. The request must contain no secret all the same: the digest is not keyed, so
+/// a secret could be guessed from it.
 ///
 /// # Errors
-/// Those of `make`; `idempotency_key_reused` (422); `idempotency_in_progress` (409) while another request with the
-/// key is at work.
+/// Those of `make`; `idempotency_key_reused` (422); `idempotency_in_progress` (409) while another request with the same
+/// key is running.
 pub async fn once<T>(
     conn: &mut TenantConn,
     idempotency: Option<&Idempotency>,
@@ -65,7 +68,7 @@ where
     Ok(answer)
 }
 
-/// Claims the key, or finds the answer that it stands for.
+/// Claims the key, or returns the answer that is stored under it.
 async fn claim_in_txn<T>(txn: &TenantTxn<'_>, request: &Idempotency, resource: Uuid) -> Result<Option<T>>
 where
     T: DeserializeOwned,
@@ -78,7 +81,7 @@ where
         txn.run(PURGE, &[]).await?;
         return Ok(None);
     }
-    // A row that stood in the way and is gone has just been purged: the client's next try makes the resource.
+    // The conflicting row is gone: it was purged just now. The client's next attempt creates the resource.
     let row = txn.row(FIND, &[&principal, &route, &key]).await?.ok_or_else(in_progress)?;
     answer_in(&row, hash).map(Some)
 }

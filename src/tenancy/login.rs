@@ -1,10 +1,9 @@
-//! New connections to one tenant's database, and the check of used ones.
+//! Opens connections to one tenant's database, and checks used ones.
 //!
-//! A connection is made under the password that works, whatever rotation is under way: the present one, and the
-//! next one while it is being replaced. When PostgreSQL refuses both, what is kept in memory is older than the
-//! rotation: it is read anew and tried again, a bounded number of times within the time that a new connection may
-//! take. A connection is only handed out after PostgreSQL has confirmed which database and role it is on. The
-//! plain password is in memory for as long as that takes.
+//! A connection can be opened during a password rotation: the present password is tried, and the next one. When
+//! PostgreSQL refuses both, the cached passwords are older than the rotation. They are then read again and tried again,
+//! a limited number of times within the time limit of a new connection. A connection is handed out only after
+//! PostgreSQL has confirmed its database and role. The decrypted password is in memory only until then.
 
 use std::{
     sync::{
@@ -27,25 +26,25 @@ use crate::{
     types::TenantId,
 };
 
-/// How often secrets are read anew for one connection. The first reading may have been under way when the password
-/// changed; the second was not.
+/// How often secrets are read again for one connection. The first read may have begun before the password changed. The
+/// second one has not.
 const READINGS: usize = 2;
 
-/// A session that was in use so lately is handed out without asking whether it is still alive.
+/// A session that was used within this time is handed out without a check that it is still alive.
 const ALIVE: Duration = Duration::from_millis(500);
 
-/// Makes the connections of one tenant's pool.
+/// Opens the connections of one tenant's pool.
 pub(super) struct Login {
     pub(super) tenant: TenantId,
     pub(super) door: Arc<Door>,
-    /// At which revision of the tenant's row the next password was the one that works: then it is tried first, and
-    /// PostgreSQL's log is not filled with refusals while a rotation is held up.
+    /// The revision of the tenant's row at which the next password was the valid one. At that revision it is tried
+    /// first, so that a rotation that is held up does not fill PostgreSQL's log with failed logins.
     prefers_next: AtomicI64,
-    /// What is known of the statements that run in its database.
+    /// Which statements are proven to leave no session state in its database.
     proofs: Arc<Proofs>,
 }
 
-/// What all tenants' connections are made with.
+/// What opening a connection needs for every tenant.
 pub(super) struct Door {
     pub(super) vault: Arc<Vault>,
     pub(super) registry: Arc<Registry>,
@@ -74,7 +73,7 @@ impl Login {
                         return Ok(client);
                     }
                     Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => refused.push(password),
-                    // The gate let the request pass a moment ago: since then the tenant is being archived or erased.
+                    // The request passed the gate just before the tenant's archiving or erasure denied the login.
                     Err(error) if is_sqlstate(&error, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
                         return Err(shut_out());
                     }
@@ -89,7 +88,7 @@ impl Login {
         }
     }
 
-    /// The passwords that may be right, the likelier one first, and whether it is the next one.
+    /// The passwords that may be valid, the likelier one first. Each is marked if it is the next one.
     fn candidates(&self, sealed: &SealedTenant) -> Result<Vec<(bool, SecretString)>> {
         let mut passwords: Vec<_> = [false, true].into_iter().zip(sealed.passwords(&self.door.keys)?).collect();
         if self.prefers_next.load(Ordering::Relaxed) == sealed.revision {
@@ -112,7 +111,7 @@ impl Login {
         Ok(session.map(|(client, task)| ClientWrapper::new(client, task)))
     }
 
-    /// The check that a connection is where it should be, before anybody uses it.
+    /// Checks that a new connection is on the tenant's database, with the tenant's role.
     async fn verify_identity(&self, client: &ClientWrapper) -> Result<()> {
         let row = client.query_one("SELECT current_database(), session_user", &[]).await?;
         let expected = self.tenant.db_name().to_string();
@@ -124,7 +123,7 @@ impl Login {
     }
 }
 
-/// What somebody meets whose tenant's role may not log in.
+/// The error code and detail when the tenant's role may not log in.
 pub(crate) const LOGIN_DENIED: (&str, &str) =
     ("tenant_login_denied", "this tenant's database lets nobody in at the moment");
 
@@ -137,16 +136,17 @@ impl Manager for Login {
     type Type = Session;
     type Error = Error;
 
-    /// The pool bounds the time of all of it.
+    /// The pool limits the time of the whole call.
     async fn create(&self) -> Result<Session> {
-        // Boxed: rare, and large.
+        // Boxed, because the future is large and rarely needed.
         let client = Box::pin(self.log_in()).await?;
         self.verify_identity(&client).await?;
         Ok(Session::new(client, Arc::clone(&self.proofs)))
     }
 
-    /// Sessions come back clean, but for the rare one that could not be reset at once. One that was used a moment ago
-    /// is taken to be alive; others are asked, within the pool's bound, before somebody relies on them.
+    /// Checks a used session. Sessions usually return clean; the rare one that could not be reset at once is reset
+    /// here. A session that was used a moment ago counts as alive. Others are checked with a query, within the pool's
+    /// time limit.
     async fn recycle(&self, session: &mut Session, metrics: &Metrics) -> RecycleResult<Error> {
         if session.client.is_closed() {
             return Err(RecycleError::message("the connection is closed"));

@@ -1,9 +1,11 @@
-//! From a request to its tenant's database: who is meant, may it be served, and the one door to its data.
+//! The way from a request to its tenant's database.
 //!
-//! [`resolve`] reads a tenant's name from a request, the [`Registry`] knows every tenant in memory, [`gate()`]
-//! refuses those that cannot be served, and [`Tenancy::connect`] hands out a [`TenantConn`]: the only way to a
-//! tenant's data, which cannot be made outside this module and belongs to one tenant. Nothing here ever holds
-//! an administrative credential: pools log in as the tenant's own role, with what the vault keeps sealed.
+//! [`resolve`] reads the tenant's slug from a request. The [`Registry`] has every tenant in memory. [`gate()`] refuses
+//! tenants that cannot be served. [`Tenancy::connect`] returns a [`TenantConn`], which is the only way to a tenant's
+//! data: it belongs to one tenant, and no other module can create one.
+//!
+//! This module never has an administrative credential. Pools log in as the tenant's own role, with the password that
+//! the vault caches in encrypted form.
 
 mod conn;
 mod digest;
@@ -36,10 +38,10 @@ use crate::{
     types::{Slug, TenantId},
 };
 
-/// How long requests wait for a tenant's first administrator to be made.
+/// How long requests wait until a tenant's first administrator has been created.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// Every tenant, and the doors to their data. Clones share both.
+/// The registry of tenants and the pools of connections to their databases. Clones share both.
 #[derive(Clone)]
 pub struct Tenancy {
     registry: Arc<Registry>,
@@ -48,7 +50,7 @@ pub struct Tenancy {
 }
 
 impl Tenancy {
-    /// Knows nothing yet: [`Tenancy::spawn`] fills it and keeps it true.
+    /// The registry is empty at first: [`Tenancy::spawn`] fills it and keeps it up to date.
     #[must_use]
     pub fn new(db: ControlDb, keys: Arc<KeyRing>, connector: Connector, settings: PoolSettings) -> Self {
         let registry = Arc::new(Registry::new(db.clone()));
@@ -63,7 +65,7 @@ impl Tenancy {
         Self { registry, vault, pools: Arc::new(pools::Pools::new(Arc::new(door), settings)) }
     }
 
-    /// Starts what keeps the registry true and closes idle connections.
+    /// Starts the background tasks that keep the registry up to date and close idle connections.
     pub fn spawn(&self, signals: &Signals, background: &Background) {
         let (registry, signals) = (self.registry.clone(), signals.clone());
         background.keep("registry", move |stop| registry.clone().follow(signals.subscribe(), stop));
@@ -72,29 +74,29 @@ impl Tenancy {
         background.keep("pools", move |stop| pools.clone().reap(stop));
     }
 
-    /// The customer's tenant that holds this slug: the one that has it, or had it until recently. The platform tenant
-    /// is not among them.
+    /// The customer's tenant with this slug. A renamed tenant is found by its former slug for a time. The platform
+    /// tenant is never found.
     ///
     /// # Errors
-    /// `tenant_not_found`; `registry_unavailable` while that cannot be known.
+    /// `tenant_not_found`; `registry_unavailable` while the control database cannot be asked.
     pub async fn by_slug(&self, slug: &Slug) -> Result<Arc<Tenant>> {
         self.registry.by_slug(slug).await
     }
 
-    /// As [`Self::by_slug`], of the tenants that this replica knows: asks nobody and waits for nothing.
+    /// As [`Self::by_slug`], but only among the tenants in this replica's memory. Does no I/O.
     #[must_use]
     pub fn known(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         self.registry.known(slug).filter(|tenant| !tenant.is_platform)
     }
 
-    /// The platform tenant, if this replica knows it: asks nobody and waits for nothing.
+    /// The platform tenant, if it is in this replica's memory. Does no I/O.
     #[must_use]
     pub fn known_platform(&self) -> Option<Arc<Tenant>> {
         self.registry.known_platform()
     }
 
-    /// The tenant once its first administrator has been made, which takes a fraction of a second after the tenant
-    /// was made from a warm database. Other tenants are answered with at once.
+    /// Waits until the tenant's first administrator has been created. That takes a fraction of a second after a tenant
+    /// got a warm database. Returns all other tenants at once.
     ///
     /// # Errors
     /// `tenant_not_ready` when it takes longer than 5 s.
@@ -106,10 +108,10 @@ impl Tenancy {
         settled.filter(|tenant| !tenant.is_settling).ok_or_else(gate::not_ready)
     }
 
-    /// The plan that the tenant is on, as this replica knows it: a change is here within a round trip.
+    /// The tenant's plan, from this replica's memory. A change arrives within a round trip.
     ///
     /// # Errors
-    /// A defect: the plan cannot be read.
+    /// An internal error when the plan is not in memory.
     pub fn plan(&self, tenant: &Tenant) -> Result<Arc<Plan>> {
         self.registry.plan_of(tenant)
     }
@@ -119,8 +121,8 @@ impl Tenancy {
         self.registry.by_id(id).await
     }
 
-    /// Reads the tenant again: what this replica has just changed holds here before anybody is told of it. Should
-    /// that fail, the signal and the look for changes behind it do the same a little later.
+    /// Reads the tenant again, so that this replica acts on its own change before it responds. If the read fails, the
+    /// notification or the periodic check for changes updates the tenant a little later.
     pub async fn refresh(&self, id: TenantId) {
         if let Err(error) = self.registry.refresh(id).await {
             tracing::debug!(error = error.chain(), "a changed tenant will be read again later");
@@ -135,38 +137,39 @@ impl Tenancy {
         self.registry.platform().await
     }
 
-    /// Whether the registry has been filled and is fresh enough to serve from.
+    /// Whether the registry has been filled and is recent enough to serve requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.registry.is_fresh()
     }
 
-    /// A connection to the tenant's database, logged in as its own role. Does not judge its state: see [`gate()`].
+    /// A connection to the tenant's database, with the tenant's own role. Does not check the tenant's state: see
+    /// [`gate()`].
     ///
     /// # Errors
-    /// `tenant_database_unavailable` when there is none within the bounds of promises.md §2.
+    /// `tenant_database_unavailable` when no connection is ready within the time limits of promises.md §2.
     pub async fn connect(&self, tenant: TenantId) -> Result<TenantConn> {
         self.pools.checkout(tenant).await
     }
 
-    /// The tenant's secrets, still sealed, as of this `revision` of its row or later; older ones while the control
-    /// database is away.
+    /// The tenant's encrypted secrets, as of this `revision` of its row or a later one. While the control database is
+    /// unavailable they may be older.
     pub async fn sealed(&self, tenant: TenantId, revision: i64) -> Result<Arc<SealedTenant>> {
         self.vault.of(tenant, revision).await
     }
 
-    /// The tenant's secrets, still sealed, as they are in the control database now.
+    /// The tenant's encrypted secrets, read from the control database now.
     pub async fn sealed_anew(&self, tenant: TenantId) -> Result<Arc<SealedTenant>> {
         self.vault.anew(tenant).await
     }
 
-    /// The newest revision of a tenant that this replica has seen, and the digest of all that it remembers.
+    /// The newest revision of a tenant that this replica has read, and the digest of all tenants in its memory.
     #[must_use]
     pub fn remembered(&self) -> (i64, RegistryDigest) {
         self.registry.remembered()
     }
 
-    /// Writes how many tenants, pools and connections there are to the metrics.
+    /// Sets the metrics of how many tenants, pools and connections there are.
     pub fn record_gauges(&self) {
         self.registry.record_gauges();
         self.pools.record_gauges();

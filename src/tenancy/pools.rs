@@ -1,8 +1,7 @@
-//! Pools: one a tenant, made when it is first needed, logged in as the tenant's own role.
+//! Connection pools. Each tenant has one, which is created at first use and logs in as the tenant's own role.
 //!
-//! Every wait is bounded: for a free connection, for a new one, for the check of a used one. A connection that
-//! nobody used for a while is closed; a pool that nobody used for longer is forgotten. How a connection is made, and
-//! under which password, is [`super::login`]'s.
+//! Every wait has a time limit: for a free connection, for a new one, for the check of a used one. An idle connection
+//! is closed after a while, and an idle pool is dropped after a longer time. [`super::login`] opens the connections.
 
 use std::{
     sync::Arc,
@@ -25,25 +24,25 @@ use crate::{
     types::TenantId,
 };
 
-/// How long a request waits for a connection to come free (promises.md §2).
+/// How long a request waits for a free connection (promises.md §2).
 const CHECKOUT: Duration = Duration::from_secs(1);
-/// How long a new connection may take, and how long the check of a used one (promises.md §2).
+/// How long it may take to open a connection, and to check a used one (promises.md §2).
 const CONNECT: Duration = Duration::from_secs(2);
-/// A pool that nobody asked for this long is forgotten.
+/// A pool that is not used for this long is dropped.
 const FORGET: Duration = Duration::from_hours(1);
-/// How many tenants' pools one replica holds at once.
+/// How many pools a replica has at most.
 const CAPACITY: u64 = 10_000;
-/// Between two looks for idle connections.
+/// How often idle connections are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How connections are pooled.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
-    /// The most connections that this replica holds to one tenant's database.
+    /// The most connections that this replica opens to one tenant's database.
     pub max_size: usize,
-    /// A connection that nobody used for this long is closed.
+    /// A connection that is idle for this long is closed.
     pub idle: Duration,
-    /// Of how many tenants the sealed secrets are kept in memory, half a kilobyte each.
+    /// For how many tenants the encrypted secrets are cached. Each takes half a kilobyte.
     pub secrets_kept: usize,
     /// `freehold:<replica>`: shown in `pg_stat_activity` and in PostgreSQL's log.
     pub application_name: String,
@@ -111,7 +110,7 @@ impl Pools {
         gauge("freehold_pool_waiting", waiting);
     }
 
-    /// Makes the tenant's pool; connects nowhere yet.
+    /// Creates the tenant's pool. Opens no connection yet.
     fn open(&self, tenant: TenantId) -> Result<Pool<Login>> {
         Pool::builder(Login::new(tenant, Arc::clone(&self.door)))
             .max_size(self.settings.max_size)

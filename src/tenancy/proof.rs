@@ -1,14 +1,15 @@
-//! Which statements are proven to leave nothing on the session that runs them, in one tenant's database.
+//! Proves for one tenant's database which statements leave no state on their session.
 //!
-//! A statement may leave something until the database's own catalogue has shown that it cannot: that all it can call
-//! are functions that change nothing, through whatever the names in its text stand for (`provable.sql`). Statements
-//! that write are never proven: triggers, rules and defaults may call anything.
+//! A statement counts as unproven until the database's own catalog shows that it can leave no state. The catalog is
+//! checked for every object that a name in the text may stand for: all functions that the statement can call that way
+//! must change nothing (`provable.sql`). Statements that write are never proven, because triggers, rules and defaults
+//! may call anything.
 //!
-//! A proof is of a moment, and a migration may come in the next. So it holds for [`HOLDS`] only. While a pool is busy,
-//! the catalogue is looked at again in time, off every request's path; after the last use, once more. What then turns
-//! out to be no longer proven has been used for [`HOLDS`] at the longest, and all sessions that may have run it are
-//! closed or reset before anybody gets them. Pools that are not busy have no proofs: their sessions are reset after
-//! every use, which costs less than looking.
+//! A migration may change the catalog after a proof. So a proof is valid for [`HOLDS`] only. While a pool is busy, a
+//! background task checks the catalog again before the proofs expire, and once more after the last use. If a statement
+//! is then no longer proven, it was used without a proof for [`HOLDS`] at most. All sessions that may have run it are
+//! closed or reset before their next use. Pools that are not busy have no proofs: they reset a session after every use,
+//! which is cheaper than checking the catalog.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,68 +24,68 @@ use deadpool_postgres::ClientWrapper;
 
 use super::statement::Statement;
 
-/// How long after the beginning of a look its proofs hold.
+/// How long proofs are valid, from the beginning of the check of the catalog.
 const HOLDS: Duration = Duration::from_secs(1);
-/// Between two looks while the pool is busy.
+/// How often the catalog is checked while the pool is busy.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(400);
-/// A look costs about as much as so many resets: below this number of uses it does not pay.
+/// A check of the catalog costs about as much as this number of resets. With fewer uses, resets are cheaper.
 const PAYS: u32 = 24;
 
 const TAINTED: &str = include_str!("provable.sql");
-/// Taints every statement.
+/// In the result: no statement is proven.
 const ALL: &str = "*";
 
-/// What is known of the statements that ran in one tenant's database.
+/// What is known about the statements that ran in one tenant's database.
 #[derive(Default)]
 pub(super) struct Proofs {
     known: RwLock<Known>,
-    /// How often a proof was relied on since the last look.
+    /// How often a proof was used since the last check.
     uses: AtomicU32,
-    /// How often a session was reset since a proof last held.
+    /// How often a session was reset since a proof was last valid.
     resets: AtomicU32,
-    /// Rises when a proof that was relied on may have been wrong.
+    /// Incremented when a proof that was used may have been wrong.
     generation: AtomicU64,
 }
 
 #[derive(Default)]
 struct Known {
     statements: HashMap<Statement, Standing>,
-    /// Until when the proofs hold.
+    /// Until when the proofs are valid.
     until: Option<Instant>,
 }
 
-/// What is known of one statement.
+/// What is known about one statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// Its text says that it may leave something, or nothing that is understood.
+    /// Its text shows that it may leave state, or the text cannot be parsed here.
     Unprovable,
-    /// The catalogue has not been asked, or says that it may leave something.
+    /// The catalog has not been checked, or shows that it may leave state.
     Unproven,
-    /// It leaves nothing, while proofs hold.
+    /// It leaves no state, as long as proofs are valid.
     Proven,
 }
 
-/// Whether the catalogue is to be looked at again.
+/// Whether to check the catalog again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Proofs are still worth their price.
+    /// Yes: the pool is busy enough for proofs to pay.
     Renew,
-    /// For the last time: proofs hold no longer, but were relied on.
+    /// Yes, for the last time: no proofs are used any more, but some were used since the last check.
     Last,
-    /// Nothing was relied on since the last look, and nothing will be.
+    /// No: no proof was used since the last check, and none will be.
     None,
 }
 
 impl Proofs {
-    /// Which generation of proofs holds: a session that is older may hold what it must not.
+    /// The generation of proofs. A session of an older generation may have state left on it.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
     }
 
-    /// Whether it is proven at this moment that the statement leaves nothing.
+    /// Whether it is proven now that the statement leaves no state.
     pub(super) fn holds_for(&self, statement: Statement) -> bool {
         let standing = {
-            // Counted under the lock: a look that ends all proofs counts every use before it.
+            // Counted under the lock, so that a check that ends all proofs sees every earlier use.
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             let standing = known.statements.get(&statement).copied();
             if standing == Some(Standing::Proven) && known.until.is_some_and(|until| Instant::now() < until) {
@@ -100,12 +101,12 @@ impl Proofs {
         false
     }
 
-    /// A session was reset. Whether that has happened so often that proofs would pay.
+    /// Counts a reset of a session. Returns whether there were so many that proofs would pay.
     pub(super) fn would_pay(&self) -> bool {
         self.resets.fetch_add(1, Relaxed) + 1 == PAYS
     }
 
-    /// What is to be done when it is time for another look.
+    /// What to do when the next check is due.
     pub(super) fn due(&self) -> Look {
         self.write(|known| match self.uses.swap(0, Relaxed) {
             PAYS.. => Look::Renew,
@@ -117,7 +118,7 @@ impl Proofs {
         })
     }
 
-    /// Asks the catalogue what can be proven. Without an answer nothing is.
+    /// Checks the catalog for what can be proven. If the query fails, nothing is proven.
     ///
     /// # Errors
     /// Those of the session.
@@ -147,7 +148,7 @@ impl Proofs {
         Ok(())
     }
 
-    /// Nobody could look: nothing is proven any more, and what was relied on is in doubt.
+    /// Called when the catalog could not be checked: ends all proofs, and treats those that were used as wrong.
     pub(super) fn doubt(&self) {
         self.write(|known| {
             known.until = None;

@@ -1,11 +1,13 @@
-//! Every tenant, and the plan that it is on, in memory: a request is resolved without asking the control database.
+//! All tenants and their plans, in memory. A request is resolved without a query to the control database.
 //!
-//! Filled once, then kept true by signals: each names a tenant whose row is read again, or says that plans have changed,
-//! which are few and read all together. Behind that, changes
-//! are read by their revision every few seconds, and everything anew after a lost connection. A tenant that is
-//! not in memory may have been made a moment ago by another replica: the control database is asked, and a "no"
-//! is remembered for a second. Without contact to the control database known tenants are served for
-//! [`STALENESS`], then refused; unknown ones are refused at once, for nobody can know.
+//! The registry is filled once, and then follows notifications. A notification names a tenant, whose row is read again,
+//! or says that plans have changed, which are then all read again. In case a notification is lost, rows with newer
+//! revisions are read every few seconds. After a lost connection everything is read again.
+//!
+//! A tenant that is not in memory may have been created a moment ago by another replica. So the control database is
+//! asked, and a negative answer is cached for a second. While the control database is unavailable, tenants in memory
+//! are served for [`STALENESS`], and then refused. Others are refused at once, because it is unknown whether they
+//! exist.
 
 use std::{
     collections::HashMap,
@@ -30,30 +32,30 @@ use crate::{
     types::{Slug, TenantId},
 };
 
-/// How long knowledge outlives the contact to the control database (promises.md §2).
+/// How long the registry is used while the control database is unavailable (promises.md §2).
 const STALENESS: Duration = Duration::from_mins(15);
-/// Between two looks for changes that no signal told of.
+/// How often to look for changes without a notification.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the control database may take to answer, all tenants read included.
+/// How long the control database may take to answer, even when all tenants are read.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Between attempts to fill an empty registry.
+/// The pause between attempts to fill an empty registry.
 const FILL_PAUSE: Duration = Duration::from_millis(250);
-/// Revisions are drawn before their transactions commit, so a lower one can appear after a higher one was
-/// read: each look goes back this far.
+/// How many revisions each check goes back. A transaction gets its revision before it commits, so a lower revision can
+/// become visible after a higher one was read.
 const REVISION_OVERLAP: i64 = 1_000;
-/// How long and how many unknown slugs are remembered.
+/// How long unknown slugs are cached, and how many.
 const UNKNOWN_TTL: Duration = Duration::from_secs(1);
 const UNKNOWN_CAPACITY: u64 = 10_000;
-/// Between two looks at a tenant in the making.
+/// How often a tenant that is being provisioned is read again at most.
 const DOUBT_TTL: Duration = Duration::from_millis(50);
 
-/// Every tenant, in memory.
+/// All tenants, in memory.
 pub struct Registry {
     db: ControlDb,
     known: RwLock<Known>,
     unknown: Cache<Slug, ()>,
     doubted: Cache<TenantId, ()>,
-    /// Wakes those who wait for a tenant to change.
+    /// Wakes the tasks that wait for a tenant to change.
     changed: Notify,
 }
 
@@ -83,12 +85,12 @@ impl Known {
             self.platform = Some(tenant.id);
         }
         self.forget_slugs(tenant.id);
-        // A tombstone has its slug for display; whether it is still kept from others is among the reserved ones.
+        // A tombstone has its slug for display only. Reserved slugs are stored elsewhere.
         if tenant.state != TenantState::Deleted {
             self.by_slug.insert(tenant.slug.clone(), tenant.id);
         }
         for slug in &tenant.reserved_slugs {
-            // Another's own slug is newer knowledge than this one's former slug.
+            // If another tenant has this slug as its own, that is more recent than this tenant's former slug.
             let is_anothers = self.by_slug.get(slug).and_then(|id| self.by_id.get(id)).is_some_and(|t| t.slug == *slug);
             if !is_anothers {
                 self.by_slug.insert(slug.clone(), tenant.id);
@@ -132,12 +134,12 @@ impl Registry {
         found.ok_or_else(|| Error::defect(format!("the plan {} is not known here", tenant.plan)))
     }
 
-    /// The revision of the tenant's row that is known here; 0 if none is.
+    /// The revision of the tenant's row in memory; 0 if the tenant is not in memory.
     pub(super) fn revision_of(&self, id: TenantId) -> i64 {
         self.read(|known| known.by_id.get(&id).map_or(0, |tenant| tenant.revision))
     }
 
-    /// The newest revision that was seen, and the digest of all tenants.
+    /// The newest revision that was read, and the digest of all tenants.
     pub(super) fn remembered(&self) -> (i64, RegistryDigest) {
         self.read(|known| (known.revision, known.digest))
     }
@@ -147,7 +149,7 @@ impl Registry {
         metrics::gauge!("freehold_tenants_known").set(f64::from(count));
     }
 
-    /// What is in memory, if it is fresh.
+    /// The tenant with this slug in memory, if the registry is fresh.
     pub(super) fn known(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         self.read(|known| {
             let tenant = known.by_slug.get(slug).and_then(|id| known.by_id.get(id)).cloned();
@@ -193,8 +195,8 @@ impl Registry {
         self.hold(found).await.map_err(unavailable)
     }
 
-    /// A tenant in the making may serve by now: whoever was told so must not be refused because word of it is still on
-    /// its way. Looked up now and then only, since anybody can ask.
+    /// Reads a tenant again if it is being provisioned in memory. It may be active by now, and a client that another
+    /// replica has told so must not be refused. Reads are limited by a cache, since anybody can send requests.
     async fn doubt(&self, held: Arc<Tenant>) -> Arc<Tenant> {
         if !self.doubted.entry(held.id).or_insert(()).is_fresh() {
             return held;
@@ -208,7 +210,7 @@ impl Registry {
         }
     }
 
-    /// The tenant once `wanted` holds of it, or as it is after `at_most`.
+    /// Waits until `wanted` is true of the tenant, or `at_most` has passed. Returns the tenant as it is then.
     pub(super) async fn when(
         &self,
         id: TenantId,
@@ -218,7 +220,7 @@ impl Registry {
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
             let mut changed = pin!(self.changed.notified());
-            // From here on no change is missed.
+            // From here on no notification is missed.
             changed.as_mut().enable();
             let tenant = self.by_id(id).await?;
             if tenant.as_ref().is_none_or(|tenant| wanted(tenant)) {
@@ -230,7 +232,7 @@ impl Registry {
         }
     }
 
-    /// Keeps the registry true until `cancel`.
+    /// Keeps the registry up to date until `cancel`.
     pub(super) async fn follow(self: Arc<Self>, mut signals: Subscription, cancel: CancellationToken) {
         let following = async {
             while let Err(error) = bounded(ANSWER, self.fill()).await {
@@ -274,7 +276,7 @@ impl Registry {
     async fn read_changes(&self, since: i64) -> Result<usize> {
         let mut connection = self.db.acquire().await?;
         let changed = tenants::changed_since(&mut connection, since).await?;
-        // After the tenants: whichever plans they are on are among these.
+        // Plans are read after the tenants, so that the plan of every tenant is among them.
         let plans = plans::readable(&mut connection).await?;
         let count = changed.len();
         self.write(|known| {
@@ -317,13 +319,13 @@ impl Registry {
         self.hold(tenant).await.map(Some).map_err(unavailable)
     }
 
-    /// Keeps a tenant that was just read, with its plan: the tenant may be on one that no signal has told of yet.
+    /// Stores a tenant that was just read. Reads its plan too, if the plan is so new that it is not in memory.
     async fn hold(&self, tenant: Tenant) -> Result<Arc<Tenant>> {
         if !self.read(|known| known.plans.contains_key(&tenant.plan)) {
             let plans = plans::readable(&mut *self.db.acquire().await?).await?;
             self.write(|known| {
                 for plan in plans {
-                    // One that is known is as new as this one, or newer: only `follow` replaces it.
+                    // A plan in memory is as new as this one, or newer: only `follow` replaces it.
                     known.plans.entry(plan.name.clone()).or_insert_with(|| Arc::new(plan));
                 }
             });
@@ -334,8 +336,7 @@ impl Registry {
         Ok(self.read(|known| known.by_id.get(&id).cloned()).unwrap_or(fallback))
     }
 
-    // A panic while the lock was held cannot leave it half-changed in a way that matters: `put` is the only
-    // change, and reading a row again mends it.
+    // A poisoned lock is used all the same. `put` is the only change, and reading a row again repairs a partial one.
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -346,7 +347,7 @@ impl Registry {
     }
 }
 
-/// The control database is away: whether this tenant exists cannot be known.
+/// The error when the control database is unavailable, and it is unknown whether the tenant exists.
 fn unavailable(error: Error) -> Error {
     match error {
         Error::Unavailable { source, .. } => Error::unavailable(NOT_KNOWN.0, NOT_KNOWN.1, source),
@@ -354,7 +355,7 @@ fn unavailable(error: Error) -> Error {
     }
 }
 
-/// Nothing is known yet, or nothing for certain any more.
+/// The error when the registry is not filled yet, or is too old.
 fn not_known() -> Error {
     Error::unavailable(NOT_KNOWN.0, NOT_KNOWN.1, None)
 }

@@ -1,8 +1,8 @@
-//! Which tenant a request names: by its host, or by a path prefix where that is enabled.
+//! Finds out which tenant a request names: by its host, or by a path prefix where that is enabled.
 //!
-//! The answer depends on nothing but the request and the configuration. Two statements that disagree are
-//! refused, never ranked: somebody who can add a header must not be able to choose another tenant.
-//! `X-Forwarded-Host` and the like are not read at all.
+//! The result depends only on the request and the configuration. If a request names two tenants it is refused, and
+//! neither has precedence: somebody who can add a header must not be able to choose another tenant. Headers such as
+//! `X-Forwarded-Host` are never read.
 
 use axum::http::{HeaderMap, Uri, header::HOST};
 
@@ -11,7 +11,7 @@ use crate::{
     types::Slug,
 };
 
-/// What the path of a tenant begins with, where that is enabled.
+/// The prefix of paths that name a tenant, where that is enabled.
 const PATH_PREFIX: &str = "/t/";
 
 /// How requests name tenants.
@@ -26,9 +26,9 @@ pub struct Rules {
 /// What a request says about its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// The name, if there is one that can be a slug.
+    /// The slug, if the request names one that is well-formed.
     pub slug: Option<Slug>,
-    /// The path and query without the tenant's prefix, where it had one.
+    /// The path and query without the tenant's prefix, if the path had one.
     pub stripped: Option<String>,
 }
 
@@ -49,14 +49,14 @@ impl Rules {
         Ok(Named { slug: parse(segment), stripped: Some(rest) })
     }
 
-    /// What stands before the base domain, in lower case.
+    /// The part of the host before the base domain, in lower case.
     fn label(&self, authority: &str) -> Option<String> {
         let host = without_port(authority).trim_end_matches('.').to_ascii_lowercase();
         let label = host.strip_suffix(&self.base_domain)?.strip_suffix('.')?;
         (!label.is_empty()).then(|| label.to_owned())
     }
 
-    /// The segment after `/t/`, and the path and query without both.
+    /// The path segment after `/t/`, and the remaining path and query.
     fn prefixed<'a>(&self, uri: &'a Uri) -> Option<(&'a str, String)> {
         let rest = uri.path().strip_prefix(PATH_PREFIX).filter(|_| self.path_prefix)?;
         let (segment, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -65,12 +65,12 @@ impl Rules {
     }
 }
 
-/// Shapes that cannot be a tenant's name are unknown tenants; reserved words among them (no tenant has one).
+/// A label that cannot be a slug names no tenant. Reserved slugs can be parsed, but no tenant has one.
 fn parse(label: &str) -> Option<Slug> {
     label.parse().ok()
 }
 
-/// The one authority that the request names (RFC 9112 §3.2, RFC 9113 §8.3.1), or an empty text.
+/// The one authority that the request names (RFC 9112 §3.2, RFC 9113 §8.3.1), or an empty string.
 fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().map(|value| value.to_str().map_err(|_| ambiguous("the Host header is not readable")));

@@ -1,10 +1,13 @@
-//! A session with a tenant's database between two users: what one left on it never reaches the next.
+//! Resets a session with a tenant's database between two uses, so that state from one use never reaches the next.
 //!
-//! A statement may set something, lock, listen, prepare or make a temporary table, itself or through a trigger or a
-//! function. Unless it is proven that it does not ([`super::proof`]), its session is reset after use, off every
-//! request's path, and goes back to the pool when that is done; one that cannot be reset is closed. A session that
-//! only ran what is proven, and was answered, goes back as it is. Beyond a reset are two things that PostgreSQL has no command for: the
-//! seed of `random()`, and what a procedural language other than SQL and PL/pgSQL keeps for itself.
+//! A statement may set a parameter, take a lock, listen, prepare a statement or create a temporary table, itself or
+//! through a trigger or a function. Unless it is proven that the statement does not ([`super::proof`]), its session is
+//! reset after use. A background task does that, and then returns the session to the pool. A session that cannot be
+//! reset is closed. A session that only ran proven statements, all of them answered, returns to the pool without a
+//! reset.
+//!
+//! A reset cannot undo two things, because PostgreSQL has no command for them: the seed of `random()`, and the internal
+//! state of procedural languages other than SQL and PL/pgSQL.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -25,7 +28,7 @@ use super::{
     proof::{LOOK_INTERVAL, Look, Proofs},
 };
 
-/// How long a reset may take, and how long a look at the catalogue: as long as a new session (promises.md §2).
+/// How long a reset may take, and a check of the catalog: as long as opening a new session (promises.md §2).
 const BOUND: Duration = Duration::from_secs(2);
 
 const RESET: &str = include_str!("reset.sql");
@@ -36,19 +39,19 @@ pub(super) struct Session {
     pub(super) traces: Traces,
 }
 
-/// Whether somebody may have left something on a session.
+/// Records whether a session may have state left on it.
 pub(super) struct Traces {
     proofs: Arc<Proofs>,
     /// The generation of proofs that the session's last reset belongs to.
     generation: u64,
     left: AtomicBool,
-    /// Statements that were sent and not answered, or with an error. Whoever gets the session next must not wait for
-    /// what the last one has given up.
+    /// How many statements were sent and not answered, or answered with an error. The next user of the session must not
+    /// wait for a statement that the last one has given up.
     unanswered: AtomicU32,
 }
 
 impl Session {
-    /// A new session, on which nobody has done anything.
+    /// A new session, on which nothing has run yet.
     pub(super) fn new(client: ClientWrapper, proofs: Arc<Proofs>) -> Self {
         let generation = proofs.generation();
         Self {
@@ -57,10 +60,10 @@ impl Session {
         }
     }
 
-    /// Takes away what was left.
+    /// Resets the state of the session.
     ///
     /// # Errors
-    /// Something is left that only ends with the session, or PostgreSQL did not do as it was told: close it.
+    /// The session has state that only ends with it, or the reset failed. The caller must close the session.
     pub(super) async fn reset(&mut self) -> Result<(), ResetError> {
         let generation = self.traces.proofs.generation();
         let answers = self.client.simple_query(RESET).await?;
@@ -77,15 +80,15 @@ impl Session {
         Ok(())
     }
 
-    /// A server that ends one session may have ended them all. The pool's others are asked before anybody relies on them,
-    /// so that a restart costs one answer and not one a session.
+    /// Called when the server has ended this session: it may have ended all. Makes the pool check its other sessions
+    /// before their next use, so that a restart makes one request fail, and not one for each session.
     fn tell_if_ended(&self) {
         if self.client.is_closed() {
             self.traces.proofs.doubt();
         }
     }
 
-    /// Whether this is the generation of sessions that nothing is to be feared of.
+    /// Whether the session's last reset belongs to the present generation of proofs.
     pub(super) fn is_of_this_generation(&self) -> bool {
         self.traces.generation == self.traces.proofs.generation()
     }
@@ -97,13 +100,14 @@ pub(super) enum ResetError {
     /// A transaction is open, or statements have been prepared under names of their own.
     #[error("something is left on the session that a reset does not end")]
     Left,
-    /// What PostgreSQL or the connection said.
+    /// The error of PostgreSQL or of the connection.
     #[error(transparent)]
     Database(#[from] tokio_postgres::Error),
 }
 
 impl Traces {
-    /// A statement is about to run. To be told before it is sent: whoever waits for it may go away.
+    /// Records that a statement is about to run. Must be called before it is sent, because the future that waits for
+    /// the answer may be dropped.
     pub(super) fn expect(&self, statement: &'static str) {
         self.unanswered.fetch_add(1, Relaxed);
         if !self.left.load(Relaxed) && !self.proofs.holds_for(statement.into()) {
@@ -111,19 +115,20 @@ impl Traces {
         }
     }
 
-    /// A statement has been answered without an error.
+    /// Records that a statement was answered without an error.
     pub(super) fn answered(&self) {
         self.unanswered.fetch_sub(1, Relaxed);
     }
 
-    /// Whether something may have been left or is still under way, or what was relied on has turned out to be wrong since.
+    /// Whether state may have been left, a statement may still be running, or a proof that was used has turned out to
+    /// be wrong.
     pub(super) fn are_possible(&self) -> bool {
         self.left.load(Relaxed) || self.unanswered.load(Relaxed) > 0 || self.generation != self.proofs.generation()
     }
 }
 
-/// A session in somebody's hands. Dropped, it goes back to its pool: at once when nothing can have been left on it, else
-/// once it is reset.
+/// A session that is in use. When it is dropped, it returns to its pool: at once if no state can have been left on it,
+/// otherwise once it is reset.
 pub(super) struct Lent(Option<Object<Login>>);
 
 impl From<Object<Login>> for Lent {
@@ -152,7 +157,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let Some(object) = self.0.take_if(|session| session.traces.are_possible()) else { return };
         object.tell_if_ended();
-        // Without a runtime it goes back as it is, and the pool resets it before anybody gets it.
+        // Without a Tokio runtime it returns as it is, and the pool resets it before its next use.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(release_clean(object));
         }
@@ -181,7 +186,7 @@ async fn release_clean(mut object: Object<Login>) {
     }
 }
 
-/// Keeps the proofs of a busy pool true, until nothing relies on them any more.
+/// Keeps the proofs of a busy pool valid, until they are no longer used.
 async fn watch(pool: Pool<Login>, proofs: Arc<Proofs>) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
@@ -195,7 +200,7 @@ async fn watch(pool: Pool<Login>, proofs: Arc<Proofs>) {
             proofs.doubt();
         }
         if proofs.generation() != before {
-            // Those in use are reset when they are given back.
+            // Sessions that are in use are reset when they are returned.
             pool.retain(|session, _| session.is_of_this_generation());
         }
         if !has_looked || look == Look::Last {

@@ -1,8 +1,8 @@
-//! The text of a statement, as far as it tells what the statement may leave on its session.
+//! Reads from a statement's text what state the statement may leave on its session.
 
 use std::{hash, ptr};
 
-/// A statement of the program: known by where its text is, so that no text is read to find it.
+/// A statement of the program. It is identified by the address of its text, so that lookups need not compare texts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Statement(&'static str);
 
@@ -28,11 +28,11 @@ impl hash::Hash for Statement {
 }
 
 impl Statement {
-    /// All names in a text that does nothing but read, in lower case: whatever may be a table, a column, a type or a
-    /// function, and all keywords. None when the text does more or is written in a way that is not understood here;
-    /// then nothing is known of the statement.
+    /// All names in the text of a read-only query, in lower case: everything that may be a table, a column, a type or a
+    /// function, and all keywords. `None` when the statement may write, or its text has syntax that is not parsed here.
+    /// Then nothing is known about the statement.
     pub(super) fn names(self) -> Option<Vec<String>> {
-        // What a backslash means depends on settings of the session.
+        // The meaning of a backslash depends on settings of the session.
         if self.0.contains('\\') {
             return None;
         }
@@ -43,7 +43,7 @@ impl Statement {
                 'a'..='z' | 'A'..='Z' | '_' => {
                     let (name, after) = rest.split_at(rest.find(|c| !is_of_name(c)).unwrap_or(rest.len()));
                     names.push(name.to_ascii_lowercase());
-                    // E'…', U&'…' and their like have rules of their own.
+                    // E'…', U&'…' and similar literals have their own rules.
                     (!after.starts_with(['\'', '&'])).then_some(after)?
                 }
                 '\'' => rest[1..].split_once('\'')?.1,

@@ -1,10 +1,10 @@
-//! Every tenant's sealed secrets and every server's address, in memory: what a replica needs to log in to a
-//! tenant's database that it never served before, also while the control database is away.
+//! A cache of all tenants' encrypted secrets and all servers' addresses. With it a replica can log in to any tenant's
+//! database while the control database is unavailable, even for the first time.
 //!
-//! Filled in pages behind the registry and kept true by the revisions of the tenants' rows. Whoever knows of a newer
-//! revision than the one kept, or finds that what is kept does not work, has it read anew; many who ask for the same
-//! tenant wait for one reading. Bounded: beyond [`Vault::new`]'s `capacity` nothing is kept, and tenants are read
-//! whenever they are needed. Nothing in here is ever opened here, and plain secrets are never kept.
+//! The cache is filled page by page after the registry, and follows the revisions of the tenants' rows. A caller that
+//! knows a newer revision than the cached one, or whose login fails, makes the vault read the tenant again. Concurrent
+//! callers for the same tenant wait for one read. The cache has a limit, the `capacity` of [`Vault::new`]: tenants
+//! beyond it are read whenever they are needed. The vault never decrypts a secret, and never stores a decrypted one.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,22 +26,22 @@ use crate::{
     types::{ServerId, TenantId},
 };
 
-/// Between two looks for changes.
+/// How often to look for changes.
 const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 /// How many tenants are read at once, and how long that may take.
 const PAGE: i64 = 1_000;
 const PAGE_ANSWER: Duration = Duration::from_secs(5);
 /// How long a request waits for one tenant's secrets: less than a new connection may take.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Revisions are drawn before their transactions commit, so each look goes back this far.
+/// How many revisions each check goes back, because a transaction gets its revision before it commits.
 const REVISION_OVERLAP: i64 = 1_000;
 
-/// Tenants' sealed secrets, and servers' addresses.
+/// Tenants' encrypted secrets, and servers' addresses.
 pub(super) struct Vault {
     db: ControlDb,
     capacity: usize,
     kept: RwLock<Kept>,
-    /// Readings under way: everybody who asks for the same tenant waits for the same one.
+    /// The reads that are running. Concurrent callers for the same tenant wait for the same read.
     reading: Cache<TenantId, Arc<SealedTenant>>,
 }
 
@@ -71,14 +71,15 @@ impl Vault {
         Self { db, capacity, kept: RwLock::default(), reading }
     }
 
-    /// The tenant's secrets as of `revision` of its row or later; older ones while the control database is away.
+    /// The tenant's secrets as of `revision` of its row or a later one. While the control database is unavailable they
+    /// may be older.
     pub(super) async fn of(&self, tenant: TenantId, revision: i64) -> Result<Arc<SealedTenant>> {
         let (held, is_away) = self.read(|kept| {
             let is_away = kept.failed.is_some_and(|failed| failed.elapsed() < SYNC_INTERVAL);
             (kept.tenants.get(&tenant).cloned(), is_away)
         });
         match held {
-            // While the control database is away not every request waits to be told so.
+            // While the control database is unavailable, not every request waits for the timeout.
             Some(held) if held.revision >= revision || is_away => Ok(held),
             held => match (Box::pin(self.anew(tenant)).await, held) {
                 (Err(error), Some(held)) if error.is_transient() => Ok(held),
@@ -87,7 +88,7 @@ impl Vault {
         }
     }
 
-    /// The tenant's secrets, read from the control database by a reading that ends after this call began.
+    /// The tenant's secrets, from a read of the control database that ends after this call began.
     pub(super) async fn anew(&self, tenant: TenantId) -> Result<Arc<SealedTenant>> {
         let reading = Box::pin(bounded(ANSWER, self.fetch(tenant)));
         let read = self.reading.try_get_with(tenant, reading).await.map_err(Error::shared);
@@ -97,7 +98,7 @@ impl Vault {
         read
     }
 
-    /// Where the server is.
+    /// The server's address.
     pub(super) async fn address(&self, server: ServerId) -> Result<ServerAddress> {
         let held = || self.read(|kept| kept.addresses.get(&server).cloned());
         if let Some(address) = held() {
@@ -107,7 +108,7 @@ impl Vault {
         held().ok_or_else(|| Error::defect(format!("{server} is not in the control database")))
     }
 
-    /// Keeps everything true until `cancel`.
+    /// Keeps the cache up to date until `cancel`.
     pub(super) async fn follow(self: Arc<Self>, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(SYNC_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -136,7 +137,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Reads what changed in the next tenants above `after`; answers with the last one's revision unless it was the
+    /// Reads the next page of tenants with a revision above `after`. Returns the last one's revision, unless it was the
     /// last page.
     async fn read_page(&self, after: i64) -> Result<Option<i64>> {
         let mut connection = self.db.acquire().await?;
@@ -172,7 +173,7 @@ impl Vault {
         Ok(sealed)
     }
 
-    // As in the registry: a panic under the lock leaves nothing that reading again would not mend.
+    // A poisoned lock is used all the same, as in the registry: reading again repairs a partial change.
     fn read<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
         look(&self.kept.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -48,10 +48,10 @@ Examples:
   freehold dev --reset
   FREEHOLD_PUBLIC_LISTEN=127.0.0.1:9080 FREEHOLD_ADMIN_LISTEN=127.0.0.1:9081 freehold dev --folder /tmp/second")]
 pub(super) struct Arguments {
-    /// Delete everything that earlier runs left, and start from nothing.
+    /// Forget everything that an earlier run left, and start from nothing.
     #[arg(long)]
     reset: bool,
-    /// The folder where everything is kept.
+    /// Where everything is kept.
     #[arg(long, default_value = ".freehold")]
     folder: PathBuf,
 }

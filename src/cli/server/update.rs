@@ -11,24 +11,24 @@ Examples:
   freehold server update eu-1 --capacity 2000 --label disk=ssd
   freehold server update eu-1 --capacity unlimited --warm-target by-demand --remove-label disk")]
 pub(in crate::cli) struct Update {
-    /// The server's name, or its id: srv_…
+    /// Its name, or its id: srv_…
     pub(super) server: String,
-    /// The region that the server is in.
+    /// Where it stands.
     #[arg(long, conflicts_with = "no_region")]
     region: Option<String>,
-    /// The server is in no region any more.
+    /// It stands nowhere in particular.
     #[arg(long)]
     no_region: bool,
     /// Set a label; may be given more than once.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Remove a label; may be given more than once.
+    /// Take a label away; may be given more than once.
     #[arg(long = "remove-label", value_name = "NAME")]
     removed_labels: Vec<String>,
-    /// The most connections that all replicas together may hold to the server's tenants' databases; not enforced yet.
+    /// The most connections that all replicas together may hold to its tenants' databases.
     #[arg(long, value_name = "N")]
     connection_budget: Option<u32>,
-    /// The most tenants that the server takes: a number, or `unlimited`.
+    /// The most tenants that it takes: a number, or `unlimited`.
     #[arg(long, value_name = "N", value_parser = |text: &str| number_or(text, "unlimited"))]
     capacity: Option<Wanted>,
     /// How many databases are kept ready for new tenants: a number, or `by-demand`.

@@ -12,10 +12,10 @@ use crate::{
 /// The arguments of `freehold tenant suspend`.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Suspend {
-    /// The tenant's id: ten_…
+    /// Its id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// The reason, for other operators; it stays in the audit log.
+    /// Why, for other operators; kept in the audit log.
     #[arg(long)]
     reason: Reason,
 }
@@ -27,19 +27,19 @@ Examples:
   freehold tenant update ten_… --plan bench
   freehold tenant update ten_… --label tier=gold --remove-label trial")]
 pub(in crate::cli) struct Update {
-    /// The tenant's id: ten_…
+    /// Its id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// The new display name.
+    /// Another name for people.
     #[arg(long)]
     name: Option<DisplayName>,
-    /// The new plan.
+    /// Another plan.
     #[arg(long)]
     plan: Option<String>,
-    /// Set a label; may be given more than once. Other labels stay as they are.
+    /// A label to be set; may be given more than once, and leaves others as they are.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Remove a label; may be given more than once.
+    /// A label to be taken away; may be given more than once.
     #[arg(long = "remove-label", value_name = "NAME")]
     removed_labels: Vec<String>,
 }

@@ -14,15 +14,15 @@ use crate::{
 The new tenant holds the rows that the other one has at one moment, which goes on serving meanwhile. People sign in
 with the passwords that they have there; sessions, API keys, invitations and the audit log are not carried over.")]
 pub(in crate::cli) struct Clone {
-    /// The id of the tenant whose rows are copied: ten_…
+    /// The id of the tenant whose rows it gets: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// The new tenant's slug: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
+    /// Its own public name: 3 to 63 of a-z, 0-9 and hyphen, beginning with a letter.
     slug: Slug,
-    /// The new tenant's display name. Default: the slug.
+    /// Its name for people; else the slug.
     #[arg(long)]
     name: Option<DisplayName>,
-    /// Return as soon as the tenant is recorded; Freehold makes it in any case.
+    /// Answer as soon as the tenant is recorded; it is made whatever happens next.
     #[arg(long)]
     no_wait: bool,
 }

@@ -47,16 +47,16 @@ const CERTIFICATE: [Column; 13] = [
 A deleted tenant is refused at once and can be had back with `freehold tenant undelete` until it is erased.
 With --erase it is erased now: its database, role, archives and keys are destroyed, and nothing brings them back.")]
 pub(in crate::cli) struct Delete {
-    /// The tenant's id: ten_…
+    /// Its id: ten_…
     #[arg(value_parser = id)]
     id: TenantId,
-    /// Only print what would be destroyed.
+    /// Only tell what would be destroyed.
     #[arg(long)]
     dry_run: bool,
-    /// Erase the tenant now, without a grace time in which it can be undeleted.
+    /// Erase it now, without a time in which it can be had back.
     #[arg(long)]
     erase: bool,
-    /// Do not ask for the slug.
+    /// Do not ask.
     #[arg(long)]
     yes: bool,
 }

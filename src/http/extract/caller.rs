@@ -1,10 +1,10 @@
-//! Who asks, and by what right: the signature of a handler shows both. [`admission`] has found
-//! out who it is; what stands here reads that and says what it requires.
+//! Extractors for the caller and the permission that a handler requires. [`admission`] has
+//! authenticated the caller before. The extractors here check the permission.
 //!
-//! `Member<R>` is somebody of the tenant that the request names, `Operator<R>` somebody of the platform tenant,
-//! both with the right `R`, and `Watched<R>` an operator whose right is asked for again and again; [`SignedIn`] is
-//! anybody known, on either listener. An operation that is for whoever comes says `security(())`, and its handler
-//! takes [`Tenant`](super::Tenant) or nothing.
+//! `Member<R>` is a user of the tenant that the request names, with the permission `R`. `Operator<R>` is a user of the
+//! platform tenant, with the permission `R`. `Watched<R>` is an operator whose permission is checked again during a
+//! streaming response. [`SignedIn`] is any authenticated caller, on either listener. An operation without
+//! authentication says `security(())`, and its handler takes [`Tenant`](super::Tenant) or nothing.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
@@ -25,14 +25,14 @@ use crate::{
     types::{Idempotency, Right},
 };
 
-/// Somebody who proved who they are, at the tenant that the request names.
+/// An authenticated user of the tenant that the request names.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     /// The tenant.
     pub tenant: Arc<tenants::Tenant>,
-    /// Who asks.
+    /// The caller.
     pub principal: Arc<Principal>,
-    /// How they came.
+    /// The client's address, user agent and request id.
     pub client: Client,
 }
 
@@ -129,8 +129,8 @@ caller!(
     true
 );
 
-/// Looks again whether somebody may see what they see: for an answer that goes on for longer than a request, and would
-/// outlast a sign-out, a key's end or a role that was taken away.
+/// Checks the caller's permission again during a streaming response, which could otherwise outlast a sign-out, the end
+/// of a key or the loss of a role.
 pub struct Watched<R> {
     parts: Parts,
     right: PhantomData<fn() -> R>,

@@ -14,7 +14,7 @@ pub(super) fn describe<E: Display>(error: &serde_path_to_error::Error<E>) -> Fie
     describe_sentence(&error.path().to_string(), without_position(&sentence))
 }
 
-/// A text that PostgreSQL cannot hold.
+/// A string that PostgreSQL cannot store.
 pub(super) fn nul(field: impl Into<String>) -> FieldError {
     FieldError::new(field, "invalid_format", "must not hold the character NUL")
 }

@@ -149,8 +149,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     })
 }
 
-/// PostgreSQL's texts cannot hold the character NUL: no value gets as far as to find out. Well-formed JSON spells it
-/// in one way only.
+/// PostgreSQL's `text` cannot contain the character NUL, so a value with it is refused here. Well-formed JSON can write
+/// it only as `\u0000`.
 fn refuse_nul(body: &[u8]) -> Result<(), Error> {
     if !body.windows(NUL.len()).any(|window| window == NUL) {
         return Ok(());

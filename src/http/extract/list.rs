@@ -1,4 +1,4 @@
-//! Lists: a page of rows, the filters beside it, and the answer that leads to the next page.
+//! Lists: the query for a page with its filters, and the response with the cursor of the next page.
 //!
 //! Pages are found by key (`WHERE (created_at, id) > cursor`), never by offset: a page costs the same
 //! however deep it is, and rows that appear meanwhile shift nothing. A cursor is the last row's key, opaque to
@@ -87,7 +87,7 @@ impl Page {
     }
 }
 
-/// What leads from a page to the next one: the columns that sort, of the last row seen.
+/// The key in a cursor: the values of the sort columns in the last row of a page.
 ///
 /// A list's own rows are the only source of good keys, but the client holds the cursor. What PostgreSQL would refuse
 /// as a parameter is refused here, where it is the client's mistake.

@@ -1,4 +1,4 @@
-//! What handlers take: parsed bodies, queries, paths and headers. A handler that runs has valid input.
+//! Extractors of handlers: parsed bodies, queries, paths and headers. When a handler runs, its input is valid.
 //!
 //! Every refusal is a [`Problem`](super::problem::Problem) with a stable code. Wrong fields are named by their
 //! path (`admin.email`); the rejected value itself is never repeated, since it may be a password.

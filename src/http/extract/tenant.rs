@@ -1,4 +1,4 @@
-//! What admission found out about a request, as far as it does not say who asks.
+//! Extractors for the results of admission other than the caller.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     identity::Client,
 };
 
-/// The tenant of a request, known and open for requests. Says nothing about who asks.
+/// The tenant of a request, which exists and is served. The caller need not be authenticated.
 #[derive(Clone, Debug)]
 pub struct Tenant(pub Arc<tenants::Tenant>);
 

@@ -1,11 +1,11 @@
-//! API keys: `fhk_<id>_<secret>_<checksum>`, for programs that act for somebody.
+//! API keys for programs that act on behalf of a user: `fhk_<id>_<secret>_<checksum>`.
 //!
-//! The id finds the row, the secret is 256 random bits of which only a digest is stored, and the checksum makes a
-//! mistyped or invented key cost no query. It also lets scanners of public code recognise a leaked one.
+//! The id identifies the row. The secret is 256 random bits, of which only a digest is stored. The checksum rejects a
+//! mistyped or invented key without a query. It also lets scanners of public code recognize a leaked key.
 //!
-//! A key is shown once, when it is made, and works until it is revoked or expires, or its owner is not active any more.
-//! It grants what it was made for, as far as its owner may do that now, and has no session: it cannot do what only a
-//! person may who has signed in. A clone of the tenant has none of its keys.
+//! A key is shown once, when it is created. It is valid until it is revoked, it expires, or its owner is deactivated.
+//! It grants the permissions in its scopes that its owner has now. It has no session, so it cannot do what needs a
+//! signed-in user. A clone of the tenant has none of its keys.
 
 mod store;
 
@@ -28,9 +28,9 @@ use crate::{
     types::{ApiKeyId, DisplayName, Email, Permission, TenantId, UserId},
 };
 
-/// What every API key begins with.
+/// The prefix of every API key.
 pub(super) const PREFIX: &str = "fhk_";
-/// In hexadecimal digits: enough that a random text passes once in four billion.
+/// The length of the checksum in hexadecimal digits: a random text passes once in four billion times.
 const CHECKSUM_DIGITS: usize = 8;
 
 /// A well-formed key.
@@ -39,7 +39,7 @@ struct Presented {
     secret: SecretString,
 }
 
-/// Makes an API key for a user, with at most the permissions in `scopes`. The key is shown this once.
+/// Creates an API key for a user, with at most the permissions in `scopes`. Only this call returns the key.
 ///
 /// # Errors
 /// The tenant's database cannot be reached.
@@ -72,7 +72,8 @@ pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email) -> 
     create(ctx, platform, user, &name, right::PLATFORM).await.map(Some)
 }
 
-/// Who presents `key`. One query, which also notes the use, at most once a minute.
+/// Verifies `key` and returns its principal. Makes one query, which also records the use of the key, at most once a
+/// minute.
 pub(super) async fn verify(ctx: &Identity, tenant: &Tenant, key: &str, ip: IpAddr) -> Result<Verdict> {
     let presented = parse(key).ok_or_else(tokens::invalid)?;
     let hash = token_hash(&presented.secret);

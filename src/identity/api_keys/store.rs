@@ -1,4 +1,4 @@
-//! Table `api_keys`: the only SQL that speaks to it.
+//! All SQL on the table `api_keys`.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::{
     types::{ApiKeyId, DisplayName, Email, Stream, TableName, UserId},
 };
 
-/// What it is called.
+/// The table's name.
 pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold, "api_keys");
 
 const ADD: &str = "INSERT INTO freehold.api_keys (id, name, secret_hash, user_id, scopes) VALUES ($1, $2, $3, $4, $5)";
@@ -36,7 +36,7 @@ const USED: &str = concat!(
         AND (k.allowed_addresses IS NULL OR $3::inet <<= ANY (k.allowed_addresses))"
 );
 
-/// A key to be.
+/// A key to insert.
 pub(super) struct New<'a> {
     pub(super) id: ApiKeyId,
     pub(super) name: &'a DisplayName,
@@ -45,13 +45,13 @@ pub(super) struct New<'a> {
     pub(super) scopes: &'a [&'a str],
 }
 
-/// A key that works.
+/// A valid key.
 pub(super) struct Found {
     pub(super) secret_hash: Vec<u8>,
     pub(super) user: UserId,
     pub(super) scopes: Vec<String>,
     pub(super) expires_at: Option<DateTime<Utc>>,
-    /// Its owner's, now.
+    /// The role that its owner has now.
     pub(super) role: Role,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn add(statements: &impl Statements, new: &New<'_>) -> Result<(
     Ok(())
 }
 
-/// Who has this address, and whether there are keys already.
+/// The user with this email address, and whether there are keys already.
 pub(super) async fn before_first(statements: &impl Statements, email: &Email) -> Result<(Option<UserId>, bool)> {
     let row = statements.row(BEFORE_FIRST, &[&email.as_str()]).await?;
     let row = row.ok_or_else(|| Error::defect("a SELECT without FROM has answered with no row"))?;
@@ -71,8 +71,8 @@ pub(super) async fn before_first(statements: &impl Statements, email: &Email) ->
     Ok((user.map(UserId::from_uuid), row.try_get("has_keys")?))
 }
 
-/// The key with this id, if it works for a client at `ip`. Its use is noted if `hash` is of its secret: the caller
-/// compares them.
+/// The key with this id, if it is valid for a client at `ip`. Records its use if `hash` is the digest of its secret.
+/// The caller must compare the two.
 pub(super) async fn used(
     statements: &impl Statements,
     (id, hash): (ApiKeyId, &[u8]),

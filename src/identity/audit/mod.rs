@@ -1,10 +1,11 @@
-//! The audit log of a tenant: who did what to whom, from where.
+//! The audit log of a tenant: who did what, to what, and from where.
 //!
-//! A line is written in the transaction of the change that it tells of: either both are there or neither is. What was
-//! refused changes nothing, and its line stands alone. Lines are added and read, never changed and never deleted by
-//! what serves requests; a clone of the tenant begins with an empty log.
+//! An event is written in the transaction of the change that it records, so that both exist or neither does. A refused
+//! request changes nothing, and its event is written alone. Requests add and read events. They never change or delete
+//! one. A clone of the tenant begins with an empty log.
 //!
-//! A line must never hold a secret, nor an e-mail address that nobody here has: what strangers type is theirs.
+//! An event must never contain a secret. It must not contain an email address that belongs to no user of the tenant:
+//! what a stranger typed may be somebody's personal data.
 
 mod store;
 
@@ -14,22 +15,22 @@ pub(super) use store::TABLE;
 use super::{Client, Identity};
 use crate::{error::Result, tenancy::Statements, types::AuditEventId};
 
-/// Who acts when that is not proven.
+/// The actor when nobody has signed in.
 pub(super) const ANONYMOUS: &str = "anonymous";
 
-/// What a line says.
+/// An event to write.
 pub(super) struct Event<'a> {
     /// `usr_…`, `key_…`, or `anonymous` while nobody has proven who they are.
     pub(super) actor: &'a str,
-    /// What: `login.succeeded`.
+    /// The action: `login.succeeded`.
     pub(super) action: &'static str,
-    /// To what: `ses_…`.
+    /// The target of the action: `ses_…`.
     pub(super) target: Option<String>,
-    /// More, by action. Never secret.
+    /// More details, which depend on the action. Never secret.
     pub(super) details: Value,
 }
 
-/// Writes one line, in the caller's transaction where there is one.
+/// Writes one event, in the caller's transaction if there is one.
 pub(super) async fn write(
     ctx: &Identity,
     statements: &impl Statements,

@@ -1,4 +1,4 @@
-//! Table `audit_events`: the only SQL that speaks to it.
+//! All SQL on the table `audit_events`.
 
 use super::Event;
 use crate::{
@@ -8,13 +8,13 @@ use crate::{
     types::{AuditEventId, Stream, TableName},
 };
 
-/// What it is called.
+/// The table's name.
 pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold, "audit_events");
 
 const ADD: &str = "INSERT INTO freehold.audit_events (id, actor, action, target, ip, user_agent, request_id, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// Adds a line.
+/// Adds an event.
 pub(super) async fn add(
     statements: &impl Statements,
     id: AuditEventId,

@@ -1,11 +1,12 @@
-//! Password hashing: argon2id behind a bound.
+//! Password hashing with argon2id, and a limit of concurrent hashes.
 //!
-//! A hash takes a core for some 50 ms and 19 MiB, so only so many run at once and the rest wait, for a bounded
-//! time. The permit belongs to the blocking task, not to the request: a client that hangs up frees nothing early.
+//! A hash takes a core for some 50 ms, and 19 MiB of memory. So a limited number run at once, and other requests wait
+//! for a limited time. The blocking task owns the semaphore's permit, not the request: when a client disconnects, the
+//! permit is freed only after the hash is done.
 //!
-//! The 19 MiB are kept from hash to hash, in as many buffers as there are permits ([`Memory`]). Freed and allocated anew
-//! they would stay with the process too, several times over: glibc takes such blocks from its heap once it has seen one
-//! of them freed, and what lives longer falls in between.
+//! The buffers of 19 MiB are reused: there are as many as permits ([`Memory`]). If each hash allocated its own, the
+//! process would use several times as much: once glibc has freed one such block, it takes the next ones from its heap,
+//! where longer-lived allocations between them keep the memory from being returned.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -29,25 +30,25 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// What a password is compared with when there is nothing to compare it with: the same work, and random bytes
-/// that no password is known to produce.
+/// The hash that a password is compared with when there is no stored hash, so that the work is the same. Its output is
+/// random bytes, so no known password matches it.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$XQC9xbNCwgao/vbV3IxEWQ$3/U+iSOfivwDs5xAkRP4wNZ7Y3uKDW7fk9p2tpxXkVY";
 
-/// How long a request waits for its turn (promises.md §2).
+/// How long a request waits for a permit (promises.md §2).
 pub(in crate::identity) const REQUEST: Duration = Duration::from_secs(1);
-/// How long background work waits for its turn.
+/// How long background work waits for a permit.
 pub(in crate::identity) const BACKGROUND: Duration = Duration::from_secs(30);
 
-/// Hashes and verifies passwords, so many at once.
+/// Hashes and verifies passwords, with a limit of how many at once.
 pub(in crate::identity) struct Hasher {
     permits: Arc<Semaphore>,
     memory: Arc<Memory>,
     random: Random,
 }
 
-/// The buffers that hashes are computed in. Who computes holds a permit and takes one; each is made when it is first
-/// needed, comes back zeroed, and lives as long as the [`Hasher`].
+/// The buffers of hashes. A task that holds a permit takes one, and returns it zeroed. A buffer is allocated at its
+/// first use, and freed with the [`Hasher`].
 #[derive(Default)]
 struct Memory(Mutex<Vec<Vec<Block>>>);
 
@@ -56,20 +57,20 @@ impl Hasher {
         Self { permits: Arc::new(Semaphore::new(concurrency.max(1))), memory: Arc::default(), random }
     }
 
-    /// A new PHC string for `password`, with a salt of its own.
+    /// Hashes `password` with a new salt. Returns a PHC string.
     ///
     /// # Errors
-    /// `hashing_busy` when no turn came within `wait`.
+    /// `hashing_busy` when there was no permit within `wait`.
     pub(in crate::identity) async fn hash(&self, password: &SecretString, wait: Duration) -> Result<String> {
         let (password, salt, memory) = (password.clone(), self.random.bytes::<16>(), Arc::clone(&self.memory));
         let hash = move || new_hash(&memory, &password, Salt::new(&salt)?);
         Ok(self.run(wait, hash).await?.map_err(unusable)?.to_string())
     }
 
-    /// Whether `hash` (a PHC string) is of `password`. Without a hash the answer is no, after the same work.
+    /// Whether `hash`, a PHC string, is a hash of `password`. Without a hash the answer is no, after the same work.
     ///
     /// # Errors
-    /// `hashing_busy` when no turn came within `wait`.
+    /// `hashing_busy` when there was no permit within `wait`.
     pub(in crate::identity) async fn verify(
         &self,
         password: &SecretString,
@@ -110,7 +111,7 @@ impl Hasher {
 }
 
 impl Memory {
-    /// The most blocks of a buffer that is kept. A stored hash may ask for more, as its own parameters say.
+    /// The largest buffer that is kept, in blocks. A stored hash with other parameters may need a larger one.
     const KEPT: usize = MEMORY_KIB as usize;
 
     /// Runs argon2 over a password and a salt.
@@ -140,7 +141,7 @@ impl Memory {
     }
 
     fn buffers(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
-        // Taking and giving back cannot leave it half done.
+        // A poisoned lock is used all the same: taking and returning a buffer cannot leave a partial change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +160,7 @@ fn new_hash(memory: &Memory, password: &SecretString, salt: Salt) -> Result<Pass
     })
 }
 
-/// The parameters are the stored hash's, so that older ones go on verifying.
+/// Uses the parameters of the stored hash, so that hashes with older parameters can still be verified.
 fn is_of(memory: &Memory, password: &SecretString, stored: &PasswordHash) -> Result<(), password_hash::Error> {
     let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else {
         return Err(password_hash::Error::PasswordInvalid);
@@ -173,7 +174,7 @@ fn is_of(memory: &Memory, password: &SecretString, stored: &PasswordHash) -> Res
     Err(password_hash::Error::PasswordInvalid)
 }
 
-/// The cause goes to the log by its kind alone: it never quotes a hash.
+/// The error for a hash that cannot be parsed or computed. Its message never contains the hash.
 fn unusable(error: password_hash::Error) -> Error {
     Error::defect(format!("a password hash cannot be used: {error}"))
 }

@@ -1,21 +1,21 @@
-//! Credentials: what people prove who they are with.
+//! Credentials: the ways in which users prove their identity.
 //!
-//! One table holds them all: a row for each way in which somebody can prove who they are. Its `kind` says what the
-//! row is, its `handle` which one of that kind where a person may have several, and its `data` what a proof is held
-//! against; the shape of `data` belongs to the kind, and the table checks it. Passwords are the one kind there is:
+//! One table stores them, with a row for each credential of a user. The column `kind` is the kind of credential.
+//! `handle` tells several credentials of one kind apart. `data` is what a proof is verified against, such as a hash.
+//! Each kind has its own structure of `data`, which the table's constraints check. At present there is one kind:
 //!
-//! | kind | of one person | handle | data |
+//! | kind | per user | handle | data |
 //! |---|---|---|---|
 //! | `password` | at most one | empty | `hash`: argon2id, a PHC string that names its own parameters |
 //!
-//! A new kind is a migration that lets the table's checks know it, and a file here; the table keeps its shape.
-//! docs/decisions/0021 says how the kinds fit that will come.
+//! A new kind needs a migration that adds it to the table's constraints, and a file here. The columns stay the same.
+//! docs/decisions/0021 says how other kinds of credentials fit in.
 //!
-//! A password is judged when it is chosen ([`check_password_policy`]), hashed before anything is locked, and kept until
-//! its owner replaces it or is gone. It goes into clones of the tenant, where its owner can sign in with it.
+//! A password is checked when it is chosen ([`check_password_policy`]), and hashed before any row is locked. It is
+//! stored until its owner replaces it or is deleted. A clone of the tenant copies it, so its owner can sign in there.
 //!
-//! This room must never hold a connection while it hashes, hash more at once than it may, store or log what somebody
-//! typed, or be quicker when there is nothing to compare with.
+//! This module must never hold a connection while it hashes, exceed the limit of concurrent hashes, or store or log a
+//! password. A check without a stored hash must take as long as one with a hash.
 
 mod hashing;
 mod policy;
@@ -32,10 +32,10 @@ use crate::{
     types::{CredentialId, UserId},
 };
 
-/// Gives somebody who has no password one.
+/// Adds a password to a user who has none.
 ///
 /// # Errors
-/// Internal when they have one.
+/// An internal error when the user has one.
 pub(super) async fn add_first_password_in_txn(
     ctx: &Identity,
     txn: &TenantTxn<'_>,

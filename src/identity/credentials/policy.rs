@@ -1,22 +1,22 @@
-//! Which passwords are good enough: NIST SP 800-63B-4, §3.1.1.
+//! The password policy, after NIST SP 800-63B-4, §3.1.1.
 //!
-//! Long ones, by any characters; never cut, never asked to mix kinds of characters. A password is its bytes as
-//! they were sent: it is not normalised, so that a change of Unicode can lock nobody out. What is refused is what
-//! an attacker tries first: repetitions, walks over the alphabet or the keyboard, and well-known words or the
-//! names that belong to the account with a little decoration.
+//! A password must be long, and may have any characters. It is never truncated, and needs no mix of character classes.
+//! It is used as the bytes that were sent, without Unicode normalization, so that a new version of Unicode locks nobody
+//! out. The policy refuses what an attacker tries first: repetitions, sequences of the alphabet or the keyboard, and
+//! common words or the account's own names with a few characters added.
 
 use crate::error::FieldError;
 
-/// For a password that is the only factor. In characters (Unicode code points).
+/// The minimum in characters (Unicode code points), for a password that is the only factor.
 const MIN_CHARS: usize = 15;
-/// In bytes. More than anybody types; a bound on what is hashed.
+/// The maximum in bytes. It limits the work of hashing.
 const MAX_BYTES: usize = 1_024;
-/// So many characters must be left of a password without the words that everybody guesses.
+/// How many characters a password must have besides the common words in it.
 const MIN_OWN_CHARS: usize = 8;
-/// Words of fewer characters occur by chance.
+/// Shorter words are not searched for, because they occur by chance.
 const MIN_WORD_CHARS: usize = 4;
 
-/// What leaked passwords are made of, in lower case.
+/// Words that are common in leaked passwords, in lower case.
 const COMMON: &[&str] = &[
     "access",
     "administrator",
@@ -54,7 +54,8 @@ const COMMON: &[&str] = &[
     "welcome",
 ];
 
-/// What fingers do: rows and columns of keyboards, the alphabet and the digits, each long enough to be cut from.
+/// Sequences of rows and columns of keyboards, of the alphabet and of digits. A password that is part of one is
+/// refused.
 const WALKS: &[&str] = &[
     "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
     "0123456789012345678901234567890123456789",
@@ -66,8 +67,8 @@ const WALKS: &[&str] = &[
     "a1b2c3d4e5f6g7h8i9j0",
 ];
 
-/// Judges a new password. `about` are words that belong to the account: the product's, the tenant's, the local
-/// part of the e-mail address.
+/// Checks a new password. `about` has words that belong to the account: the product's and the tenant's name, the local
+/// part of the email address.
 ///
 /// # Errors
 /// On the field `password`: `password_too_short`, `password_too_long`, `password_too_common`.
@@ -86,25 +87,25 @@ pub fn check_password_policy(password: &str, about: &[&str]) -> Result<(), Field
     Ok(())
 }
 
-/// The whole is some shorter text again and again: `aaaa…`, `abcabc…`, `passwordpassword`.
+/// Whether the text repeats a shorter one: `aaaa…`, `abcabc…`, `passwordpassword`.
 fn is_repetition(text: &[char]) -> bool {
     (1..=text.len() / 2).any(|period| text[period..].iter().zip(text).all(|(later, earlier)| later == earlier))
 }
 
-/// The letters and digits are a walk, forwards or backwards.
+/// Whether the letters and digits are a sequence in [`WALKS`], forwards or backwards.
 fn is_walk(text: &[char]) -> bool {
     let steps: String = text.iter().filter(|c| c.is_alphanumeric()).collect();
     let back: String = steps.chars().rev().collect();
     !steps.is_empty() && WALKS.iter().any(|walk| walk.contains(&steps) || walk.contains(&back))
 }
 
-/// Enough is left when well-known words and the account's own words are gone, and it is no mere decoration.
+/// Whether enough characters are left without common words and the account's own words.
 fn has_own_part(text: &[char], about: &[&str]) -> bool {
     let mut rest: String = text.iter().collect();
     let own = about.iter().map(|word| word.to_lowercase());
     let mut words: Vec<String> = own.chain(COMMON.iter().map(|word| (*word).to_owned())).collect();
     words.retain(|word| word.chars().count() >= MIN_WORD_CHARS);
-    // The longest first, so that a word inside another does not leave half of it.
+    // The longest words first, so that a word within another one does not leave part of it.
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     let has_word = words.iter().fold(false, |found, word| {
         let without = rest.replace(word.as_str(), " ");

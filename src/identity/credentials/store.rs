@@ -1,4 +1,4 @@
-//! Table `credentials`: the only SQL that speaks to it. Parts of other rooms' statements are here too.
+//! All SQL on the table `credentials`, and the parts of other modules' statements that use it.
 
 use crate::{
     error::Result,
@@ -6,7 +6,7 @@ use crate::{
     types::{CredentialId, UserId},
 };
 
-/// An expression: the hash of the password of the person with the id `$user`, NULL without one.
+/// An SQL expression: the password hash of the user with the id `$user`, or NULL.
 macro_rules! password_hash {
     ($user:literal) => {
         concat!(
@@ -18,7 +18,7 @@ macro_rules! password_hash {
 }
 pub(in crate::identity) use password_hash;
 
-/// An expression: whether the person with the id `$user` has a password.
+/// An SQL expression: whether the user with the id `$user` has a password.
 macro_rules! has_password {
     ($user:literal) => {
         concat!("EXISTS (SELECT FROM freehold.credentials c WHERE c.user_id = ", $user, " AND c.kind = 'password')")
@@ -26,7 +26,7 @@ macro_rules! has_password {
 }
 pub(in crate::identity) use has_password;
 
-/// A statement: gives those in `$people` a password, unless they have one.
+/// An SQL statement: adds a password to the users in `$people` who have none.
 macro_rules! add_password {
     ($people:literal, id = $id:literal, hash = $hash:literal) => {
         concat!(

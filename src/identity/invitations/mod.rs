@@ -27,27 +27,27 @@ use crate::{
 /// What the invited person sends.
 #[derive(Debug)]
 pub struct Acceptance {
-    /// The invitation's secret.
+    /// The invitation's secret token.
     pub token: SecretString,
-    /// The password that they chose.
+    /// The password that the invited person chose.
     pub password: SecretString,
-    /// The name that they go by.
+    /// The name that the invited person chose.
     pub name: Option<DisplayName>,
 }
 
-/// What became of an acceptance.
+/// The result of accepting an invitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptOutcome {
-    /// There is an account for this person now.
+    /// The user exists now.
     Accepted(UserId),
     /// The invitation is unknown, used, withdrawn or expired.
     NotOpen,
-    /// The address has an account that somebody uses.
+    /// A user with this email address exists already.
     AccountInUse,
 }
 
 impl AcceptOutcome {
-    /// As it is answered.
+    /// Converts the outcome to the response.
     ///
     /// # Errors
     /// `invalid_invitation` (422); `user_exists` (409).
@@ -66,7 +66,7 @@ impl AcceptOutcome {
 /// Accepts an invitation.
 ///
 /// # Errors
-/// The policy's on `password`; `hashing_busy`.
+/// Those of the password policy, on `password`; `hashing_busy`.
 pub async fn accept(
     ctx: &Identity,
     tenant: &Tenant,
@@ -74,7 +74,7 @@ pub async fn accept(
     client: &Client,
 ) -> Result<AcceptOutcome> {
     let Acceptance { token, password, .. } = acceptance;
-    // Before the password is judged and hashed: strangers cause neither.
+    // Checked before the password is checked and hashed, so that strangers cannot cause that work.
     let invited = store::open(&ctx.tenancy.connect(tenant.id).await?, &token_hash(token)).await?;
     let Some(email) = invited else { return Ok(AcceptOutcome::NotOpen) };
     let local_part = email.split('@').next().unwrap_or_default();
@@ -84,7 +84,7 @@ pub async fn accept(
     take(ctx, tenant, (acceptance, &hash), client).await
 }
 
-/// Ends the invitation and makes the account, both or neither.
+/// Ends the invitation and creates the user, in one transaction.
 async fn take(
     ctx: &Identity,
     tenant: &Tenant,

@@ -1,4 +1,4 @@
-//! Table `invitations`: the only SQL that speaks to it.
+//! All SQL on the table `invitations`.
 
 use crate::{
     error::Result,
@@ -6,11 +6,10 @@ use crate::{
     types::{InvitationId, Stream, TableName},
 };
 
-/// What it is called.
+/// The table's name.
 pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold, "invitations");
 
-/// A statement: invites the first administrator, whose address is `$2` and whose role is `$4`, if there is one in
-/// `$people`.
+/// An SQL statement: invites the first administrator with the address `$2` and the role `$4`, if `$people` has a row.
 macro_rules! add_first {
     ($people:literal, id = $id:literal, hash = $hash:literal, expires = $expires:literal) => {
         concat!(
@@ -47,13 +46,13 @@ pub(super) struct Taken {
     pub(super) role: String,
 }
 
-/// Whom the open invitation with this secret invites.
+/// The email address of the open invitation with this secret.
 pub(super) async fn open(statements: &impl Statements, token_hash: &[u8]) -> Result<Option<String>> {
     let row = statements.row(OPEN, &[&token_hash]).await?;
     Ok(row.map(|row| row.try_get("email")).transpose()?)
 }
 
-/// Ends the open invitation with this secret: of any number who try, one gets it.
+/// Ends the open invitation with this secret. Of several concurrent calls, one succeeds.
 pub(super) async fn take(txn: &TenantTxn<'_>, token_hash: &[u8]) -> Result<Option<Taken>> {
     let Some(row) = txn.row(TAKE, &[&token_hash]).await? else { return Ok(None) };
     let id = InvitationId::from_uuid(row.try_get("id")?);

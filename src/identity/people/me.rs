@@ -1,4 +1,4 @@
-//! Who the caller is, for the caller.
+//! What a caller is told about themselves.
 
 use serde::Serialize;
 
@@ -13,9 +13,9 @@ use crate::{
 /// Who the caller is and what they may do.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct Me {
-    /// The user, or whose API key it is.
+    /// The user, or the owner of the API key.
     pub id: UserId,
-    /// Their address.
+    /// Their email address.
     pub email: String,
     /// Their name.
     pub name: String,
@@ -23,15 +23,15 @@ pub struct Me {
     pub role: String,
     /// What they may do, as `resource:action`; with an API key, what the key may.
     pub permissions: Vec<&'static str>,
-    /// Whether the address is known to be theirs.
+    /// Whether the email address is verified.
     pub email_verified: bool,
     /// Whether a second factor is asked for when they sign in.
     pub mfa_enabled: bool,
-    /// Where they are somebody.
+    /// The tenant whose user they are.
     pub tenant: MyTenant,
 }
 
-/// A tenant, by its two names.
+/// The tenant's id and slug.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct MyTenant {
     /// Its id.
@@ -40,10 +40,10 @@ pub struct MyTenant {
     pub slug: Slug,
 }
 
-/// Who the principal is.
+/// Describes the principal.
 ///
 /// # Errors
-/// `invalid_token` when the user is gone.
+/// `invalid_token` when the user is deleted.
 pub async fn me(ctx: &Identity, tenant: &Tenant, principal: &Principal) -> Result<Me> {
     let profile = store::profile(&ctx.tenancy.connect(tenant.id).await?, principal.user()).await?;
     let profile = profile.ok_or_else(tokens::invalid)?;

@@ -1,11 +1,11 @@
-//! The people of a tenant, and what an account says about them.
+//! The users of a tenant.
 //!
-//! An account comes with an invitation, or with the tenant itself for the first administrator, and is known by its
-//! address, of which there is one spelling. Somebody who is deactivated keeps the account and can prove nothing with
-//! it: every statement that lets somebody in asks whether they are active, at the moment that it counts.
+//! A user is created when an invitation is accepted. The first administrator is created with the tenant. A user is
+//! identified by a normalized email address. A deactivated user still exists, and cannot sign in: every statement that
+//! grants access checks that the user is active.
 //!
-//! What a person proves who they are with is kept apart, in [`credentials`](super::credentials), and never comes with
-//! a query for people. This room must never tell a stranger whether an address is known.
+//! Credentials are stored separately, in [`credentials`](super::credentials), and no query for users returns them. This
+//! module must never let a stranger find out whether an email address is known.
 
 mod me;
 mod store;
@@ -20,19 +20,19 @@ use crate::{
     types::{TenantId, UserId},
 };
 
-/// What signing in has to know of the account with an address.
+/// What a sign-in needs to know about the user with an email address.
 pub(super) struct Account {
-    /// Whose it is.
+    /// The user.
     pub(super) user: UserId,
-    /// Whether they may sign in at all.
+    /// Whether the user is active.
     pub(super) is_active: bool,
-    /// Whether the address is known to be theirs, or nobody asks.
+    /// Whether the email address is verified, or the tenant does not require that.
     pub(super) is_verified: bool,
-    /// Of somebody who is not active too, so that the refusal takes as long.
+    /// The password hash. Inactive users have it too, so that refusing them takes as long.
     pub(super) password_hash: Option<String>,
 }
 
-/// How many people the tenant has, deactivated ones included.
+/// How many users the tenant has, including deactivated ones.
 ///
 /// # Errors
 /// The tenant's database cannot be reached.

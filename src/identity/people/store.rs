@@ -1,5 +1,5 @@
-//! Table `users`: the only SQL that speaks to it. Parts of other rooms' statements are here too, so that a look-up
-//! across rooms is still one statement.
+//! All SQL on the table `users`, and the parts of other modules' statements that use it, so that a query on several
+//! tables is one statement.
 
 use tokio_postgres::Client;
 
@@ -11,7 +11,7 @@ use crate::{
     types::{DisplayName, Email, UserId},
 };
 
-/// Joins, as `u`, the person with the id `$id`, who must be active.
+/// An SQL join: the user with the id `$id` as `u`, if they are active.
 macro_rules! join_active {
     ($id:literal) => {
         concat!(" JOIN freehold.users u ON u.id = ", $id, " AND u.active")
@@ -19,7 +19,7 @@ macro_rules! join_active {
 }
 pub(in crate::identity) use join_active;
 
-/// A query: the person with the id `$id`, who must be active, and their role.
+/// An SQL query: the id and role of the user with the id `$id`, if they are active.
 macro_rules! active {
     ($id:literal) => {
         concat!("SELECT id, role FROM freehold.users WHERE active AND id = ", $id)
@@ -27,7 +27,7 @@ macro_rules! active {
 }
 pub(in crate::identity) use active;
 
-/// An expression: the id of the person with the address `$email`, NULL when there is none.
+/// An SQL expression: the id of the user with the email address `$email`, or NULL.
 macro_rules! id_of {
     ($email:literal) => {
         concat!("(SELECT id FROM freehold.users WHERE email = ", $email, ")")
@@ -35,8 +35,9 @@ macro_rules! id_of {
 }
 pub(in crate::identity) use id_of;
 
-/// A statement: adds the person with the id `$1`, the address `$2`, the name `$3` and the role `$4`, unless they are
-/// there, and lets `$entry` take them from `admin`; where there is anybody else, nothing. Says whether there is.
+/// An SQL statement: inserts the user with the id `$1`, the email address `$2`, the name `$3` and the role `$4`, unless
+/// they exist. `$entry` is a statement that reads them from `admin`. If there are other users, inserts nothing. Returns
+/// whether there are other users.
 macro_rules! add_first {
     (verified = $verified_at:literal, $entry:expr) => {
         concat!(
@@ -78,7 +79,7 @@ const HAS_PASSWORD: &str =
 const HAS_OTHERS: &str =
     "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1)) AS has_others";
 
-/// Somebody without a password may be there already: a tenant's first administrator is.
+/// A user without a password may exist already: a tenant's first administrator does.
 const INVITED: &str = concat!(
     "INSERT INTO freehold.users AS u (id, email, name, role, email_verified_at)
      VALUES ($1, $2, coalesce($3, split_part($2, '@', 1)), $4, now())
@@ -90,14 +91,14 @@ const INVITED: &str = concat!(
     " RETURNING id"
 );
 
-/// What somebody is told about themselves.
+/// What a user is told about themselves.
 pub(super) struct Profile {
     pub(super) email: String,
     pub(super) name: String,
     pub(super) is_verified: bool,
 }
 
-/// The account with this address. Without one there is none, after the same work.
+/// The user with this email address. Does the same work when there is none.
 pub(in crate::identity) async fn account(
     statements: &impl Statements,
     email: Option<&Email>,
@@ -118,24 +119,24 @@ pub(super) async fn profile(statements: &impl Statements, user: UserId) -> Resul
     Ok(Some(Profile { email, name, is_verified: row.try_get("verified")? }))
 }
 
-/// How many people there are.
+/// How many users there are.
 pub(super) async fn count(statements: &impl Statements) -> Result<i64> {
     let row = statements.row(COUNT, &[]).await?;
     Ok(row.map(|row| row.try_get("people")).transpose()?.unwrap_or_default())
 }
 
-/// Whether somebody with this address holds this role.
+/// Whether a user with this email address has this role.
 pub(in crate::identity) async fn holds(statements: &impl Statements, email: &Email, role: &str) -> Result<bool> {
     Ok(statements.row(HOLDS, &[&email.as_str(), &role]).await?.is_some())
 }
 
-/// Whether somebody with this address has a password.
+/// Whether a user with this email address has a password.
 pub(in crate::identity) async fn has_password(statements: &impl Statements, email: &Email) -> Result<bool> {
     Ok(statements.row(HAS_PASSWORD, &[&email.as_str()]).await?.is_some())
 }
 
-/// Gives the invited person an account, or the one with their address the invited role. `None` when that account is
-/// somebody's already: it has a password, or was deactivated.
+/// Creates a user for the invited person. If a user with the email address exists, sets the user's role to the invited
+/// one. Returns `None` when that user is in use: when they have a password, or were deactivated.
 pub(in crate::identity) async fn invited(
     txn: &TenantTxn<'_>,
     id: UserId,
@@ -147,11 +148,11 @@ pub(in crate::identity) async fn invited(
     Ok(row.map(|row| row.try_get("id")).transpose()?.map(UserId::from_uuid))
 }
 
-/// Whether a tenant's database holds anybody but the one with the address `own`, as seen by `session`: for operations
-/// on a database that belongs to no tenant that is served.
+/// Whether the database of `session` has users other than the one with the email address `own`. For operations on a
+/// database whose tenant is not open.
 ///
 /// # Errors
-/// As PostgreSQL says.
+/// PostgreSQL's.
 pub async fn holds_others(session: &Client, own: Option<&Email>) -> Result<bool, tokio_postgres::Error> {
     session.query_one(HAS_OTHERS, &[&own.map(Email::as_str)]).await?.try_get("has_others")
 }

@@ -1,9 +1,10 @@
-//! Roles: names for sets of permissions, of which everybody holds one.
+//! Roles: named sets of permissions. Each user has one role.
 //!
-//! Four roles are built in, and what they may do is said with each permission; any other role brings its permissions with it,
-//! in its row. Nobody's role is taken from a token: it is read anew whenever what was verified is forgotten.
+//! Four roles are built in: the declaration of each permission names the roles that have it. A custom role has its
+//! permissions in its row. A role is never read from a token. It is read from the database whenever a token is not in
+//! the cache of verified tokens.
 //!
-//! A role must never grant what belongs to the other plane, nor what this version of Freehold does not know.
+//! A role must never grant a permission of the other plane, nor one that this release does not know.
 
 mod store;
 
@@ -15,22 +16,22 @@ use crate::{
     types::{Permission, Plane},
 };
 
-/// The role that somebody holds now.
+/// The role that a user has now.
 pub(super) struct Role {
-    /// What it is called.
+    /// Its name.
     pub(super) name: String,
-    /// The permissions in its row: those of a role that is not built in.
+    /// The permissions in its row. Only custom roles have them.
     stored: Vec<String>,
 }
 
 impl Role {
-    /// What it permits in the tenant.
+    /// The permissions that it grants in the tenant.
     pub(super) fn permissions(&self, ctx: &Identity, tenant: &Tenant) -> Vec<Permission> {
         ctx.permissions.of_role(plane(tenant), &self.name, &self.stored)
     }
 }
 
-/// On which plane a tenant's people act.
+/// The plane of a tenant's users.
 fn plane(tenant: &Tenant) -> Plane {
     if tenant.is_platform { Plane::Platform } else { Plane::Tenant }
 }

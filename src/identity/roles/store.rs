@@ -1,11 +1,11 @@
-//! Table `roles`: the only SQL that speaks to it, in parts of other rooms' statements.
+//! All SQL on the table `roles`, as parts of other modules' statements.
 
 use tokio_postgres::Row;
 
 use super::Role;
 use crate::error::Result;
 
-/// Joins, as `r`, the role with the name in `$name`.
+/// An SQL join: the role with the name `$name` as `r`.
 macro_rules! join {
     ($name:literal) => {
         concat!(" JOIN freehold.roles r ON r.name = ", $name)

@@ -1,8 +1,8 @@
-//! Signing in with e-mail address and password.
+//! Signs a user in with email address and password.
 //!
-//! Every refusal looks and costs the same, whether the address is unknown, malformed, inactive or without a
-//! password, or the password is wrong: one look-up, one hash, one line in the audit log. The attempt is counted
-//! before any of it. No connection is held while the password is hashed.
+//! All refusals have the same response and the same cost: one query, one hash, one audit event. It does not matter
+//! whether the address is unknown or malformed, the user is inactive or has no password, or the password is wrong. The
+//! attempt is counted before all that. No database connection is held while the password is hashed.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -25,32 +25,33 @@ use crate::{
 /// A request to sign in.
 #[derive(Debug)]
 pub struct Login {
-    /// As it was submitted: nonsense costs the same as an unknown address. Personal, so it is a secret here.
+    /// The email address as it was submitted: a malformed one costs as much as an unknown one. It is a `SecretString`
+    /// because it is personal data, which must not be logged.
     pub email: SecretString,
-    /// As it was submitted.
+    /// The password as it was submitted.
     pub password: SecretString,
 }
 
-/// How a request to sign in ended.
+/// The result of a request to sign in.
 #[derive(Debug)]
 pub enum LoginOutcome {
-    /// They are in.
+    /// The user is signed in.
     SignedIn(Tokens),
-    /// They are not.
+    /// The user is refused.
     Refused(Refusal),
 }
 
-/// Why somebody was not let in.
+/// Why a sign-in was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Whatever is wrong with the address, the account or the password.
+    /// The email address, the user or the password is wrong.
     InvalidCredentials,
-    /// All is right, but the address is not known to be theirs.
+    /// Everything is right, but the email address is not verified.
     EmailNotVerified,
 }
 
 impl Refusal {
-    /// As answers, audit lines and metrics call it.
+    /// The code in responses, audit events and metrics.
     fn code(self) -> &'static str {
         match self {
             Self::InvalidCredentials => "invalid_credentials",
@@ -60,10 +61,10 @@ impl Refusal {
 }
 
 impl LoginOutcome {
-    /// As it is answered.
+    /// Converts the outcome to the response.
     ///
     /// # Errors
-    /// `invalid_credentials`; `email_not_verified`, but only to those who know the password.
+    /// `invalid_credentials`; `email_not_verified`, but only if the password was right.
     pub fn into_result(self) -> Result<Tokens> {
         let refusal = match self {
             Self::SignedIn(tokens) => return Ok(tokens),
@@ -77,7 +78,7 @@ impl LoginOutcome {
     }
 }
 
-/// Signs somebody in.
+/// Signs a user in.
 ///
 /// # Errors
 /// `too_many_attempts`; `hashing_busy`.
@@ -94,7 +95,8 @@ pub async fn login(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Cl
     outcome
 }
 
-/// A wrong password stays counted. What is no answer about the password is not held against anybody.
+/// Keeps the attempt counted if the password was wrong. Releases it if the sign-in succeeded, or failed for another
+/// reason.
 async fn settle(reservation: Reservation, outcome: &Result<LoginOutcome>) {
     match outcome {
         Ok(LoginOutcome::Refused(Refusal::InvalidCredentials)) => drop(reservation),
@@ -121,7 +123,7 @@ async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Clie
     refuse(ctx, tenant, account.map(|account| account.user), client, refusal).await
 }
 
-/// Whom a password opens the account of, if it does.
+/// The user who may sign in, or the refusal.
 fn judge(account: Option<&Account>, is_right: bool) -> Result<UserId, Refusal> {
     match account {
         Some(account) if is_right && account.is_active && account.is_verified => Ok(account.user),
@@ -130,7 +132,7 @@ fn judge(account: Option<&Account>, is_right: bool) -> Result<UserId, Refusal> {
     }
 }
 
-/// `None` when the user was deactivated meanwhile.
+/// Opens the session. `None` when the user was deactivated in the meantime.
 async fn admit(ctx: &Identity, tenant: &Tenant, user: UserId, client: &Client) -> Result<Option<Tokens>> {
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;

@@ -1,7 +1,7 @@
-//! Signing out: of one session, or of all.
+//! Signs a user out of one session, or of all.
 //!
-//! The session ends in the tenant's database first, then the epoch rises: nobody who looks again finds it alive.
-//! When the second step fails the answer is an error, and asking again is safe.
+//! First the session is ended in the tenant's database. Then the epoch is incremented, so that replicas verify its
+//! tokens again and find it ended. If the second step fails, the response is an error, and the client can safely retry.
 
 use serde_json::json;
 

@@ -1,14 +1,15 @@
-//! Sessions: what a sign-in opens, and what it is known by until it ends.
+//! Sessions: their beginning, their refresh tokens, and their end.
 //!
-//! A session begins when somebody proves who they are, hands out tokens, and is prolonged each time that they are
-//! exchanged. It ends when its owner signs out, when one of its refresh tokens is used by two, when it was not used for
-//! the configured time, and in any case after ninety days. All by the clock of the tenant's database. A session that
-//! has ended never begins again, and its row says why it ended.
+//! A session begins when a user signs in. It is prolonged each time that its refresh token is exchanged. It ends when
+//! the user signs out, when two parties use the same refresh token, when it was idle for the configured time, and at
+//! the latest after ninety days. The clock of the tenant's database decides. An ended session never resumes, and its
+//! row says why it ended.
 //!
-//! An end is written first; then everybody who remembers what the session proved is told to forget it.
+//! The end is first committed to the database. Then the replicas are told to discard the session's verified tokens.
 //!
-//! This room must never tell by its answer, its work or its audit line whether an address is known, end a session
-//! without making every replica look again, or hold a connection while a password is hashed.
+//! This module must never show whether an email address is known, neither by its response nor by its work or its audit
+//! event. It must never end a session without making every replica verify its tokens again. It must never hold a
+//! database connection while a password is hashed.
 
 mod login;
 mod logout;
@@ -31,7 +32,7 @@ use crate::{
     types::{SessionId, UserId},
 };
 
-/// Opens a session for a user. `None` when the user is not there or not active any more.
+/// Opens a session for a user. `None` when the user does not exist or is not active.
 async fn open_in_txn(ctx: &Identity, txn: &TenantTxn<'_>, user: UserId, client: &Client) -> Result<Option<Grant>> {
     let session = SessionId::generate(&ctx.clock, ctx.random);
     let refresh_token = SecretString::from(ctx.random.token());

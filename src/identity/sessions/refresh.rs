@@ -1,8 +1,8 @@
-//! Exchanging a refresh token for the next pair of tokens.
+//! Exchanges a refresh token for the next pair of tokens.
 //!
-//! A token is spent by one conditional UPDATE. A second use within ten seconds, while its successor is unused, is
-//! a client that asked twice: it gets the same successor. Any other second use means that two parties hold the
-//! token, and the whole session ends.
+//! One conditional UPDATE spends the token. A second use within ten seconds, while the next token is unused, counts as
+//! a retry of the same client, which gets the same next token. Any other second use means that two parties have the
+//! token. Then the whole session is ended.
 
 use secrecy::SecretString;
 use serde_json::json;
@@ -22,19 +22,19 @@ use crate::{
     types::SessionId,
 };
 
-/// What became of a refresh token.
+/// The result of the exchange of a refresh token.
 #[derive(Debug)]
 pub enum RefreshOutcome {
-    /// It was exchanged, or had just been, for these.
+    /// It was exchanged for these tokens, now or a moment ago.
     Exchanged(Tokens),
     /// It is unknown or expired, or its session has ended.
     Unknown,
-    /// It was used before, by somebody else: its session has ended.
+    /// It was used before, by another party: its session is ended now.
     Reused,
 }
 
 impl RefreshOutcome {
-    /// As it is answered: whoever holds a token that is good for nothing does not learn why.
+    /// Converts the outcome to the response. The response does not say why a token is invalid.
     ///
     /// # Errors
     /// `invalid_refresh_token`.
@@ -49,20 +49,20 @@ impl RefreshOutcome {
     }
 }
 
-/// What there is to say of a token that could not be spent.
+/// Why a token could not be spent.
 enum Before {
-    /// It, or its session, is not there.
+    /// The token or its session does not exist.
     Unknown,
-    /// A client has asked twice.
+    /// The client has sent the request twice.
     Twice(Grant),
-    /// Two parties hold a token of this session.
+    /// Two parties have a token of this session.
     Reused(SessionId),
 }
 
 /// Exchanges a refresh token.
 ///
 /// # Errors
-/// Something that is needed is away.
+/// The tenant's database or the control database is unavailable.
 pub async fn refresh(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<RefreshOutcome> {
     ctx.issuer.prepare(tenant).await?;
     let grant = match rotate(ctx, tenant, token).await? {
@@ -113,7 +113,7 @@ async fn end_family(ctx: &Identity, tenant: &Tenant, session: SessionId, client:
     txn.commit().await?;
     drop(connection);
     metrics::counter!("freehold_refresh_token_reuse_total").increment(1);
-    // If this fails, access tokens that were verified just before are remembered for some seconds longer.
+    // If this fails, access tokens that were verified just before stay cached for some seconds.
     ctx.verdicts.forget(tenant.id).await
 }
 

@@ -1,6 +1,7 @@
-//! Table `sessions`: the only SQL that speaks to it.
+//! All SQL on the table `sessions`.
 //!
-//! A session and its tokens are changed by one statement wherever one is enough; the tokens' part comes from their room.
+//! Where possible, one statement changes a session and its tokens. The tokens' part of the statement comes from
+//! `tokens/store.rs`.
 
 use tokio_postgres::Row;
 
@@ -15,7 +16,7 @@ use crate::{
     types::{SessionId, Stream, TableName, UserId},
 };
 
-/// What it is called.
+/// The table's name.
 pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold, "sessions");
 
 macro_rules! is_alive {
@@ -24,7 +25,7 @@ macro_rules! is_alive {
     };
 }
 
-/// Nothing, if the user is not active.
+/// Inserts nothing if the user is not active.
 const OPEN: &str = concat!(
     "WITH who AS (",
     people::active!("$2"),
@@ -48,7 +49,8 @@ const ROLE: &str = concat!(
     is_alive!()
 );
 
-/// Spends a token. The caller commits only if this finds a session: the token of one that has ended stays as it was.
+/// Spends a token. The caller commits only if this returns a session, so that the token of an ended session is not
+/// changed.
 const SPEND: &str = concat!(
     "WITH t AS (",
     tokens::spend!("$1"),
@@ -68,7 +70,7 @@ const SPENT: &str = concat!(
     is_alive!()
 );
 
-/// Prolongs a session and stores the token that follows.
+/// Prolongs a session, and stores the next token.
 const FOLLOW: &str = concat!(
     "WITH prolonged AS (
          UPDATE freehold.sessions SET last_used_at = now(),
@@ -85,7 +87,7 @@ const END: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_beca
 const END_FAMILY: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_because = 'refresh_token_reused'
     WHERE id = $1 AND revoked_at IS NULL";
 
-/// A session to be, and its first token.
+/// A session to insert, and its first token.
 pub(super) struct New<'a> {
     pub(super) id: SessionId,
     pub(super) user: UserId,

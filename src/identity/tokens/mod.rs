@@ -1,15 +1,15 @@
-//! Tokens: what somebody who signed in carries.
+//! Access tokens and refresh tokens of signed-in users.
 //!
-//! Two of them come together. An access token says who its bearer is, is signed with a key of the tenant's own, and
-//! lives for minutes; nothing of it is stored. A refresh token says nothing, is exchanged once for the next two, and is
-//! stored as a digest. All that a session hands out, one after the other, is its family: a refresh token that comes
-//! back after its successor was used ends the family.
+//! The two are issued together. An access token is a JWT that names the user. It is signed with the tenant's own key,
+//! is valid for minutes, and is not stored. A refresh token is a random value. It can be exchanged once for the next
+//! pair, and its digest is stored. The refresh tokens of a session are its family. If one is used again after its
+//! successor was used, the session is ended.
 //!
-//! The keys live, sealed, in the control database, and opened in memory; they are replaced from time to time, and the
-//! old ones verify for as long as tokens that they signed can live.
+//! The signing keys are in the control database, encrypted, and decrypted in memory. They are rotated. An old key
+//! verifies as long as a token that it signed can be valid.
 //!
-//! This room must never store or log a token as it is, take an algorithm or a right from a token, or spend a refresh
-//! token before there is a key to sign with.
+//! This module must never store or log a token in plain text. It must never take the algorithm or a permission from a
+//! token, nor spend a refresh token before it has a key to sign the next access token with.
 
 mod access;
 mod keys;

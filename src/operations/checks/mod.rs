@@ -1,4 +1,4 @@
-//! The checks that compare promises with reality and change nothing, and the schedule that runs them.
+//! `fsck`, `verify isolation`, and the schedule that runs them. They change nothing.
 
 pub mod fsck;
 pub mod isolation;

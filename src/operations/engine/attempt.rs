@@ -1,7 +1,7 @@
-//! One attempt to bring an operation to its end: its steps in order, or their undoing in the opposite order.
+//! One attempt to finish an operation: it does the steps in order, or undoes them in reverse order.
 //!
-//! Nothing is written without a claim. Between two steps the attempt heeds a stop of this replica and somebody's wish to
-//! cancel.
+//! Every write checks that this replica still holds the claim. Between two steps the attempt checks whether this
+//! replica is stopping and whether somebody has asked to cancel the operation.
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +22,11 @@ use crate::{
     operations::Context,
 };
 
-/// What an attempt heeds beside its steps.
+/// What can interrupt an attempt.
 pub(super) struct Signals {
     /// This replica is stopping.
     pub(super) stop: CancellationToken,
-    /// Somebody asked for the operation's undoing.
+    /// Somebody asked to cancel the operation.
     pub(super) cancel: CancellationToken,
 }
 
@@ -34,11 +34,12 @@ pub(super) struct Signals {
 pub(super) enum Interrupted {
     /// A step failed, or could not be begun.
     Failed(Error),
-    /// Another replica holds the operation now: nothing more may be written.
+    /// Another replica holds the operation now: this one may write nothing more.
     LeaseLost,
-    /// This replica is stopping: the operation is handed back.
+    /// This replica is stopping: it releases the operation for another replica.
     Stopping,
-    /// The operation was made by a newer release, which goes on with what this one does not know.
+    /// A newer release queued the operation. This release does not know the kind or the step, and leaves it to that
+    /// one.
     Unknown(Error),
 }
 
@@ -48,7 +49,7 @@ impl From<Error> for Interrupted {
     }
 }
 
-/// Does what is left of the operation's steps, or undoes what was done of them, and records its end.
+/// Does the operation's remaining steps, or undoes those that were begun, and records the operation's end.
 pub(super) async fn run(
     ctx: &Context,
     kinds: Kinds,
@@ -84,19 +85,19 @@ struct Attempt<'a> {
     run: &'a Run,
     kind: &'static Kind,
     signals: &'a Signals,
-    /// What it writes about itself.
+    /// The connection to the control database through which the attempt records its progress.
     records: Keeper,
 }
 
 impl Attempt<'_> {
-    /// From here on the operation is undone.
+    /// Records that the operation is undone from here on.
     async fn begin_undo(&mut self) -> Result<Direction, Interrupted> {
         let begun = operation_claims::begin_undo(&mut *self.records.connection().await?, self.run.claim()).await?;
         tracing::info!("the operation is cancelled and will be undone");
         if begun { Ok(Direction::Undo) } else { Err(Interrupted::LeaseLost) }
     }
 
-    /// Everything that is left to do in this direction, until it is done or may not go on.
+    /// Works through the remaining steps in this direction, until all are done or a permission is refused.
     async fn steps(&mut self, direction: Direction) -> Result<Permission, Interrupted> {
         let mut steps = operation_steps::list(&mut *self.records.connection().await?, self.run.operation.id).await?;
         match direction {
@@ -108,7 +109,7 @@ impl Attempt<'_> {
         }
         let mut is_begun = false;
         for (place, step) in steps.iter().enumerate() {
-            // One that is recorded as begun and not done is handed over like any other: it can be repeated.
+            // A step that is recorded as begun and not as done is released too: the next replica repeats it.
             if self.signals.stop.is_cancelled() {
                 return Err(Interrupted::Stopping);
             }
@@ -126,9 +127,10 @@ impl Attempt<'_> {
         Ok(Permission::Granted)
     }
 
-    /// Whether a step may be recorded as begun together with the end of the one before it: not the one after which
-    /// there is no way back, so that a wish to cancel is heard until the moment before it, and not what a newer release
-    /// is to do.
+    /// Whether one statement may record both the end of a step and the beginning of the next one, `step`.
+    ///
+    /// A step that cannot be undone begins with a statement of its own, so that a request to cancel counts until the
+    /// last moment. A step that this release does not know is left to a newer release.
     fn may_follow_at_once(&self, step: &Step, direction: Direction) -> bool {
         let is_final = |step: &Definition| direction == Direction::Forward && matches!(step.undo, Undo::Never);
         self.kind.step(&step.name).is_ok_and(|step| !is_final(step))
@@ -140,8 +142,8 @@ impl Attempt<'_> {
         Ok(operation_steps::begin(&mut connection, self.run.claim(), (None, step.position), direction).await?)
     }
 
-    /// Does a step that is recorded as begun, and records its end, and together with that the beginning of the next one
-    /// if that may be: then it answers with it.
+    /// Does a step that is already recorded as begun, and records its end. If `next` may begin with the same statement,
+    /// it is recorded as begun and returned.
     async fn step<'s>(
         &mut self,
         step: &Step,
@@ -154,7 +156,7 @@ impl Attempt<'_> {
             self.records.rest();
         }
         let outcome = self.effect(definition, direction).await;
-        // Asked now: this replica may have been told to stop meanwhile.
+        // Checked only now: this replica may have been told to stop while the step ran.
         let next = next.filter(|next| self.may_follow_at_once(next, direction) && !self.signals.stop.is_cancelled());
         let permission = match (&outcome, next) {
             (Ok(()), Some(next)) => self.advance((step, next), direction).await?,
@@ -211,7 +213,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What a step does in this direction, if it does anything.
+/// The function and the crash points of a step in this direction, if there are any.
 fn side(definition: &Definition, direction: Direction) -> Option<(StepFn, StepPoints)> {
     match (direction, &definition.run, &definition.undo) {
         (Direction::Forward, Effect::By(act, points), _) | (Direction::Undo, _, Undo::By(act, points)) => {

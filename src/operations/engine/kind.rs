@@ -1,8 +1,8 @@
-//! What an operation is made of: steps, each with what it does and how that is undone.
+//! What an operation is made of: steps. Each step has a function that does it and a function that undoes it.
 //!
 //! A kind is declared once, with [`kind!`], in the file where its steps are written. `operations::kinds` lists all
-//! kinds. A step observes the world before it acts. It can be repeated, and so can its undoing: a replica may die
-//! between the effect and the record of it. Every step brings its crash points along.
+//! kinds. A step looks at what is already there before it acts. It is idempotent, and so is its undo: a replica may die
+//! after the effect and before the record of it. Every step has its crash points for tests.
 
 use std::time::Duration;
 
@@ -18,12 +18,13 @@ use crate::{
     faults::StepPoints,
 };
 
-/// The longest that a step or its undoing may take unless its kind says otherwise: the building of a template, with
-/// its own waits. A server that is frozen answers nothing, not even that it gave up.
+/// The time limit of a step or its undo, unless its kind sets another one. The slowest usual step builds a template
+/// database. The limit is needed because a frozen server never answers, not even with an error.
 pub(in crate::operations) const USUAL: Duration = Duration::from_secs(90);
-/// The longest that a step may take which moves all of a tenant's data: after that it begins anew.
+/// The time limit of a step that dumps or copies all of a tenant's data. After the limit the step starts over.
 pub(in crate::operations) const LONG: Duration = Duration::from_hours(1);
-/// The longest that a step may take which brings them back: what could be dumped can be restored.
+/// The time limit of a step that restores a dump. It is much longer than [`LONG`], so that every dump that could be
+/// made can also be restored.
 pub(in crate::operations) const RESTORING: Duration = Duration::from_hours(13);
 
 /// A kind of operation.
@@ -31,27 +32,28 @@ pub(in crate::operations) const RESTORING: Duration = Duration::from_hours(13);
 pub(in crate::operations) struct Kind {
     /// Its name: `tenant.provision`.
     pub(in crate::operations) name: &'static str,
-    /// What becomes of one that cannot go on.
+    /// What happens to an operation of this kind that cannot go on.
     pub(in crate::operations) on_defect: OnDefect,
     /// Its steps, in order.
     pub(in crate::operations) steps: &'static [Step],
-    /// Steps that earlier releases have recorded, and those of today which do as much: an operation of theirs is
-    /// brought to its end.
+    /// Pairs of a step name of an earlier release and the present step that replaces it. With them this release can
+    /// finish an operation that an earlier release recorded.
     pub(in crate::operations) former: &'static [(&'static str, &'static str)],
-    /// Codes of errors that no repetition mends: the first one ends its way forward.
+    /// Codes of errors that a retry cannot fix: at the first one the operation stops going forward.
     pub(in crate::operations) refusals: &'static [&'static str],
 }
 
-/// What becomes of an operation that fails for a reason that no waiting mends.
+/// What happens to an operation that fails with a permanent error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::operations) enum OnDefect {
-    /// It waits for an operator, who mends the reason and retries, or cancels.
+    /// It waits for an operator, who fixes the cause and retries it, or cancels it.
     Block,
-    /// It is undone, and what it was to change is as before. What can no longer be undone waits for an operator.
+    /// Its steps are undone, so that everything is as before. If they can no longer be undone, it waits for an
+    /// operator.
     Unwind,
 }
 
-/// Does something to what the operation is about.
+/// The function of a step, or of its undo.
 pub(in crate::operations) type StepFn = for<'a> fn(&'a Run) -> BoxFuture<'a, Result<()>>;
 
 /// A step of an operation.
@@ -59,7 +61,7 @@ pub(in crate::operations) type StepFn = for<'a> fn(&'a Run) -> BoxFuture<'a, Res
 pub(in crate::operations) struct Step {
     /// Its name, within the kind.
     pub(in crate::operations) name: &'static str,
-    /// How long it may take. The lease is renewed meanwhile.
+    /// How long it may take. The lease is renewed while it runs.
     pub(in crate::operations) limit: Duration,
     /// How it is done.
     pub(in crate::operations) run: Effect,
@@ -70,25 +72,25 @@ pub(in crate::operations) struct Step {
 /// How a step is done.
 #[derive(Debug)]
 pub(in crate::operations) enum Effect {
-    /// By the transaction that queues the operation.
+    /// The transaction that queues the operation does it.
     Recorded,
-    /// By this; tests make it fail at these points.
+    /// This function does it. Tests make it fail at these points.
     By(StepFn, StepPoints),
 }
 
 /// How a step is undone.
 #[derive(Debug)]
 pub(in crate::operations) enum Undo {
-    /// It leaves nothing behind that the undoing of an earlier step does not take away.
+    /// There is nothing to do: the undo of an earlier step removes whatever this step leaves behind.
     Nothing,
-    /// By this; tests make it fail at these points.
+    /// This function undoes it. Tests make it fail at these points.
     By(StepFn, StepPoints),
-    /// Not at all: from its beginning on the operation can only go forward.
+    /// It cannot be undone: once this step has begun, the operation can only go forward.
     Never,
 }
 
 impl Step {
-    /// How long it may take in this direction: nothing is undone that moves data.
+    /// How long it may take in this direction. No undo moves a tenant's data, so every undo has the usual limit.
     pub(in crate::operations) fn limit(&self, direction: Direction) -> Duration {
         match direction {
             Direction::Forward => self.limit,
@@ -98,30 +100,30 @@ impl Step {
 }
 
 impl Kind {
-    /// The step that does what was recorded under this name.
+    /// The step that is recorded under this name, or the one that replaces it.
     ///
     /// # Errors
-    /// A release that is older than the operation does not know it.
+    /// This release is older than the operation and does not know the step.
     pub(in crate::operations) fn step(&self, name: &str) -> Result<&Step> {
         let now = self.former.iter().find(|(former, _)| *former == name).map_or(name, |(_, now)| now);
         let found = self.steps.iter().find(|step| step.name == now);
         found.ok_or_else(|| Error::defect(format!("this release knows no step {name} of {}", self.name)))
     }
 
-    /// Its steps, as they are recorded.
+    /// Its steps, as the control database records them. `is_done` says which of them are already done.
     pub(in crate::operations) fn new_steps(&self, is_done: impl Fn(&str) -> bool) -> Vec<NewStep> {
         self.steps.iter().map(|step| NewStep { name: step.name, is_done: is_done(step.name) }).collect()
     }
 
-    /// Whether everything can be undone that an operation with these recorded steps may have done so far. What a newer
-    /// release has begun, and this one does not know, cannot.
+    /// Whether every recorded step that was begun can be undone. A step that this release does not know counts as one
+    /// that cannot.
     pub(in crate::operations) fn can_undo(&self, recorded: &[Recorded]) -> bool {
         let is_final = |step: &Recorded| self.step(&step.name).map_or(true, |step| matches!(step.undo, Undo::Never));
         !recorded.iter().any(|step| step.was_begun() && is_final(step))
     }
 }
 
-/// The kinds of operations that a release knows. The engine is handed them, and knows none by itself.
+/// The kinds of operations that this release knows. The caller of the engine hands them over.
 #[derive(Clone, Copy, Debug)]
 pub struct Kinds(&'static [&'static Kind]);
 
@@ -139,17 +141,20 @@ impl Kinds {
     /// The kind of this name.
     ///
     /// # Errors
-    /// A release that is older than the operation does not know it.
+    /// This release is older than the operation and does not know the kind.
     pub(in crate::operations) fn find(self, name: &str) -> Result<&'static Kind> {
         let found = self.iter().find(|kind| kind.name == name);
         found.ok_or_else(|| Error::defect(format!("this release knows no operation of kind {name}")))
     }
 }
 
-/// Declares a kind. The first step is `record`, which the transaction that queues the operation has done; every other
-/// is the name of the function that does it, with `within` what it may take if that is more than usual. How a step is
-/// undone comes after it: by another function, or `nothing`, or `never`. `formerly` names steps of earlier releases,
-/// each with the one that does now as much as it did; `refusals` the codes of errors that no repetition mends.
+/// Declares a kind.
+///
+/// The first step is `record`: the transaction that queues the operation does it. Every other step has the name of the
+/// function that does it. `within` sets a time limit other than `USUAL`. After `=>` stands how the step is undone: a
+/// function, `nothing` or `never`. `formerly` maps the steps of earlier releases to the present steps that replace
+/// them.
+/// `refusals` lists the codes of errors that a retry cannot fix.
 macro_rules! kind {
     (
         $kind:literal, $on_defect:ident,

@@ -1,4 +1,4 @@
-//! An attempt under a lease, which is renewed for as long as the attempt takes.
+//! Runs an attempt, and renews its lease for as long as the attempt takes.
 
 use std::panic::AssertUnwindSafe;
 
@@ -20,7 +20,7 @@ use crate::{
     operations::Context,
 };
 
-/// One attempt, for as long as the lease can be renewed. A panic is an error like any other.
+/// Runs one attempt for as long as its lease can be renewed. A panic of a step becomes an error.
 pub(super) async fn attempt(
     ctx: &Context,
     kinds: Kinds,
@@ -40,8 +40,10 @@ pub(super) async fn attempt(
     }
 }
 
-/// Renews the lease; returns when it is lost. While the control database does not answer the lease may run out
-/// unseen, so after a lease's time without renewal it counts as lost. What it hears of a wish to cancel it passes on.
+/// Renews the lease, and returns when the lease is lost.
+///
+/// While the control database does not answer, the lease may run out without notice. So a lease that was not renewed
+/// for its whole length counts as lost. A renewal that learns of a request to cancel the operation triggers `cancel`.
 async fn renew(ctx: &Context, claim: Claim, cancel: &CancellationToken) {
     let (lease, mut renewed) = (ctx.settings.pace.lease, Instant::now());
     while renewed.elapsed() < lease {
@@ -51,7 +53,7 @@ async fn renew(ctx: &Context, claim: Claim, cancel: &CancellationToken) {
             let mut connection = ctx.db.acquire().await?;
             operation_claims::renew(&mut connection, claim, lease).await
         };
-        // Never waits past the end of the lease: what is not known to be held is not held.
+        // Never waits past the end of the lease: a lease that is not known to be held counts as lost.
         match tokio::time::timeout(lease.saturating_sub(renewed.elapsed()), outcome).await {
             Ok(Ok(Permission::Granted)) => renewed = asked,
             Ok(Ok(Permission::Cancelled)) => {

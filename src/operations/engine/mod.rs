@@ -1,23 +1,24 @@
-//! The engine claims operations, has them attempted, and survives whatever happens in between. It knows no operation by
-//! name: it is handed a table of [`Kinds`].
+//! The engine claims operations and attempts them until they end, whatever fails in between. It knows no operation by
+//! name: its caller hands it a table of [`Kinds`].
 //!
-//! A replica claims an operation for a lease on the control database's clock ([`workers`]). A task of its own renews the
-//! lease ([`lease`]) while an [`attempt`] works through the operation's steps. A killed replica costs the time until its
-//! lease runs out and nothing else; one that is restarted under the same name takes up its own work at once. Between
-//! two steps a stopping replica hands its operations back.
+//! A replica claims an operation under a lease ([`workers`]). The clock of the control database decides when a lease
+//! runs out. While an [`attempt`] works through the operation's steps, a separate future renews the lease ([`lease`]).
+//! When a replica is killed, its operations wait until their leases run out, and nothing else is lost. When a replica
+//! is restarted under the same name, it continues its own operations at once. A replica that is stopping releases its
+//! operations between two steps.
 //!
-//! How an operation goes on after a failed attempt ([`outcome`]); the numbers are [`Pace`]'s:
+//! The table says what follows a failed attempt ([`outcome`]). The names in code style are fields of [`Pace`]:
 //!
 //! | what happened | what follows |
 //! |---|---|
-//! | a passing reason | another attempt after a growing pause, without end |
-//! | the same, and the operation can be undone | it is undone after `patience` attempts, or at the first failure after `longest_patience` at one step: somebody may be shut out meanwhile |
-//! | `failures` times a reason that stays | it is undone, or set aside as `blocked` until an operator retries or cancels it, as its kind says |
-//! | a panic | one failure of this operation, and of no other |
-//! | the replica was killed | no failure; another replica goes on when the lease has run out |
-//! | the lease was lost `lost_leases` times in a row at one step | a reason that stays: the replicas may have died of it |
+//! | a transient error | another attempt after a growing pause, without end |
+//! | a transient error, and the operation can be undone | it is undone after `patience` attempts, or at the first failure after `longest_patience` at one step: users may be locked out in the meantime |
+//! | `failures` permanent errors | its kind decides: it is undone, or it becomes `blocked` until an operator retries or cancels it |
+//! | a panic | one permanent error of this operation, and of no other |
+//! | the replica was killed | no failure; another replica continues once the lease has run out |
+//! | the lease was lost `lost_leases` times in a row at one step | a permanent error: this step may be what kills the replicas |
 //!
-//! While releases are mixed, a replica leaves alone what only a newer one knows: kinds, and steps of known kinds.
+//! While two releases run side by side, the older one skips the kinds and steps that it does not know.
 
 mod attempt;
 pub(super) mod kind;

@@ -1,4 +1,4 @@
-//! What becomes of an operation whose attempt has ended: the table in [`super`] as code.
+//! Decides and records what happens to an operation after an attempt: the table in [`super`] as code.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{
     operations::Context,
 };
 
-/// Records how an attempt ended and names it for metrics. When even that fails the lease runs out, and whoever
-/// claims the operation next finds its steps as they are.
+/// Records how an attempt ended, and returns the outcome's name for metrics. If the record fails too, the lease runs
+/// out, and the next replica that claims the operation finds the steps as they were last recorded.
 pub(super) async fn settle(
     ctx: &Context,
     kinds: Kinds,
@@ -45,7 +45,7 @@ pub(super) async fn settle(
             Err(Interrupted::Failed(error)) => fail(ctx, kinds, (operation, claim), &error).await,
         }
     };
-    // Later than that it is somebody else's.
+    // After the length of a lease the operation may belong to another replica.
     match bounded(ctx.settings.pace.lease, recorded).await {
         Ok((true, name)) => name,
         Ok((false, _)) => {
@@ -59,7 +59,7 @@ pub(super) async fn settle(
     }
 }
 
-/// How an operation goes on whose attempt failed.
+/// What follows a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Retry,
@@ -67,8 +67,8 @@ enum Next {
     Block,
 }
 
-/// Decides how an operation goes on whose attempt failed, under the lock on its row: whoever asks for its undoing does
-/// so before or after. Answers whether that could be recorded.
+/// Decides what follows a failed attempt, and records it. It holds the lock on the operation's row, so a request to
+/// cancel comes either before the decision or after it. Returns whether the claim still held, and the outcome's name.
 async fn fail(
     ctx: &Context,
     kinds: Kinds,
@@ -118,12 +118,12 @@ async fn next(
     })
 }
 
-/// Whether replicas may die of it.
+/// Whether the operation may be killing the replicas that attempt it: it lost too many leases in a row.
 pub(super) const fn is_deadly(ctx: &Context, operation: &Operation) -> bool {
     operation.abandoned >= ctx.settings.pace.lost_leases
 }
 
-/// Whether the operation is undone when it cannot go on: by its kind, and by what it has done so far.
+/// Whether the operation is undone when it cannot go on. Its kind must say so, and every begun step must have an undo.
 async fn unwinds(kinds: Kinds, txn: &mut PgConnection, operation: &Operation) -> Result<bool> {
     let kind = kinds.find(&operation.kind)?;
     Ok(kind.on_defect == OnDefect::Unwind && kind.can_undo(&operation_steps::list(txn, operation.id).await?))

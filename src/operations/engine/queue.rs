@@ -1,4 +1,4 @@
-//! How an operation is queued: by the transaction that records the change which it carries out.
+//! Queues operations. The transaction that records a change also queues the operation that carries the change out.
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -14,10 +14,11 @@ use crate::{
     types::{OperationId, TenantId},
 };
 
-/// The operation of this kind that is under way on a tenant, whose row the transaction holds, and is not being undone.
+/// The operation of this kind that is under way on a tenant and is neither cancelled nor being undone. The caller's
+/// transaction holds the lock on the tenant's row.
 ///
 /// # Errors
-/// `operation_in_progress` when another one is.
+/// `operation_in_progress` when any other operation is under way on the tenant.
 pub(in crate::operations) async fn under_way_in_txn(
     txn: &mut PgConnection,
     tenant: TenantId,
@@ -30,8 +31,9 @@ pub(in crate::operations) async fn under_way_in_txn(
     }
 }
 
-/// Queues an operation on a tenant, or on a database that is none's yet or any more. The transaction holds the row that
-/// says so; what it does is the operation's first step.
+/// Queues an operation on a tenant, or on a database that belongs to no tenant yet or no longer. The caller's
+/// transaction holds the lock on the row of that tenant or database. The transaction itself counts as the operation's
+/// first step.
 ///
 /// # Errors
 /// `operation_in_progress`.

@@ -1,7 +1,7 @@
 //! What a step works with: the operation, and a session on the tenant's server that holds the tenant's lock.
 //!
-//! A replica that lost its lease and wakes up late is refused by the server that it would change, and by the control
-//! database ([`Run::begin`]).
+//! A replica may lose its lease while it is paused, and go on later. Two things stop it then: the session, which
+//! another replica has ended, and the control database, which refuses its claim ([`Run::begin`]).
 
 use serde::Deserialize;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -24,10 +24,10 @@ use crate::{
 pub(in crate::operations) struct Run {
     pub(in crate::operations) ctx: Context,
     pub(in crate::operations) operation: Operation,
-    /// Where the tenant lives, or will.
+    /// The server that the tenant's database is on, or will be on.
     pub(in crate::operations) server: Server,
     pub(in crate::operations) access: Access,
-    /// Holds the tenant's lock for as long as it lives.
+    /// A session on that server. It holds the tenant's lock until it is closed.
     pub(in crate::operations) admin: ServerAdmin,
 }
 
@@ -48,13 +48,14 @@ impl Run {
         found.ok_or_else(|| Error::defect("the operation's tenant is not in the control database"))
     }
 
-    /// The operation's input, typed.
+    /// The operation's input, deserialized.
     pub(in crate::operations) fn input<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(self.operation.input.clone()).map_err(Error::internal)
     }
 
-    /// A transaction in the control database that the operation's claim is kept for. Whatever a step or its undoing
-    /// writes there it writes in one: a replica that wakes up late must not take for its own what another one has done.
+    /// Begins a transaction in the control database that locks the operation's claim. A step and its undo write to the
+    /// control database only in such a transaction: a replica that has lost its claim must not write over the work of
+    /// the replica that holds it now.
     ///
     /// # Errors
     /// `claim_lost` when another replica holds the operation by now.
@@ -63,13 +64,12 @@ impl Run {
         if operation_claims::keep_in_txn(&mut txn, self.claim()).await? { Ok(txn) } else { Err(claim_lost()) }
     }
 
-    /// What it is claimed with.
+    /// The claim under which this replica works on the operation.
     pub(in crate::operations) const fn claim(&self) -> Claim {
         Claim { id: self.operation.id, generation: self.operation.generation }
     }
 
-    /// Opens an administrative session, or takes one that an earlier operation has left, and takes the tenant's lock on
-    /// it.
+    /// Opens an administrative session, or reuses an idle one, and takes the tenant's lock in it.
     pub(super) async fn open(ctx: &Context, operation: &Operation, records: &mut Keeper) -> Result<Self> {
         let (server, access) = {
             let mut connection = records.connection().await?;
@@ -81,7 +81,8 @@ impl Run {
         Ok(Self { ctx: ctx.clone(), operation: operation.clone(), server, access, admin })
     }
 
-    /// The same for another tenant that the operation works with: on its own server, under its own lock.
+    /// Opens a session for another tenant that the operation reads or changes, on that tenant's server and with that
+    /// tenant's lock.
     pub(in crate::operations) async fn hold(&self, tenant: TenantId) -> Result<(Access, ServerAdmin)> {
         let (server, access) = {
             let mut connection = self.ctx.db.acquire().await?;
@@ -92,14 +93,14 @@ impl Run {
         hold(&self.ctx, &self.operation, (&server, access), tenant).await
     }
 
-    /// The operation has ended: its session is left to the next one.
+    /// Keeps the session for the next operation. Called when this one has ended.
     pub(super) async fn close(self) {
         let name = self.ctx.session_name("idle");
         self.ctx.memory.sessions().keep(self.server.id, self.admin, &name).await;
     }
 }
 
-/// What a step fails with that would have written under a lost claim.
+/// The error of a step that tried to write after its claim was lost.
 pub(in crate::operations) fn claim_lost() -> Error {
     Error::unavailable("claim_lost", "another replica is at work on the operation", None)
 }
@@ -111,8 +112,9 @@ async fn hold(
     tenant: TenantId,
 ) -> Result<(Access, ServerAdmin)> {
     let (access, admin) = administer(ctx, operation, (server, access)).await?;
-    // Whoever held this operation before has lost its lease. If it was stopped its session sits idle on the lock:
-    // ending the session frees it, and makes sure that nothing more is done there. One at work is waited for.
+    // The replica that held this operation before has lost its lease. If that replica was paused, its session is idle
+    // and still holds the tenant's lock. Ending the session frees the lock, and stops the replica from doing anything
+    // more there. A session that is running a statement is not ended: the lock is waited for.
     let ended =
         if operation.generation > 1 { admin.end_idle_sessions(&format!(":{}:", operation.id)).await? } else { 0 };
     if ended > 0 {
@@ -124,8 +126,8 @@ async fn hold(
     Ok((access, admin))
 }
 
-/// A session that was left on the server, or a new one: which it has to be while a password is being replaced, since
-/// that settles which one is the present.
+/// An idle session to the server, or a new one. While a password is being replaced the session is always new, because
+/// opening it settles which of the two passwords is valid.
 async fn administer(
     ctx: &Context,
     operation: &Operation,
@@ -140,13 +142,13 @@ async fn administer(
     ctx.administer(server, &purpose).await
 }
 
-/// What an operation about something that is no tenant says of itself.
+/// The part of the input that names a server: operations about a database without a tenant have it.
 #[derive(Deserialize)]
 struct Place {
     server_id: Option<ServerId>,
 }
 
-/// Where the tenant lives, or will: before there is a tenant, and after, the operation's input says it.
+/// The server of the operation: the one that its input names, or else the tenant's.
 async fn home(connection: &mut PgConnection, operation: &Operation) -> Result<Server> {
     let place: Place = serde_json::from_value(operation.input.clone()).map_err(Error::internal)?;
     let server = match place.server_id {

@@ -1,4 +1,4 @@
-//! Following an operation to its end, woken by what replicas tell each other.
+//! Follows an operation to its end. Notifications from other replicas say when to look again.
 
 use std::time::Duration;
 
@@ -33,16 +33,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Nothing is looked up yet.
+    /// Subscribes to changes. Looks nothing up yet.
     #[must_use]
     pub fn new(ctx: &Context, id: OperationId) -> Self {
         Self { ctx: ctx.clone(), id, signals: ctx.signals.subscribe(), last: None }
     }
 
-    /// How the operation is: at once the first time, then as soon as it has changed. Waits without a bound.
+    /// The operation and its steps: at once the first time, then as soon as they have changed. Waits without a limit.
     ///
     /// # Errors
-    /// `not_found`; the control database is away.
+    /// `not_found`; the control database is unavailable.
     pub async fn next(&mut self) -> Result<Snapshot> {
         loop {
             let now = look(&self.ctx, self.id).await?;
@@ -59,16 +59,16 @@ impl Follower {
     }
 }
 
-/// Returns on a signal that matters, and after a while without one: the rows decide.
+/// Returns on a signal that matters, or after a while without one. The caller then reads the rows again.
 async fn stir(ctx: &Context, signals: &mut Subscription, matters: impl Fn(Signal) -> bool) {
     let wake = async { while !matters(signals.next().await) {} };
     let _ = tokio::time::timeout(ctx.settings.pace.follow, wake).await;
 }
 
-/// How the operation is now.
+/// The operation and its steps as they are now.
 ///
 /// # Errors
-/// `not_found`; the control database is away.
+/// `not_found`; the control database is unavailable.
 pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
     let mut connection = ctx.db.acquire().await?;
     let found = operations::get(&mut connection, id).await?;
@@ -76,7 +76,7 @@ pub async fn look(ctx: &Context, id: OperationId) -> Result<Snapshot> {
     Ok(Snapshot { operation, steps: operation_steps::list(&mut connection, id).await? })
 }
 
-/// How the operation is once it has ended or is blocked, or `at_most` has passed.
+/// Waits until the operation has ended or is blocked, or `at_most` has passed. Returns it and its steps.
 ///
 /// # Errors
 /// As [`look`].
@@ -85,8 +85,8 @@ pub async fn finished(ctx: &Context, id: OperationId, at_most: Duration) -> Resu
     Ok(Snapshot { operation, steps: operation_steps::list(&mut *ctx.db.acquire().await?, id).await? })
 }
 
-/// Waits until the operation has ended or is blocked, for `at_most`; answers with how it is then. Whoever is told here
-/// that it has ended finds the tenant as that left it, at this replica at least.
+/// Waits until the operation has ended or is blocked, or `at_most` has passed. Returns the operation. If it has ended,
+/// this replica already knows the tenant's new state.
 ///
 /// # Errors
 /// As [`look`].

@@ -1,4 +1,4 @@
-//! The workers of a replica: each claims the operation that is due longest and has it attempted.
+//! The workers of a replica. They claim the operations that have been due longest, and run attempts at them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ use crate::{
     operations::Context,
 };
 
-/// Starts `concurrency` workers for these kinds of operations; with 0 this replica leaves the work to others.
+/// Starts workers that attempt up to `concurrency` operations of these kinds at a time. With 0 this replica attempts
+/// none, and leaves them to other replicas.
 pub fn spawn(ctx: &Context, kinds: Kinds, concurrency: u32, background: &Background) {
     if concurrency == 0 {
         return;
@@ -44,7 +45,7 @@ pub fn spawn(ctx: &Context, kinds: Kinds, concurrency: u32, background: &Backgro
 struct Workers {
     ctx: Context,
     kinds: Kinds,
-    /// One for each operation that may be under way at a time.
+    /// One permit for each operation that this replica may attempt at a time.
     slots: Arc<Semaphore>,
     attempts: Background,
 }
@@ -71,8 +72,8 @@ impl Workers {
         }
     }
 
-    /// Frees what an earlier process under this replica's name had claimed. Should that one still live, it finds its
-    /// claims lost, as after any other loss of a lease.
+    /// Releases the claims of an earlier process with this replica's name. If that process is still alive, it finds its
+    /// claims lost, as after any other lost lease.
     async fn take_up(&self) {
         let ctx = &self.ctx;
         let freed = async { operation_claims::release_leftovers(&mut *ctx.db.acquire().await?, &ctx.replica).await };
@@ -85,7 +86,7 @@ impl Workers {
         }
     }
 
-    /// Claims the next due operation once there is room for it. A replica that stops claims none.
+    /// Waits for a free slot, then claims the next operation that is due. A replica that is stopping claims none.
     async fn claim(&self, stop: &CancellationToken) -> Result<Option<(Operation, OwnedSemaphorePermit)>> {
         let Some(slot) = stop.run_until_cancelled(self.slots.clone().acquire_owned()).await else { return Ok(None) };
         let slot = slot.map_err(Error::internal)?;

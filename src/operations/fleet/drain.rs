@@ -1,5 +1,5 @@
-//! What would have to leave a server: it takes no more tenants from now on, and whoever asks is told who lives there,
-//! how large they are and where they would fit. Nobody is moved.
+//! Prepares the drain of a server. The server is cordoned, so that it takes no new tenants. The response lists its
+//! tenants, their sizes, and the servers that have room for them. No tenant is moved.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use crate::{
     types::ServerId,
 };
 
-/// How many tenants are told one by one.
+/// How many tenants are listed at most.
 const LISTED: i64 = 200;
 
-/// Who would have to leave.
+/// The tenants that would have to leave a server.
 #[derive(Debug)]
 pub struct Drain {
     /// The server, cordoned.
     pub server: Server,
-    /// The first tenants, the oldest first, and what each takes on disk, in bytes, as far as that is known.
+    /// The first tenants, the oldest first, each with its size on disk in bytes, if it is known.
     pub tenants: Vec<(Resident, Option<i64>)>,
-    /// How many tenants each of the other servers would take, by its name, if they came today.
+    /// How many of the tenants each other server has room for today, by the server's name.
     pub fits: Vec<(String, i64)>,
-    /// How many would find no server.
+    /// How many tenants no server has room for.
     pub left: i64,
 }
 
-/// Cordons the server and says who would have to leave it. Asking again changes nothing.
+/// Cordons the server, and returns the tenants that would have to leave it. A repeated call changes nothing.
 ///
 /// # Errors
 /// `not_found`; `platform_server` (409).

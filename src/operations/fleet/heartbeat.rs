@@ -1,7 +1,7 @@
-//! Each replica says that it is alive, how many connections it may hold, and which tenants it remembers.
+//! Each replica records that it is alive, how many connections it may open, and a digest of the tenants that it caches.
 //!
-//! The pre-flight of servers counts the connections. `fsck` compares the memories: it can look into that of its own replica
-//! only.
+//! The preflight of servers adds up the connections. `fsck` compares the digests, because it can read only the cache of
+//! its own replica.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::{
     operations::Context,
 };
 
-/// Between two beats; whoever is silent for a minute counts as gone.
+/// The time between two heartbeats. A replica without one for a minute counts as gone.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks whether the tenants are read, at the beginning.
+/// After the start: how often to check whether the tenants have been read into the cache.
 const READING: Duration = Duration::from_millis(100);
 
-/// Beats until `stop`, and says that this replica is gone then. `pool_size` is the most connections that it opens to
-/// one tenant's database.
+/// Records heartbeats until `stop`, and then that this replica is gone. `pool_size` is the most connections that this
+/// replica opens to one tenant's database.
 pub async fn run(ctx: Context, pool_size: u32, stop: CancellationToken) {
-    // What it remembers before it has read the tenants says nothing.
+    // Before the tenants are read, a digest of the cache would mean nothing.
     while !ctx.tenancy.is_ready() {
         if stop.run_until_cancelled(tokio::time::sleep(READING)).await.is_none() {
             return;

@@ -1,8 +1,9 @@
-//! Key-encryption keys: which there are, which replica has them, and the wrapping of data keys under another one.
+//! Key-encryption keys: lists them, records which replica has which, and re-wraps data keys with another one.
 //!
-//! Wrapping anew changes how a data key is stored, and never the data key: what it sealed stays as it is. A replica that has
-//! read the old form still opens it as long as its ring holds the old key. The work is done in small transactions, each of
-//! which skips what another one is at work on. So any number may run at once, and one that dies has done part of the work.
+//! Re-wrapping changes how a data key is stored, and never the data key itself, so secrets need not be encrypted again.
+//! A replica that has read the old form can unwrap it as long as its key ring has the old key. The work is split into
+//! small transactions. Each skips the rows that another one has locked, so several may run at once. If one dies, the
+//! finished transactions stay.
 
 use std::time::Duration;
 
@@ -19,20 +20,20 @@ use crate::{
     types::AuditEventId,
 };
 
-/// How often a replica says which keys it has.
+/// How often a replica records which keys it has.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
-/// How many data keys one transaction wraps anew, and how many transactions one call makes.
+/// How many data keys one transaction re-wraps, and how many transactions one call makes.
 const BATCH: i64 = 250;
 const BATCHES: usize = 8;
 
 /// The key-encryption keys of the fleet.
 #[derive(Debug)]
 pub struct Status {
-    /// The one with which this replica wraps.
+    /// The key with which this replica wraps new data keys.
     pub active: String,
-    /// All that are configured here, or that wrap a data key.
+    /// All keys that are configured on this replica, or that wrap a data key.
     pub keys: Vec<Kek>,
-    /// Which replica has which.
+    /// Which replica has which keys.
     pub rings: Vec<Ring>,
 }
 
@@ -41,22 +42,22 @@ pub struct Status {
 pub struct Kek {
     /// Its name.
     pub id: String,
-    /// Whether this replica has it. One that wraps data keys and is configured nowhere is lost, and they with it.
+    /// Whether this replica has it. If a key wraps data keys and no replica has it, those data keys are lost.
     pub configured: bool,
     /// How many data keys it wraps.
     pub data_keys: i64,
 }
 
-/// What a call did, and what is left.
+/// The result of one call of [`rotate`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rewrapped {
-    /// How many data keys were wrapped anew.
+    /// How many data keys were re-wrapped.
     pub rewrapped: usize,
-    /// How many other keys still wrap.
+    /// How many data keys are still wrapped with other keys.
     pub remaining: i64,
 }
 
-/// Which keys there are.
+/// The key-encryption keys of the fleet.
 pub async fn status(ctx: &Context) -> Result<Status> {
     let ids = ctx.keys.ids();
     let mut connection = ctx.db.acquire().await?;
@@ -72,11 +73,10 @@ pub async fn status(ctx: &Context) -> Result<Status> {
     })
 }
 
-/// Wraps some data keys anew with the key `to`, the active one unless said otherwise. To be called until nothing
-/// remains.
+/// Re-wraps some data keys with the key `to`, by default the active one. Callers repeat it until nothing remains.
 ///
 /// # Errors
-/// `unknown_key` on `to`; `key_not_everywhere` (409) while a replica lacks it.
+/// `unknown_key` on `to`; `key_not_everywhere` (409) while a replica does not have the key.
 pub async fn rotate(ctx: &Context, to: Option<&str>, origin: &Origin) -> Result<Rewrapped> {
     let ids = ctx.keys.ids();
     let to = to.or(ids.first().map(String::as_str)).unwrap_or_default();
@@ -117,8 +117,8 @@ async fn record(ctx: &Context, txn: &mut sqlx::PgConnection, to: &str, count: us
     audit::record_in_txn(txn, event, origin, ("keys.rotate", to), &serde_json::json!({ "data_keys": count })).await
 }
 
-/// Says which keys this replica has until `stop`, and that it is gone then. Tells when data keys are wrapped by one
-/// that it lacks: what belongs to their owners cannot be opened here.
+/// Records which keys this replica has until `stop`, and then that it is gone. Logs an error when data keys are wrapped
+/// with a key that this replica lacks: it cannot open the secrets of their owners.
 pub async fn announce(ctx: Context, stop: CancellationToken) {
     if let Ok(status) = status(&ctx).await {
         for key in status.keys.iter().filter(|key| !key.configured) {

@@ -1,5 +1,5 @@
-//! Servers and what stands ready on them: registration, passwords, drain, placement, databases made ahead of demand,
-//! and the steps that make or drop a database. Also what replicas tell each other of themselves.
+//! Operations on servers: registration, password rotation, drain, placement and the warm pool. Also the steps that
+//! create or drop a tenant's database, and the heartbeat of replicas.
 
 pub mod drain;
 pub mod heartbeat;

@@ -1,7 +1,9 @@
-//! Which server a new tenant goes to: the least full of those that may take it. Among equals it is one with a warm database.
+//! Chooses the server for a new tenant: the least full one that may take it. Among equally full ones it prefers a
+//! server with a warm database.
 //!
-//! Servers are read without a lock, so a hundred requests at once may choose the same one. None is given more than its
-//! capacity all the same: the control database counts when a request commits, and whoever comes too late chooses again.
+//! Servers are read without a lock, so many concurrent requests may choose the same one. No server gets more tenants
+//! than its capacity all the same: the control database counts when a request commits. A request that is refused then
+//! chooses again.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +15,27 @@ use crate::{
     types::ServerId,
 };
 
-/// What a server without a capacity is taken to have, unless another one has more.
+/// The capacity that is assumed for a server without one, unless another server has a larger capacity.
 const NOMINAL_CAPACITY: i64 = 1_000;
 
-/// How often a server is chosen that has filled up when the tenant is to be recorded.
+/// How often a request chooses a server before it gives up, because each chosen one became full before the commit.
 pub(in crate::operations) const ATTEMPTS: usize = 5;
 
-/// Where a tenant shall live.
+/// Which servers a request accepts.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::operations) struct Wishes<'a> {
     /// The server's name.
     pub(in crate::operations) server: Option<&'a str>,
     /// Its region.
     pub(in crate::operations) region: Option<&'a str>,
-    /// Labels that it has, among others.
+    /// Labels that it must have. It may have others too.
     pub(in crate::operations) labels: &'a BTreeMap<String, String>,
 }
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
 impl Wishes<'static> {
-    /// None.
+    /// No wishes: any server.
     const ANYWHERE: Self = Self { server: None, region: None, labels: &NO_LABELS };
 }
 
@@ -44,7 +46,7 @@ impl Wishes<'_> {
     }
 }
 
-/// The server for one more tenant.
+/// Chooses the server for a new tenant.
 ///
 /// # Errors
 /// `unknown_server`, `unknown_region`, `unknown_labels` on their fields; `no_server_available` (409) with the reason.
@@ -53,8 +55,8 @@ pub(in crate::operations) async fn choose_in_txn(txn: &mut PgConnection, wishes:
     choose(&candidates, wishes).map(|chosen| chosen.id)
 }
 
-/// The server for a tenant that takes no warm database and gets another one's data: this one if it takes tenants, else
-/// one of its region. No data leaves the region that somebody has chosen for it.
+/// Chooses the server for the clone of a tenant on `home`: `home` itself if it takes tenants, otherwise a server of the
+/// same region. A tenant's data never leaves the region that was chosen for it.
 ///
 /// # Errors
 /// `no_server_available` (409) with the reason.
@@ -76,7 +78,7 @@ fn choose_beside(candidates: &[Candidate], home: &str, region: Option<&str>) -> 
     Ok(chosen.id)
 }
 
-/// Servers fill up as fast as they are chosen.
+/// The error when every chosen server became full before the commit.
 pub(in crate::operations) fn overtaken() -> Error {
     unavailable("every server that was chosen has filled up meanwhile")
 }
@@ -87,7 +89,7 @@ fn choose<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<&'a Can
     best(open.iter().copied()).ok_or_else(|| refusal(wishes, meant.len(), open.len()))
 }
 
-/// The least full of those that have room.
+/// The least full of the servers that have room.
 fn best<'a>(open: impl Iterator<Item = &'a Candidate>) -> Option<&'a Candidate> {
     let roomy: Vec<_> = open.filter(|candidate| candidate.has_room()).collect();
     let largest = roomy.iter().filter_map(|candidate| candidate.capacity).max().map_or(0, i64::from);
@@ -97,7 +99,7 @@ fn best<'a>(open: impl Iterator<Item = &'a Candidate>) -> Option<&'a Candidate> 
     })
 }
 
-/// Those that the wishes leave.
+/// The candidates that fit the wishes.
 fn meant<'a>(candidates: &'a [Candidate], wishes: Wishes<'_>) -> Result<Vec<&'a Candidate>> {
     let fits = |candidate: &&Candidate| wishes.fit(candidate);
     if let Some(name) = wishes.server {
@@ -148,14 +150,14 @@ impl Candidate {
         self.capacity.is_none_or(|capacity| self.tenants < capacity)
     }
 
-    /// In whole percents: servers that are within one are equally full.
+    /// How full it is, in whole percents: servers with the same percentage count as equally full.
     fn percent_full(&self, nominal: i64) -> i64 {
         i64::from(self.tenants) * 100 / self.capacity.map_or(nominal, i64::from).max(1)
     }
 }
 
-/// How many of `arrivals` tenants each server would take, by its name, if they came one after another; and how many
-/// none would.
+/// Places `arrivals` tenants one after another. Returns how many each server would take, by its name, and for how many
+/// no server has room.
 pub(in crate::operations) fn spread(mut candidates: Vec<Candidate>, arrivals: i64) -> (Vec<(String, i64)>, i64) {
     let mut taken = vec![0; candidates.len()];
     for _ in 0..arrivals {

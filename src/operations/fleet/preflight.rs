@@ -1,5 +1,5 @@
-//! Whether a registered server is still fit: version, rights, collations, and connections for all replicas that there
-//! are. Changes nothing.
+//! Checks a registered server again: its version, rights, collations, and connections for all replicas. Changes
+//! nothing.
 
 use crate::{
     control::{replicas, servers},
@@ -9,10 +9,10 @@ use crate::{
     types::ServerId,
 };
 
-/// Everything that an operator should know about the server; nothing when it is fit.
+/// Returns everything that is wrong with the server. The list is empty when the server is fit.
 ///
 /// # Errors
-/// `not_found`. A server that does not answer is a finding.
+/// `not_found`. A server that does not answer is a finding, and no error.
 pub async fn check(ctx: &Context, id: ServerId) -> Result<Vec<Finding>> {
     let server = servers::get(&mut *ctx.db.acquire().await?, id).await?.ok_or_else(|| Error::not_found("server"))?;
     let demands = demands(ctx, server.connection_budget).await?;
@@ -31,7 +31,7 @@ pub async fn check(ctx: &Context, id: ServerId) -> Result<Vec<Finding>> {
     }
 }
 
-/// What is asked of a server with this budget, as many replicas as there are now.
+/// What a server with this connection budget needs for the present number of replicas.
 pub(in crate::operations) async fn demands(ctx: &Context, connection_budget: i32) -> Result<Demands> {
     let (replicas, connections) = replicas::count(&mut *ctx.db.acquire().await?).await?;
     Ok(Demands { connection_budget, replicas, connections })

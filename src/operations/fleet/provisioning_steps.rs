@@ -1,8 +1,9 @@
-//! The steps that make a database or take it away. A tenant that was asked for and a warm database are made by the same steps,
-//! so that the two cannot be told apart afterwards.
+//! The steps that create a tenant's database or drop it. `tenant.provision` and `warm.make` use the same steps, so that
+//! their databases are the same.
 //!
-//! The role is made before the database, and dropped after it. The database is made closed. The last step takes it from
-//! PUBLIC and opens it at once. Each step adopts what is already there, so each can be repeated.
+//! The role is created before the database, and dropped after it. The database is created with `ALLOW_CONNECTIONS
+//! false`. The last step revokes PUBLIC's rights and allows connections. Each step keeps what already exists, so each
+//! can be repeated.
 
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ use crate::{
     types::{Email, KeyId, SchemaVersions, TenantId},
 };
 
-/// Makes what a tenant has before it has a database: its data key, signing key and sealed database password.
+/// Makes what a tenant needs before it has a database: its data key, its signing key and its encrypted database
+/// password.
 pub(in crate::operations) async fn make_keys_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -42,18 +44,18 @@ pub(in crate::operations) async fn build_template(run: &Run) -> Result<()> {
     source(run).await.map(drop)
 }
 
-/// The published sets that an operation's input may be bound to.
+/// The part of an operation's input that fixes the schema versions of the database.
 #[derive(Deserialize)]
 pub(in crate::operations) struct Bound {
     pub(in crate::operations) versions: Option<SchemaVersions>,
 }
 
-/// The sets that the database is made from, whose template is on the server: the newest, or the one that the operation
-/// is bound to.
+/// The migration sets that the database is made from: the newest ones, or those up to the versions in the operation's
+/// input. Builds their template on the server if it does not exist.
 async fn source(run: &Run) -> Result<Arc<Newest>> {
     let ctx = &run.ctx;
     let Bound { versions: bound } = run.input()?;
-    // Sets only ever grow: those that go as far hold what the operation is bound to.
+    // Sets only ever grow, so a newer set contains the versions that the input names.
     let held = ctx.memory.newest().filter(|held| bound.is_some_and(|bound| held.schema.versions().reach(bound)));
     let mut source = match held {
         Some(held) => held,
@@ -87,32 +89,32 @@ pub(in crate::operations) async fn discard_role(run: &Run) -> Result<()> {
 
 pub(in crate::operations) async fn create_database(run: &Run) -> Result<()> {
     let source = source(run).await?;
-    // Nobody waits yet for what the warm pool makes.
+    // No user waits for a database of the warm pool.
     let urgency = if run.operation.kind.starts_with("warm.") { Urgency::Ahead } else { Urgency::Awaited };
     let copy = run.admin.ensure_database(run.database(), &source.template);
     let copied = run.ctx.memory.copies().in_turn(run.server.id, urgency, &run.admin, copy).await;
     if copied.is_err() {
-        // Perhaps somebody has dropped the template: the next attempt looks for it.
+        // The template may have been dropped: the next attempt checks for it.
         run.ctx.memory.forget_template(run.server.id, &source.template);
     }
     copied
 }
 
-/// Undoes the making of a database, unless it turns out to be used by others than the one with the address `own`.
+/// Drops the database, unless it has users other than the one with the address `own`.
 pub(in crate::operations) async fn discard_unused(run: &Run, own: Option<&Email>) -> Result<()> {
     refuse_used(run, own).await?;
     run.admin.discard_database(run.database()).await
 }
 
-/// Keeps what somebody uses from being dropped as what nobody does: a database that can be entered and holds people,
-/// other than the one with this address. A control database from a backup may take a customer's for a warm one.
+/// Refuses to go on if the database is in use: if its role can log in and it has users other than the one with the
+/// address `own`. A control database that was restored from a backup may list a customer's database as a warm one.
 ///
 /// # Errors
-/// `database_used` (409): an operator has to find out whose it is. `database_login_refused`: its password is another
-/// than the one that is known here, which says as much.
+/// `database_used` (409): an operator has to find out whose database it is. `database_login_refused`: the role has
+/// another password than the stored one, so somebody else may use the database.
 pub(in crate::operations) async fn refuse_used(run: &Run, own: Option<&Email>) -> Result<()> {
     let Some(found) = run.admin.database(&run.database().to_string()).await? else { return Ok(()) };
-    // Somebody else's is refused where it would be dropped.
+    // The statement that drops a database refuses one with another owner.
     if found.owner != OWNER_ROLE || !found.allow_connections || found.is_interrupted_drop() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Registering a server: fit for Freehold, or refused with what to do, before the first tenant.
+//! Registers a server. A server that is not fit for Freehold is refused, with the reason and the remedy.
 
 use secrecy::SecretString;
 
@@ -24,17 +24,17 @@ use crate::{
 pub struct Request {
     /// Unique name.
     pub name: String,
-    /// The administrative access: CREATEDB and CREATEROLE, never a superuser.
+    /// The URL of the administrative role, which has CREATEDB and CREATEROLE and is no superuser.
     pub admin_url: SecretString,
-    /// Where it stands.
+    /// Its region.
     pub region: Option<String>,
-    /// Free labels, an object of texts.
+    /// Its labels: an object whose values are strings.
     pub labels: serde_json::Value,
-    /// The most sessions in its tenant databases.
+    /// The most sessions that all replicas together may have in its tenant databases.
     pub connection_budget: i32,
-    /// The most tenants that it takes; `None` is as many as come.
+    /// The most tenants that it takes; `None` is no limit.
     pub capacity: Option<i32>,
-    /// How many databases are kept ready for new tenants; `None` follows demand.
+    /// How many warm databases are kept ready; `None` follows demand.
     pub warm_target: Option<i32>,
     /// Whether it holds the platform tenant and nothing else.
     pub is_platform: bool,
@@ -45,12 +45,12 @@ pub struct Request {
 pub struct Registered {
     /// The server.
     pub server: Server,
-    /// What does not keep it from being used.
+    /// Problems that do not prevent its use.
     pub warnings: Vec<Finding>,
 }
 
-/// Checks that the server can be reached and the rights suffice, makes the shared roles and the template
-/// database, and records the server with its sealed credential.
+/// Checks that the server can be reached and that the role has the rights. Creates the shared roles and the template
+/// database. Records the server with its encrypted password.
 ///
 /// # Errors
 /// `invalid_format` on `name`; on `admin_url`: `invalid_url`, `unsupported_sslmode` and those of
@@ -65,7 +65,7 @@ pub async fn register(
         return Ok(known);
     }
     match make(ctx, request, origin, idempotency).await {
-        // Perhaps by an earlier request with this key, which was at work until now.
+        // An earlier request with the same key may have registered it just now.
         Err(error) if matches!(error.code(), "server_name_taken" | "server_registered") => {
             find(ctx, idempotency).await?.ok_or(error)
         }
@@ -93,7 +93,8 @@ async fn make(
     Ok(Registered { server, warnings })
 }
 
-/// Said before the server is touched; the constraints of the table say it again under a race.
+/// Refuses a name or an address that is taken, before anything is changed on the server. In a race the constraints of
+/// the table refuse it later.
 async fn refuse_taken(ctx: &Context, request: &Request, url: &AdminUrl) -> Result<()> {
     let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     if servers.iter().any(|server| server.name == request.name) {
@@ -108,7 +109,7 @@ async fn refuse_taken(ctx: &Context, request: &Request, url: &AdminUrl) -> Resul
     Ok(())
 }
 
-/// What was found and done on a server before it is recorded.
+/// The result of the checks and of the preparation of a server, before it is recorded.
 struct Prepared {
     version: ServerVersion,
     system_identifier: i64,
@@ -171,7 +172,7 @@ async fn record(
     let mut txn = ctx.db.begin().await?;
     servers::insert_in_txn(&mut txn, server, system_identifier).await?;
     if let Some(idempotency) = idempotency {
-        // A parallel request with the same key has met the server's unique name before it gets here.
+        // A concurrent request with the same key fails at the unique name of the server before it gets here.
         idempotency::claim_in_txn(&mut txn, &ctx.keys, idempotency, id).await?;
     }
     let key = data_keys::create_in_txn(&mut txn, &ctx.keys, id, ctx.random).await?;

@@ -1,15 +1,16 @@
-//! `remains.clear` takes away what is left on a server of a database that nobody will ever have.
+//! `remains.clear`: removes the leftovers of a database that no tenant will use any more.
 //!
-//! The janitor queues it, and nobody asks for it. What each case may lose:
+//! Only the janitor queues it. What it drops in each case:
 //!
 //! | what is left | what is dropped |
 //! |---|---|
-//! | a warm database that nobody makes or takes away any more | database, role and keys, unless somebody ever used it: a control database from a backup may take a customer's database for a warm one |
-//! | what an interrupted DROP has left of a tenant that is a tombstone | only what carries the mark and nobody can enter: an operator may have brought back the rest from a backup |
-//! | a scratch database in which no archive is tried any more | only that database, and only if it carries the mark |
+//! | a warm database whose `warm.make` or `warm.retire` is gone | database, role and keys, unless the database has users: a control database from a backup may list a customer's database as a warm one |
+//! | a database of an erased tenant whose DROP was interrupted | only if it has Freehold's mark and PostgreSQL has marked it invalid: an operator may have restored any other one from a backup |
+//! | a scratch database without a rehearsal | only that database, and only if it has Freehold's mark |
 //!
-//! Nothing is dropped that does not belong to `freehold_owner`. The operation cannot be cancelled: what leaked may be half
-//! of a database, which must never become one that a tenant is given. A warm database that is whole goes by `warm.retire`.
+//! A database that does not belong to `freehold_owner` is never dropped. The operation cannot be cancelled: the
+//! leftover may be an incomplete database, which must never be given to a tenant. A complete warm database is dropped
+//! by `warm.retire`.
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -34,23 +35,23 @@ use crate::{
     types::{OperationId, ServerId, TenantId},
 };
 
-/// What is left of a database of Freehold's own.
+/// A leftover database on a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Leftover {
     /// Whose database it was.
     pub tenant: TenantId,
     /// The server that it is on.
     pub server: ServerId,
-    /// What it is.
+    /// What kind of leftover it is.
     pub kind: LeftoverKind,
 }
 
-/// What is left.
+/// The kinds of leftovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftoverKind {
-    /// What an interrupted DROP has left of the tenant's database.
+    /// The tenant's database, after an interrupted DROP.
     InterruptedDrop,
-    /// The scratch database in which an archive of the tenant was tried.
+    /// The scratch database of a rehearsal of the tenant's archive.
     Scratch,
 }
 
@@ -58,7 +59,7 @@ pub enum LeftoverKind {
 #[derive(Debug, Serialize, Deserialize)]
 struct Input {
     server_id: ServerId,
-    /// Whether the tenant's scratch database is meant, and not its own.
+    /// Whether to clear the tenant's scratch database, instead of the tenant's database.
     #[serde(default)]
     scratch: bool,
 }
@@ -70,7 +71,8 @@ pub(in crate::operations) const KIND: Kind = kind!("remains.clear", Block, {
     forget => never,
 });
 
-/// Queues the clearing of what is left there under this id. The caller holds the row that says that nobody has it.
+/// Queues the clearing of the database of this id. The caller's transaction holds the lock on the row which says that
+/// no tenant uses the database.
 ///
 /// # Errors
 /// `operation_in_progress` (409).
@@ -84,10 +86,10 @@ pub async fn queue_in_txn(
     queue::queue_in_txn(ctx, txn, id, (&KIND, &input), &ctx.origin()).await
 }
 
-/// Queues the clearing of the tenant's scratch database. The caller holds the tenant's row.
+/// Queues the clearing of the tenant's scratch database. The caller's transaction holds the lock on the tenant's row.
 ///
 /// # Errors
-/// `operation_in_progress` (409): perhaps an archive is being tried in it.
+/// `operation_in_progress` (409): the operation may be an archiving that uses the scratch database.
 pub(in crate::operations) async fn queue_scratch_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -102,7 +104,7 @@ fn is_scratch(run: &Run) -> Result<bool> {
     Ok(run.input::<Input>()?.scratch)
 }
 
-/// Whether what is there may go: it may have become another since the operation was queued.
+/// Whether the database may be dropped. Checked again, because it may have changed since the operation was queued.
 async fn may_go(run: &Run) -> Result<bool> {
     let tenant = tenants::get(&mut *run.ctx.db.acquire().await?, run.tenant_id()).await?;
     match tenant.map(|tenant| tenant.state) {
@@ -122,7 +124,8 @@ async fn drop_database(run: &Run) -> Result<()> {
     if may_go(run).await? { run.admin.drop_database(run.database()).await } else { Ok(()) }
 }
 
-/// Only what carries the mark: nobody tries an archive in it, since that is an operation on this tenant as well.
+/// Drops the scratch database if it has Freehold's mark. No rehearsal can be using it: that would be an operation on
+/// the same tenant.
 async fn drop_scratch(run: &Run) -> Result<()> {
     if run.admin.scratch(run.database()).await?.is_some_and(|found| found.marked) {
         run.admin.drop_scratch(run.database()).await?;
@@ -134,7 +137,7 @@ async fn drop_role(run: &Run) -> Result<()> {
     if !is_scratch(run)? && may_go(run).await? { run.admin.drop_tenant_role(run.database()).await } else { Ok(()) }
 }
 
-/// The row goes; and the keys, unless they are a tenant's by now.
+/// Deletes the row of the warm database. Destroys the keys too, unless a tenant has them now.
 async fn forget(run: &Run) -> Result<()> {
     if is_scratch(run)? {
         return Ok(());

@@ -1,13 +1,15 @@
-//! Another password for a server's administrative role.
+//! Gives a server's administrative role a new password.
 //!
-//! The next password is sealed first. Then the role is altered, and a connection under the next password is made. Only then
-//! the next password becomes the present one. Whatever is killed in between leaves both sealed: whoever opens an
-//! administrative session next finds out which one works, and records it (`Context::administer`).
+//! The next password is stored first. Then the role is altered, and a connection with the next password is tried. Only
+//! then the next password becomes the present one. After a crash in between, both are stored: the next administrative
+//! session finds out which one is valid, and records it (`Context::administer`).
 //!
-//! A lock on the server keeps two rotations apart. Whoever writes a password holds the lock, and has found out under it which
-//! one works. A server that is registered twice with one role, for tenants and for the platform, gets the password twice.
+//! An advisory lock on the server prevents concurrent rotations. A rotation takes the lock, and then finds out which
+//! password is valid, before it writes one. A server may be registered twice with the same role, for tenants and for
+//! the platform. Then the password is stored for both registrations.
 //!
-//! The control database's own role belongs to no server. Its password is in the configuration, and this never changes it.
+//! The role of the control database belongs to no server. Its password is in the configuration, and is never changed
+//! here.
 
 use std::time::Duration;
 
@@ -29,15 +31,15 @@ use crate::{
 
 const PRESENT: Purpose = Purpose::ServerAdminPassword;
 const NEXT: Purpose = Purpose::NextServerAdminPassword;
-/// Under which name the sessions of a rotation are on the server.
+/// The purpose in the `application_name` of a rotation's sessions.
 const PURPOSE: &str = "rotate-credentials";
-/// How long another rotation is waited for.
+/// How long to wait for another rotation.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// Gives the role a password that nobody knows but Freehold.
+/// Gives the role a new random password, which only Freehold knows.
 ///
 /// # Errors
-/// `not_found`; `role_shared_with_control` (409); `credentials_locked` while another rotation is at work.
+/// `not_found`; `role_shared_with_control` (409); `credentials_locked` while another rotation is running.
 pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
     if servers::is_controls_own(&mut *ctx.db.acquire().await?, id).await? {
@@ -45,10 +47,10 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
         return Err(Error::conflict("role_shared_with_control", detail));
     }
     let (_, admin) = ctx.administer(&server, PURPOSE).await?;
-    // Held until the session ends, at the end of this.
+    // The lock is held until the session ends, at the end of this function.
     lock(&admin).await?;
-    // Read and tried under the lock: what was read before may have been replaced, and a next password that already
-    // works must have become the present one before another takes its place.
+    // Reads and tries the passwords again under the lock. The one that was read before may have been replaced. And a
+    // next password that is already valid must become the present one before another next password is stored.
     let (access, _) = ctx.administer(&server, PURPOSE).await?;
     // Crash points are told apart by tenants; the server's id stands in for one.
     let point = TenantId::from_uuid(id.uuid());
@@ -59,7 +61,7 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
     crash_point!("server.rotate_credentials.after_alter", point);
     let next = Credentials { role: access.credentials.role.clone(), password };
     if let Err(error) = try_out(ctx, &access, &next).await {
-        // A server that is away says nothing about the password: the next session finds out.
+        // An unavailable server does not show whether the password is valid: the next session finds out.
         if !error.is_transient() {
             restore(ctx, id, &admin, &access).await?;
         }
@@ -68,13 +70,13 @@ pub async fn rotate(ctx: &Context, id: ServerId, origin: &Origin) -> Result<Serv
     if promote(ctx, id, &next.password, origin).await? {
         return Ok(server);
     }
-    // A replica that had lost its lock without knowing it has sealed another one since: what the role has by now is
-    // kept nowhere but here.
+    // Another replica had lost its lock without notice, and has stored another next password since. The role's new
+    // password is not stored anywhere, so the old one is set again.
     restore(ctx, id, &admin, &access).await?;
     Err(locked())
 }
 
-/// The present password is the role's again, and nothing is to take its place.
+/// Sets the present password on the role again, and deletes the next one.
 async fn restore(ctx: &Context, id: ServerId, admin: &ServerAdmin, access: &Access) -> Result<()> {
     admin.set_own_password(&access.credentials.password).await?;
     let mut txn = ctx.db.begin().await?;
@@ -84,18 +86,18 @@ async fn restore(ctx: &Context, id: ServerId, admin: &ServerAdmin, access: &Acce
     Ok(txn.commit().await?)
 }
 
-/// Takes over a password that was replaced by somebody else.
+/// Stores a password that somebody has changed outside of Freehold, once it has been tried.
 ///
 /// # Errors
-/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is at work; `database_missing`;
-/// the server is away.
+/// `not_found`; `login_refused` on `password`; `credentials_locked` while a rotation is running; `database_missing`;
+/// the server is unavailable.
 pub async fn take_over(ctx: &Context, id: ServerId, password: SecretString, origin: &Origin) -> Result<Server> {
     let server = find(ctx, id).await?;
     let access = ctx.access(&mut *ctx.db.acquire().await?, &server).await?;
     let given = Credentials { role: server.admin_role.clone(), password };
     let admin = try_out(ctx, &access, &given).await.map_err(refused)?;
     lock(&admin).await?;
-    // Once more under the lock: the role may have got another password meanwhile.
+    // Tried again under the lock: a rotation may have changed the password in the meantime.
     try_out(ctx, &access, &given).await.map_err(refused)?;
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {
@@ -146,7 +148,7 @@ async fn seal(ctx: &Context, id: ServerId, password: &SecretString) -> Result<()
     Ok(txn.commit().await?)
 }
 
-/// False, and nothing is changed, when another next password is kept than this one.
+/// Makes the next password the present one. Returns false, and changes nothing, if another next password is stored.
 async fn promote(ctx: &Context, id: ServerId, password: &SecretString, origin: &Origin) -> Result<bool> {
     let mut txn = ctx.db.begin().await?;
     for server in servers::sharing_role(&mut txn, id).await? {

@@ -1,4 +1,5 @@
-//! A tenant's own login, for checks that look through its eyes. Never for its data: that is [`crate::tenancy`]'s door.
+//! Logs in as a tenant's own role, for checks of what the tenant can do. Only [`crate::tenancy`] logs in for a tenant's
+//! data.
 
 use tokio_postgres::error::SqlState;
 
@@ -12,11 +13,11 @@ use crate::{
 
 const PRESENT: Purpose = Purpose::TenantDatabasePassword;
 const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
-/// How often the passwords are read for one login. The first reading may have been under way when a rotation ended.
+/// How often the passwords are read for one login. A rotation may end between the read and the login.
 pub(in crate::operations) const READINGS: usize = 3;
 
-/// A session of the tenant's role in its own database, and the login with which PostgreSQL let it in: while a password
-/// is being replaced either may be the one. `purpose` ends the session's name, as of administrative ones.
+/// Opens a session of the tenant's role in its own database. Returns it with the credentials that PostgreSQL accepted:
+/// while a password is being rotated, either one may be valid. `purpose` is the last part of the `application_name`.
 pub(in crate::operations) async fn open(
     ctx: &Context,
     address: &ServerAddress,
@@ -43,7 +44,7 @@ pub(in crate::operations) async fn open(
     Err(login_refused(tenant))
 }
 
-/// The login alone.
+/// The credentials that PostgreSQL accepts for the tenant's role.
 pub(in crate::operations) async fn credentials(
     ctx: &Context,
     address: &ServerAddress,

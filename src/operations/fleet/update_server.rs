@@ -1,5 +1,5 @@
-//! What an operator decides about a server: where it is said to stand, how much it takes, whether it takes more. One
-//! transaction; the server itself is not asked.
+//! Changes the settings of a server: its region, labels, limits, and whether it takes new tenants. Each change is one
+//! transaction of the control database. The server itself is not contacted.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +15,28 @@ use crate::{
     types::{AuditEventId, ServerId},
 };
 
-/// What shall change; what is absent stays.
+/// The fields to change. An absent field keeps its value.
 #[derive(Debug, Default)]
 pub struct Patch {
-    /// Where it stands.
+    /// Its region; `None` within removes it.
     pub region: Option<Option<String>>,
-    /// Labels to be set, or taken away (`None`); all others stay.
+    /// Labels to set, or to remove (`None`). All other labels stay.
     pub labels: BTreeMap<String, Option<String>>,
-    /// The most sessions in its tenant databases.
+    /// The most sessions that all replicas together may have in its tenant databases.
     pub connection_budget: Option<i32>,
-    /// The most tenants that it takes; `None` within is as many as come.
+    /// The most tenants that it takes; `None` within is no limit.
     pub capacity: Option<Option<i32>>,
-    /// How many databases are kept ready for new tenants; `None` within follows demand.
+    /// How many warm databases are kept ready; `None` within follows demand.
     pub warm_target: Option<Option<i32>>,
-    /// Whether it takes no new tenants.
+    /// Whether it is cordoned: whether it takes no new tenants.
     pub cordoned: Option<bool>,
 }
 
-/// Changes the server, if its revision is one that `expected` accepts.
+/// Changes the server if `expected` accepts its revision.
 ///
 /// # Errors
 /// `not_found`; `validation_failed` on `labels`; `precondition_failed` (412), from `expected`; `platform_server` (409)
-/// when the change is about tenants, and the server takes none.
+/// when the change concerns tenants, and the server is the platform's.
 pub async fn update(
     ctx: &Context,
     id: ServerId,
@@ -47,7 +47,7 @@ pub async fn update(
     change(ctx, id, (patch, "server.update"), expected, origin).await
 }
 
-/// Keeps new tenants from the server, or lets them come. `action` names it in the audit log: `server.cordon`.
+/// Cordons the server, or uncordons it. `action` is the action in the audit log: `server.cordon`.
 ///
 /// # Errors
 /// `not_found`; `platform_server` (409).
@@ -98,7 +98,7 @@ impl Patch {
     }
 }
 
-/// What the change makes another, by field: for the audit log.
+/// The changed fields, for the audit log.
 fn differences(before: &Server, after: &Server) -> Map<String, Value> {
     let fields = |server: &Server| {
         [

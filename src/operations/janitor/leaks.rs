@@ -1,9 +1,9 @@
-//! What leaked is mended: reservations that are held for nobody, and databases that nobody works on any more.
+//! Repairs leaks: reservations without an owner, and databases without an operation.
 //!
-//! Freehold makes no leak by itself: one transaction reserves something and records what will let it go. Leaks come of rows
-//! that a person has changed, or of a control database from a backup. A leak is mended once it has been one for [`SETTLED`] by
-//! the control database's clock. It is looked at again under the lock on its row: what is under way is no leak. What must be
-//! done on a server becomes a `remains.clear`.
+//! Freehold itself makes no leaks: the transaction that reserves something also records what will release it. Leaks
+//! come from rows that a person has changed, or from a control database that was restored from a backup. A leak is
+//! repaired once it is older than [`SETTLED`] by the control database's clock. It is checked again under the lock on
+//! its row, because what an operation works on is no leak. The work on a server is queued as `remains.clear`.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
     types::{OperationId, ServerId, TenantId},
 };
 
-/// How long something must have been a leak. Longer than any transaction in the control database.
+/// How old a leak must be before it is repaired. Longer than any transaction in the control database.
 const SETTLED: Duration = Duration::from_mins(1);
 /// How often, and after which pause, another janitor's transaction is waited for by what is looked for now and then
 /// only.

@@ -1,12 +1,13 @@
-//! The janitor does what is due, and forgets what nobody needs any more.
+//! The janitor starts what is due, and deletes old rows.
 //!
-//! Every replica has one. An advisory lock in the control database lets one at a time sweep; what a janitor that dies has not
-//! done, the next one does. A sweep
-//! * begins the erasure of tenants whose grace time has passed, and finishes deletions that are taken back,
-//! * mends what leaked ([`leaks`]),
-//! * forgets expired slugs, old idempotency keys with the secrets of their answers, and operations that nobody asked for.
+//! Every replica has one. An advisory lock in the control database lets one at a time work. If a janitor dies, the next
+//! one does the rest. A sweep
+//! * queues the erasure of tenants whose grace time has passed, and finishes deletions that were taken back,
+//! * repairs leaks ([`leaks`]),
+//! * deletes expired slugs, old idempotency keys with the secrets of their answers, and operations that nobody asked for.
 //!
-//! The janitor never touches a server. What has to be done there becomes an operation; what is there, `fsck` tells it.
+//! The janitor never connects to a server. It queues operations for the work there, and `fsck` reports to it what is
+//! there.
 
 mod leaks;
 
@@ -24,7 +25,7 @@ use crate::{
     types::{AuditEventId, TenantId},
 };
 
-/// Every how many sweeps old rows are forgotten too: once an hour.
+/// Every how many sweeps old rows are deleted too: once an hour.
 const FORGETTING: u32 = 720;
 /// Every how many sweeps all tenants' slugs are compared with what is held: once a minute.
 const COMPARING: u32 = 12;

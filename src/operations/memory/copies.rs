@@ -1,10 +1,10 @@
-//! One copy of a template at a time on each server. PostgreSQL makes no more of them in parallel, and tenants who are at
-//! work there feel every one.
+//! Limits copies of templates to one at a time on each server. Parallel copies are not faster in PostgreSQL, and each
+//! one slows down the tenants of the server.
 //!
-//! Within a replica copies queue up in order. Those that somebody waits for go before those that are made ahead. The first
-//! copy of each replica then waits for a lock on the server. The session that copies holds that lock, and so for as long as
-//! PostgreSQL is at it; the server gives it to the next one without asking this program. A replica that is stopped just when
-//! it gets the lock keeps it until its lease has run out and its session is ended.
+//! Within a replica copies queue up in order. Those that somebody waits for go before those that are made ahead. The
+//! first copy of each replica then waits for a lock on the server. The session that copies holds that lock, and so for
+//! as long as PostgreSQL is at it; the server gives it to the next one without asking this program. A replica that is
+//! stopped just when it gets the lock keeps it until its lease has run out and its session is ended.
 //!
 //! A copy is tried again, without the lock, where an interrupted DROP had left something of that name.
 
@@ -35,12 +35,12 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How long one that nobody waits for does: while it waits it keeps an operation that somebody waits for from running.
 const AHEAD_WAIT: Duration = Duration::from_secs(2);
 
-/// Who waits for a copy.
+/// Whether a client waits for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::operations) enum Urgency {
-    /// A client.
+    /// A client waits.
     Awaited,
-    /// Nobody yet.
+    /// No client waits: the copy is made ahead of demand.
     Ahead,
 }
 

@@ -1,7 +1,7 @@
-//! What this replica remembers between operations, so that it need not look each time.
+//! A replica's caches for operations.
 //!
-//! Nothing here is the truth: a replica that starts anew knows none of it and does the same work, a little slower.
-//! Whoever finds a memory to be wrong forgets it.
+//! Nothing depends on them: a replica that has just started has empty caches and does the same work, a little slower.
+//! Code that finds an entry to be wrong removes it.
 
 mod copies;
 mod newest;
@@ -19,7 +19,7 @@ use sessions::Sessions;
 
 use crate::types::ServerId;
 
-/// What this replica remembers. Clones share it.
+/// This replica's caches. Clones share them.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Held>);
 
@@ -54,7 +54,7 @@ impl Memory {
         self.0.templates.write().unwrap_or_else(PoisonError::into_inner).remove(&(server, name.to_owned()));
     }
 
-    /// The queues for copies, one a server.
+    /// The queues for copies of templates, one for each server.
     pub(super) fn copies(&self) -> &Copies {
         &self.0.copies
     }

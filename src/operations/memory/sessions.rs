@@ -1,8 +1,8 @@
-//! Administrative sessions that one operation leaves to the next: to open one takes longer than most steps.
+//! Keeps administrative sessions for later operations, because opening one takes longer than most steps.
 //!
-//! Only the session of an operation that has ended is kept, without its locks and under no operation's name. Any other session
-//! ends with its attempt, and its locks end with it. A kept session has to answer before it is used: the server may be away by
-//! now.
+//! Only the session of an operation that has ended is kept, without its locks and under no operation's name. Any other
+//! session ends with its attempt, and its locks end with it. A kept session has to answer before it is used: the server
+//! may be away by now.
 
 use std::{
     collections::HashMap,

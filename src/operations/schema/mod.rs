@@ -1,4 +1,4 @@
-//! The schema of tenants' databases: which migrations are published, and the templates that are built from them.
+//! The schema of tenants' databases: the published migrations, and the template databases that are built from them.
 
 pub mod publish;
 pub(super) mod template;

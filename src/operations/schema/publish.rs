@@ -1,8 +1,9 @@
-//! The published migration sets: what templates are built from, on every replica alike.
+//! The published migration sets, from which every replica builds the templates.
 //!
-//! A set only ever grows. `serve` publishes the program's own sets, each where it extends the newest one of its stream.
-//! An operator publishes another set of the product's, after it has been rehearsed on a real server: a set that does
-//! not apply would stop every provisioning. Freehold's own stream comes with the program and with nothing else.
+//! A set only ever grows. When `serve` starts, it publishes each of the program's own sets that extends the newest set
+//! of its stream. An operator can publish a newer set of the product's stream. Freehold applies that set to a scratch
+//! database first, because a set with an error would stop every provisioning. Freehold's own stream comes only with the
+//! program.
 
 use std::sync::Arc;
 
@@ -22,16 +23,16 @@ use crate::{
     types::{AuditEventId, Stream},
 };
 
-/// What the publication of a product's set changed.
+/// The result of publishing a set of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The newest version of the product's stream now.
+    /// The newest version of the product's stream.
     pub version: i32,
     /// How many files were added.
     pub added: usize,
 }
 
-/// The newest published sets, read only when they are others than those in memory: sets only ever grow.
+/// The newest published sets. Reads the files only if there is a newer version than the cached one.
 pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
     let versions = migration_files::newest_versions(connection).await?;
     if let Some(held) = memory.newest().filter(|held| held.schema.versions() == versions) {
@@ -47,13 +48,14 @@ pub async fn current(db: &ControlDb) -> Result<TenantSchema> {
     published(&mut *db.acquire().await?).await
 }
 
-/// What this program carries: Freehold's own, and what the product has brought.
+/// The sets that are embedded in this program: Freehold's and the product's.
 fn embedded(ctx: &Context) -> Result<TenantSchema> {
     Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::clone(&ctx.migrations) })
 }
 
-/// Publishes each of the program's own sets that extends the newest one of its stream, all at once. An older program
-/// next to a newer set, or next to a product's set that a team has replaced, leaves that stream as it is.
+/// Publishes each of the program's own sets that extends the newest one of its stream, in one transaction. It changes
+/// nothing in a stream whose published set is newer than the program's, or is another one that an operator has
+/// published.
 pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     let embedded = embedded(ctx)?;
     let mut txn = ctx.db.begin().await?;
@@ -71,8 +73,8 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Publishes a product's set that an operator brings, once it has been applied to a scratch database of the platform
-/// server, beside Freehold's own. The set must begin with all files of the newest one, unchanged.
+/// Publishes an operator's set of the product's stream. First applies it, with Freehold's own, to a scratch database on
+/// the platform server. The set must begin with all files of the newest one, unchanged.
 ///
 /// # Errors
 /// `migrations_diverged` (409); `validation_failed` on `files` with PostgreSQL's own message when a file does
@@ -93,7 +95,7 @@ pub async fn publish(ctx: &Context, product: &MigrationSet, origin: &Origin) -> 
     Ok(Published { version: product.version(), added })
 }
 
-/// Appends what the set has beyond `version`; how many files that is.
+/// Appends the files of the set that are newer than `version`. Returns how many there are.
 async fn append_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -130,7 +132,7 @@ fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
     Err(Error::conflict("migrations_diverged", detail))
 }
 
-/// Applies both sets where no tenant lives, and takes the result away again.
+/// Applies both sets to a scratch database on the platform server, and drops it again.
 async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
     let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     let platform = servers.iter().find(|server| server.is_platform);

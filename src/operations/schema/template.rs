@@ -1,11 +1,13 @@
-//! The template database of a server and the migration sets of both streams: what every new tenant's database is a clone
-//! of.
+//! Builds the template databases. Each new tenant's database is created with `CREATE DATABASE … TEMPLATE` from one. A
+//! server has one template for each pair of migration sets.
 //!
-//! It is built once, then closed for good, so that no session can stand in the way of a clone. The mark goes on last: a
-//! template without it is the leftover of a builder that died, or was stopped and lost the lock: its sessions are
-//! ended, and it is dropped and built anew. Builders meet in a lock on the server. All rights that a tenant needs are
-//! in the template already, as default privileges of the owner, so that a clone needs no granting and neither does any
-//! later migration.
+//! A template is built once and then closed to all connections, because an open session would make the copy fail. The
+//! mark is set last. A template without the mark is left over from a builder that died, or that was paused and lost its
+//! lock. The next builder ends its sessions, drops it and starts again. An advisory lock on the server lets one builder
+//! work at a time.
+//!
+//! The template has all rights that a tenant needs, as default privileges of the owner. So neither the copy nor a later
+//! migration has to grant anything.
 
 use std::time::Duration;
 
@@ -24,18 +26,18 @@ use crate::{
     types::{SchemaVersions, Stream},
 };
 
-/// How long to wait for another builder, which takes a second or two.
+/// How long to wait for another builder. A build takes a second or two.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
-/// How long the builder's own session may take to be gone from the server's view.
+/// How long to wait until the server no longer lists the builder's own session.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-/// A builder that is stopped in the middle of a transaction keeps its locks no longer than that.
+/// If a builder is paused within a transaction, PostgreSQL ends its session after this time and frees its locks.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
-/// Sees to it that the server has the finished template of these sets, and answers with its name.
+/// Makes sure that the server has the finished template of these sets. Returns its name.
 ///
 /// # Errors
-/// `template_locked` while another session builds it for longer than 30 s; else what the server says.
+/// `template_locked` when another session has been building it for 30 s; otherwise the error of the server.
 pub(in crate::operations) async fn ensure(
     ctx: &Context,
     admin: &ServerAdmin,
@@ -67,7 +69,7 @@ async fn is_finished(admin: &ServerAdmin, name: &str) -> Result<bool> {
     Ok(found.is_some_and(|info| info.is_template && !info.allow_connections && info.marked))
 }
 
-/// Builds under the template's lock.
+/// Builds a template while the session `admin` holds its lock.
 struct Builder<'a> {
     ctx: &'a Context,
     admin: &'a ServerAdmin,
@@ -92,7 +94,7 @@ impl Builder<'_> {
         let schema = self.fill().await?;
         self.wait_until_quiet().await?;
         self.admin.close_template(self.name).await?;
-        // Before the mark: a finished template is one whose schema is known.
+        // Recorded before the mark is set, so that every finished template has a recorded schema.
         let (connection, major) = (&mut *self.ctx.db.acquire().await?, self.admin.version().major());
         templates::record(connection, self.name, major, &schema.fingerprint()).await?;
         self.admin.mark_database(self.name).await?;
@@ -114,7 +116,7 @@ impl Builder<'_> {
         Ok(schema)
     }
 
-    /// Takes away what a failed build has left; if that fails too, the next build begins with it.
+    /// Drops what a failed build has left. If that fails too, the next build begins with it.
     async fn clear_away(&self) {
         let cleared = async {
             self.admin.drop_unfinished_template(self.name).await?;
@@ -125,13 +127,13 @@ impl Builder<'_> {
         }
     }
 
-    /// One a template, so that it is safe under the template's lock.
+    /// The name of the builder's role. Each template has its own, so the template's lock protects the role too.
     fn builder_role(&self) -> String {
         format!("{BUILDER_PREFIX}{}", self.schema.fingerprint().get(..12).unwrap_or_default())
     }
 
-    /// Applies both sets in the session of a login made for it, which can become the owner and has no other right:
-    /// a file that resets its role falls back to that, not to an administrator.
+    /// Applies both sets with a temporary login that can `SET ROLE` to the owner and has no other right. So a migration
+    /// that runs `RESET ROLE` gets the rights of this login, and not those of an administrator.
     async fn migrate(&self) -> Result<()> {
         let role = self.builder_role();
         let login = self.admin.ensure_builder(&role).await?;
@@ -171,7 +173,8 @@ impl Builder<'_> {
         Ok(session)
     }
 
-    /// The server notices a goodbye a moment after it was sent; a clone would fail until then.
+    /// Waits until the server has ended the builder's session. It does so shortly after the client has closed it, and a
+    /// copy of the template would fail until then.
     async fn wait_until_quiet(&self) -> Result<()> {
         let deadline = Instant::now() + QUIET_WAIT;
         while self.admin.sessions_in(self.name).await? > 0 {
@@ -185,9 +188,10 @@ impl Builder<'_> {
     }
 }
 
-/// Makes the schema of Freehold's own stream beside `public`, the product's, and says what a tenant may do with
-/// everything that the owner ever makes in either. PostgreSQL 14 and older let everybody create in `public`, and a
-/// server's own template0 may too.
+/// The statements that create the schema of Freehold's stream beside `public`, which is the product's, and set the
+/// default privileges of the tenant role on all objects that the owner creates in either. `public` is revoked from
+/// PUBLIC: in PostgreSQL 14 and older everybody may create objects there, and a server's own template0 may allow it
+/// too.
 fn grants() -> Result<String> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
     let (own, product) = (quote_ident(Stream::Freehold.schema())?, quote_ident(Stream::Product.schema())?);
@@ -208,7 +212,7 @@ fn grants() -> Result<String> {
     .join("; "))
 }
 
-/// A tenant may read which versions its database has, and not claim others.
+/// Lets a tenant read the versions of its database, and not change them.
 async fn protect_histories(session: &Client) -> Result<()> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
     let mut statements = vec![format!("SET ROLE {owner}")];

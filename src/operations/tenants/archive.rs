@@ -1,11 +1,12 @@
-//! `tenant.archive`: a tenant's database becomes an encrypted archive, and its server has nothing of it any more.
+//! `tenant.archive`: moves a tenant's database into an encrypted archive, and removes everything of it from its server.
 //!
-//! The tenant is refused from the transaction that asks for its archiving ([`start`]). Its login is denied and its sessions
-//! are ended before the dump begins, so the archive holds every write that was ever acknowledged. The archive is read back,
-//! decrypted, restored into a scratch database and compared ([`rehearsal`](super::rehearsal)). Only then the database goes.
+//! The transaction that queues the archiving also closes the tenant to requests ([`start`]). Its login is denied and
+//! its sessions are ended before the dump begins, so the archive holds every write that was ever acknowledged. The
+//! archive is read back, decrypted, restored into a scratch database and compared ([`rehearsal`](super::rehearsal)).
+//! Only then the database is dropped.
 //!
-//! Until then all of it can be undone. It is undone when the archive could not be woken, when another reason stays, or when
-//! what is needed stays away: a tenant must not be shut out for want of a store.
+//! Until then all of it can be undone. It is undone when the archive cannot be restored, after another permanent error,
+//! or when a server or the store stays unavailable. A tenant must not stay locked out only because the store is down.
 
 use std::time::Duration;
 
@@ -50,18 +51,20 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.archive", Unwind, {
     prune => never,
 }, refusals REFUSALS);
 
-/// From the look at a role's rights until its session is seen: PostgreSQL does that without waiting for the client.
+/// How long a login may take from PostgreSQL's check of the role's rights until its session is visible. PostgreSQL does
+/// not wait for the client in between.
 const ENTERING: Duration = Duration::from_millis(100);
 
-/// The operation's input: there is nothing to say beyond which tenant it is.
+/// The operation's input. It is empty: the tenant says everything.
 #[derive(Debug, Serialize, Deserialize)]
 struct Input {}
 
-/// Archives a tenant: it is refused from now on. Of one that is archived, or being archived, nothing is changed.
+/// Archives a tenant, and refuses its requests from now on. Changes nothing if the tenant is archived already or is
+/// being archived.
 ///
 /// # Errors
 /// `not_found`; `tenant_state_conflict`, `operation_in_progress` (409); `archives_not_configured`,
-/// `dump_tools_missing`, `dump_tools_unfit` (409), before anybody is shut out; `tenant_gone` (410).
+/// `dump_tools_missing`, `dump_tools_unfit` (409), before the tenant is closed; `tenant_gone` (410).
 pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progress> {
     transfer::check_means(ctx, id).await?;
     let mut change = Change::begin(ctx, id, origin).await?;
@@ -82,8 +85,8 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
     Ok(Progress { tenant, operation: Some(operation) })
 }
 
-/// The tenant is again what it was. What lies in the store goes after that, however long the store stays away: nobody
-/// is shut out meanwhile.
+/// Puts the tenant back into its former state. Only then deletes what this operation has written to the store: if the
+/// store is unavailable, the tenant's users can work while the deletion waits.
 async fn reopen(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     tenant_states::wake_in_txn(&mut txn, run.tenant_id(), None).await?;
@@ -92,14 +95,15 @@ async fn reopen(run: &Run) -> Result<()> {
     discard(run).await
 }
 
-/// From here on nothing is written any more: what a replica had let in before it heard of the archiving has ended.
+/// Denies the login and ends the sessions, so that nothing more is written. It also ends the requests that a replica
+/// let in before it heard of the archiving.
 async fn shut_out(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await?;
     run.admin.terminate_sessions(run.database()).await?;
-    // Whoever was let in at the very moment is not to be seen until its session has begun.
+    // A login that passed its check just before the denial is visible only a moment later.
     tokio::time::sleep(ENTERING).await;
     run.admin.terminate_sessions(run.database()).await?;
-    // What a prepared transaction holds is not in a dump, and may be committed after it.
+    // The changes of a prepared transaction are not in the dump, and could be committed after it.
     run.admin.check_droppable(run.database()).await
 }
 
@@ -107,15 +111,15 @@ async fn let_in(run: &Run) -> Result<()> {
     run.admin.allow_login(run.database()).await
 }
 
-/// What an earlier attempt has completed is adopted; what it has not is thrown away, and another archive begun: the
-/// other attempt may only have been stopped, and nobody writes to an object of somebody else's.
+/// Keeps an archive that an earlier attempt has completed. Discards one that it has not completed, and begins another
+/// archive. The earlier attempt may only be paused, so two attempts must never write to the same object.
 async fn dump(run: &Run) -> Result<()> {
     let ctx = &run.ctx;
     if made(run).await?.is_some() {
         return stop_reading(run).await;
     }
     discard(run).await?;
-    // Said before the hours that it takes to find the same at the end.
+    // Checked first: the rehearsal would find the same error, but only after the dump.
     Site::of(run).check_owners().await?;
     let Reading { dump, contents, moment } = Site::of(run).read(&[]).await?;
     let draft = archive_store::announce(run, &contents).await?;
@@ -150,7 +154,7 @@ async fn stop_reading(run: &Run) -> Result<()> {
     Site::of(run).end_reading().await
 }
 
-/// The archive is read to its end and lists every table.
+/// Reads the archive to its end, and checks that it lists every table.
 async fn check(run: &Run) -> Result<()> {
     let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
     let plain = archive_store::open(&run.ctx, &archive).await?;
@@ -161,7 +165,7 @@ async fn check(run: &Run) -> Result<()> {
     }
 }
 
-/// The last look before the original goes: what the archive becomes is the same.
+/// The last check before the original is dropped: the archive restores to the same database.
 async fn rehearse(run: &Run) -> Result<()> {
     let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
     let dump = archive_store::open(&run.ctx, &archive).await?;
@@ -172,7 +176,7 @@ async fn end_rehearsal(run: &Run) -> Result<()> {
     Site::of(run).end_rehearsal().await
 }
 
-/// Older archives have served their time.
+/// Deletes the older archives.
 async fn prune(run: &Run) -> Result<()> {
     let archive = made(run).await?.ok_or_else(|| Error::defect("the operation has made no archive"))?;
     archive_store::clear(run, Some(archive.id)).await

@@ -1,8 +1,9 @@
 //! The archives of one tenant: their rows in the control database together with their objects in the store.
 //!
-//! A row comes before its object and goes after it. Whoever calls holds the tenant's lock, and the operation's claim whenever
-//! something is decided. The store knows neither. So an object is only deleted if its row says that nobody needs it, or if it
-//! has no row. Each deletion can be repeated, and waits for nobody.
+//! A row is inserted before its object is written, and deleted after its object. The caller holds the tenant's lock,
+//! and its writes to the control database check the operation's claim. The store checks neither. So an object is
+//! deleted only if its row says that nobody needs it, or if it has no row. Each deletion can be repeated, and waits for
+//! no other replica.
 
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -24,15 +25,15 @@ use crate::{
 /// An archive, as operators see it.
 #[derive(Debug)]
 pub struct Kept {
-    /// What is known of it.
+    /// Its row in the control database.
     pub archive: Archive,
-    /// The newest migration of each stream that its database had.
+    /// The newest migration of each stream that was applied to its database.
     pub versions: SchemaVersions,
     /// How many rows it holds, all tables together.
     pub rows: i64,
 }
 
-/// The tenant's archives, the newest first. One that is not complete is being made.
+/// The tenant's archives, the newest first. An incomplete one is still being written.
 ///
 /// # Errors
 /// `not_found`.
@@ -48,7 +49,7 @@ pub async fn list(ctx: &Context, tenant: TenantId) -> Result<Vec<Kept>> {
     kept.collect()
 }
 
-/// An archive that is recorded and not written yet.
+/// An archive that has a row and no object yet.
 pub(in crate::operations) struct Draft {
     pub(in crate::operations) name: ArchiveName,
     pub(in crate::operations) key: ArchiveKey,
@@ -79,7 +80,7 @@ pub(in crate::operations) fn contents_of(archive: &Archive) -> Result<Contents> 
     serde_json::from_value(archive.contents.clone()).map_err(Error::internal)
 }
 
-/// The archive's plaintext: a dump. Its errors are ours.
+/// Reads and decrypts the archive. The plaintext is a dump.
 ///
 /// # Errors
 /// `archive_not_found`, `archive_store_unavailable`; `archive_damaged`, here or from the reader.
@@ -101,7 +102,7 @@ pub(in crate::operations) async fn newest(connection: &mut PgConnection, tenant:
     Ok(known.into_iter().rev().find(|archive| archive.verified_at.is_some()))
 }
 
-/// Deletes an archive. Its row says so first: whoever goes on with the operation does not count on it.
+/// Deletes an archive. Marks its row first, so that no later attempt of the operation relies on the archive.
 pub(in crate::operations) async fn discard(run: &Run, archive: &Archive) -> Result<()> {
     let mut txn = run.begin().await?;
     archives::revoke(&mut txn, archive.id).await?;
@@ -110,8 +111,8 @@ pub(in crate::operations) async fn discard(run: &Run, archive: &Archive) -> Resu
     archives::delete(&mut *run.ctx.db.acquire().await?, archive.id).await
 }
 
-/// Deletes all archives of the tenant but `kept`, and whatever else of the tenant lies in the store: a killed attempt
-/// may have left an object that has no row any more.
+/// Deletes all archives of the tenant except `kept`. Also deletes the tenant's objects in the store that have no row: a
+/// killed attempt may have left one.
 pub(in crate::operations) async fn clear(run: &Run, kept: Option<ArchiveId>) -> Result<()> {
     let (ctx, tenant) = (&run.ctx, run.tenant_id());
     let known = archives::list(&mut *ctx.db.acquire().await?, tenant).await?;

@@ -1,7 +1,8 @@
-//! The certificate of an erasure: what was destroyed, when, and who asked for it. It names nobody but by an id.
+//! The certificate of an erasure: what was destroyed, when, and who asked for it. It identifies people only by ids.
 //!
-//! It is drafted before anything is destroyed and issued with the last thing that is: a crash in between loses
-//! neither what was counted nor the fact that it is not finished.
+//! The draft is written before anything is destroyed. The transaction that destroys the keys, which is the last step,
+//! issues the certificate. After a crash in between, the draft still has the counts and shows that the erasure is
+//! unfinished.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -23,17 +24,17 @@ pub struct Certificate {
     pub slug: String,
     /// Who asked for the deletion: `usr_…` or `key_…` of an operator.
     pub requested_by: String,
-    /// When.
+    /// When the deletion was requested.
     pub requested_at: DateTime<Utc>,
-    /// When the last of it was gone.
+    /// When the erasure was complete.
     pub erased_at: Option<DateTime<Utc>>,
-    /// The name of the server that it lived on.
+    /// The name of the server that its database was on.
     pub server: String,
-    /// Its database; null when it had none, as an archived tenant.
+    /// Its database; null when it had none, as is the case for an archived tenant.
     pub database: Option<Database>,
     /// Its database roles.
     pub roles: Vec<String>,
-    /// How many people were in its database; null when it had none, or it could not be read.
+    /// How many users its database had; null when there was no database, or it could not be read.
     pub users: Option<i64>,
     /// The key under which its secrets and archives were sealed.
     pub data_key: Option<DataKey>,
@@ -41,7 +42,7 @@ pub struct Certificate {
     pub signing_keys: Vec<KeyId>,
     /// Its archives.
     pub archives: Vec<ArchiveEntry>,
-    /// How many keys of it were in Redis.
+    /// How many keys Redis had for the tenant.
     pub cache_keys: u64,
 }
 
@@ -54,12 +55,12 @@ pub struct Database {
     pub bytes: i64,
 }
 
-/// A data key that was destroyed. Copies of what it sealed are unreadable.
+/// A data key that was destroyed. Remaining copies of what it encrypted are unreadable.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DataKey {
     /// The key-encryption key that wrapped it.
     pub kek_id: String,
-    /// SHA-256 of the wrapped key, in hexadecimal: tells the key in a backup, and opens nothing.
+    /// SHA-256 of the wrapped key, in hexadecimal. It identifies the key in a backup, and decrypts nothing.
     pub sha256: String,
 }
 
@@ -103,7 +104,7 @@ impl Certificate {
         parse(found.ok_or_else(|| Error::defect("an erasure has no draft of its certificate"))?)
     }
 
-    /// Writes the draft down.
+    /// Stores this as the draft.
     pub(in crate::operations) async fn draft(&self, connection: &mut PgConnection) -> Result<()> {
         deletion_certificates::draft(connection, self.tenant_id, &self.to_value()?).await
     }

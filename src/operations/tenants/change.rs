@@ -1,7 +1,7 @@
-//! One change of a tenant's row: instant, in one transaction, and whatever the tenant's server is doing.
+//! One change of a tenant's row, in one transaction of the control database.
 //!
-//! The row is held from the first look to the commit, so that what was judged is what is changed. The line in the
-//! audit log is in the same transaction. Nothing here waits for a server.
+//! The row is locked from the first read to the commit, so that the state that was checked is the state that is
+//! changed. The same transaction writes the audit log. Nothing here waits for the tenant's server.
 
 use serde::Serialize;
 use sqlx::{PgConnection, Postgres, Transaction};
@@ -22,16 +22,16 @@ use crate::{
     types::{AuditEventId, OperationId, TenantId},
 };
 
-/// What was asked for, as it stands now.
+/// The result of a request to change a tenant.
 #[derive(Debug)]
 pub struct Progress {
     /// The tenant.
     pub tenant: Tenant,
-    /// The operation that is at work on it; none when nothing is left to be done.
+    /// The operation that carries the change out; none when nothing is left to do.
     pub operation: Option<OperationId>,
 }
 
-/// A tenant's row, held for a change. Only a change with its line in the audit log can be committed: see
+/// A tenant's row, locked for a change. Only a change that is written to the audit log can be committed: see
 /// [`record`](Self::record).
 pub(super) struct Change<'a> {
     ctx: &'a Context,
@@ -42,10 +42,10 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// Holds the tenant's row.
+    /// Locks the tenant's row.
     ///
     /// # Errors
-    /// `not_found`, for the platform tenant too: it is nobody's to change.
+    /// `not_found`, for the platform tenant too: nobody may change it.
     pub(super) async fn begin(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
         let mut txn = ctx.db.begin().await?;
         let found = tenants::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
@@ -53,7 +53,7 @@ impl<'a> Change<'a> {
         Ok(Self { ctx, txn, tenant, origin })
     }
 
-    /// The transaction, for the statements of the change. Nobody can commit it through this.
+    /// The transaction, for the statements of the change. It cannot be committed through this reference.
     pub(super) fn txn(&mut self) -> &mut PgConnection {
         &mut self.txn
     }
@@ -61,7 +61,7 @@ impl<'a> Change<'a> {
     /// The operation of this kind that is under way already and is not being undone.
     ///
     /// # Errors
-    /// `operation_in_progress` when another one is.
+    /// `operation_in_progress` when any other operation is under way.
     pub(super) async fn under_way(&mut self, kind: &Kind) -> Result<Option<OperationId>> {
         under_way_in_txn(&mut self.txn, self.tenant.id, kind).await
     }
@@ -74,7 +74,7 @@ impl<'a> Change<'a> {
         queue_in_txn(self.ctx, &mut self.txn, self.tenant.id, (kind, input), self.origin).await
     }
 
-    /// Writes the line in the audit log: from here on the change can be committed, and nothing else.
+    /// Writes the change to the audit log. After that it can only be committed.
     pub(super) async fn record(mut self, action: &str, details: &serde_json::Value) -> Result<Recorded<'a>> {
         let event = AuditEventId::generate(&self.ctx.clock, self.ctx.random);
         let target = self.tenant.id.to_string();
@@ -82,7 +82,7 @@ impl<'a> Change<'a> {
         Ok(Recorded { ctx: self.ctx, txn: self.txn, id: self.tenant.id })
     }
 
-    /// Ends without a change: the tenant is as it was to be already.
+    /// Ends without a change: the tenant already is as it was asked to be.
     pub(super) async fn leave(self) -> Result<Tenant> {
         self.txn.rollback().await?;
         Ok(self.tenant)
@@ -97,7 +97,7 @@ pub(super) struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    /// Makes the change. The tenant as it is now.
+    /// Commits the change. Returns the tenant as it is now.
     pub(super) async fn commit(mut self) -> Result<Tenant> {
         let tenant = tenants::get(&mut self.txn, self.id).await?;
         self.txn.commit().await?;
@@ -106,7 +106,7 @@ impl Recorded<'_> {
     }
 }
 
-/// Why a tenant in this state is not changed in the way that was asked for: `wanted` says what that takes.
+/// The error for a change that is not possible in this state. `wanted` says which state the change needs.
 pub(super) fn refuse(state: TenantState, wanted: &str) -> Error {
     match state {
         TenantState::Deleting | TenantState::Deleted => {

@@ -1,12 +1,12 @@
-//! `tenant.clone`: a new tenant with the rows of another one, the source, which goes on serving meanwhile.
+//! `tenant.clone`: makes a new tenant with the rows of another one, the source. The source serves requests meanwhile.
 //!
-//! What the source held at one moment is dumped straight into the new tenant's database: nothing of it lies anywhere in
-//! between. Some tables stay behind without their rows ([`identity::LEFT_BEHIND`]): those that open doors at the source, and
-//! those that tell what people did there. The source's people can sign in at the clone with their passwords; their sessions,
-//! tokens and keys are worth nothing there. See docs/decisions.
+//! A dump of one snapshot of the source is streamed into the new tenant's database, and is stored nowhere in between.
+//! Some tables are copied without their rows ([`identity::LEFT_BEHIND`]): those that give access to the source, and
+//! those that record what people did there. The source's people can sign in at the clone with their passwords; their
+//! sessions, tokens and keys are worth nothing there. See docs/decisions.
 //!
-//! Nothing else changes the source while it is copied: an operation on it is refused, and its lock on its server is held.
-//! Suspending it, or beginning its deletion, waits for nobody.
+//! No other operation changes the source while it is copied: such an operation is refused, and the clone holds the
+//! source's lock on its server. An operator can still suspend the source, or begin its deletion, at any time.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -88,7 +88,7 @@ pub async fn start(
     Err(placement::overtaken())
 }
 
-/// `None` when the server that was chosen has filled up meanwhile: then nothing is recorded.
+/// `None` when the chosen server became full in the meantime: then nothing is recorded.
 async fn record(
     ctx: &Context,
     request: &Request,
@@ -123,7 +123,7 @@ async fn record(
     Ok(Some(Started { tenant, operation, invitation: None }))
 }
 
-/// Held until the operation is recorded: whoever wants to change the source looks for that.
+/// Locks the source's row until the operation is recorded. Every change of the source checks for such an operation.
 async fn lock_source_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Tenant> {
     let found = tenants::lock_in_txn(txn, id).await?.filter(|tenant| !tenant.is_platform);
     let source = found.ok_or_else(|| Error::not_found("tenant"))?;
@@ -137,7 +137,7 @@ async fn lock_source_in_txn(txn: &mut PgConnection, id: TenantId) -> Result<Tena
     }
 }
 
-/// Beside the source, or in its region.
+/// Chooses the server: the source's own, or one in the same region.
 async fn place_in_txn(txn: &mut PgConnection, source: &Tenant) -> Result<ServerId> {
     let missing = || Error::defect("a tenant's server is not in the control database");
     let home = servers::get(txn, source.server_id).await?.ok_or_else(missing)?;
@@ -167,7 +167,7 @@ async fn queue_in_txn(
     Ok(id)
 }
 
-/// Reads the source at one moment, and makes the new database out of what it held then.
+/// Dumps one snapshot of the source, and restores it as the new database.
 async fn copy_database(run: &Run) -> Result<()> {
     let input: Input = run.input()?;
     let (access, admin) = run.hold(input.source).await?;
@@ -181,7 +181,7 @@ async fn copy_database(run: &Run) -> Result<()> {
     ended
 }
 
-/// Also drops the login at the source: an attempt that was killed has left it there.
+/// Drops the new database, and the login on the source's server that a killed attempt may have left.
 async fn discard_database(run: &Run) -> Result<()> {
     Site::of(run).empty().await?;
     let input: Input = run.input()?;

@@ -1,7 +1,7 @@
-//! What a tenant's database holds, in numbers: its versions, and how many rows each table has.
+//! A summary of a tenant's database: its schema versions, and how many rows each table has.
 //!
-//! Counted at the moment of a dump and again where the dump was restored. Whoever counts sees every row: a dump is
-//! refused where row-level security would hide some.
+//! It is taken from the snapshot of a dump, and again from the restored database. Row-level security cannot hide rows
+//! from the count: where it would, the dump fails.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     types::{SchemaVersions, TableName},
 };
 
-/// What a database holds.
+/// The schema versions and row counts of a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::operations) struct Contents {
     /// The newest migration of each stream that was applied to it.
@@ -23,8 +23,8 @@ pub(in crate::operations) struct Contents {
     pub(in crate::operations) rows: BTreeMap<String, i64>,
 }
 
-/// Every table that has rows of its own, parts of partitioned ones included; extensions bring theirs along. The name
-/// as people read it, and as PostgreSQL itself quotes it.
+/// Every table that stores rows, partitions included. Tables of extensions are left out, because the extension creates
+/// them. Returns the name for people, and the name as PostgreSQL quotes it.
 const TABLES: &str = "
     SELECT n.nspname || '.' || c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -34,7 +34,7 @@ const TABLES: &str = "
      ORDER BY 1";
 
 impl Contents {
-    /// Counts what `session` sees.
+    /// Counts the rows that `session` sees.
     pub(in crate::operations) async fn of(session: &Client) -> Result<Self> {
         let versions = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
         let mut rows = BTreeMap::new();
@@ -46,7 +46,7 @@ impl Contents {
         Ok(Self { versions, rows })
     }
 
-    /// The same without the rows of some tables.
+    /// The same with a row count of 0 for some tables.
     pub(in crate::operations) fn without_rows(mut self, tables: &[TableName]) -> Self {
         for table in tables {
             if let Some(count) = self.rows.get_mut(&table.to_string()) {
@@ -56,10 +56,10 @@ impl Contents {
         self
     }
 
-    /// Holds it against what was dumped.
+    /// Compares a restored database with the one that was dumped.
     ///
     /// # Errors
-    /// Internal; names the tables that differ.
+    /// An internal error that names the tables that differ.
     pub(in crate::operations) fn compare(&self, dumped: &Self) -> Result<()> {
         match self.difference(dumped) {
             None => Ok(()),
@@ -67,7 +67,8 @@ impl Contents {
         }
     }
 
-    /// How it differs from what was dumped: versions, and tables by name.
+    /// How a restored database differs from the one that was dumped: versions, and tables by name. `None` if it does
+    /// not.
     pub(in crate::operations) fn difference(&self, dumped: &Self) -> Option<String> {
         if self == dumped {
             return None;
@@ -80,7 +81,7 @@ impl Contents {
         Some(format!("{found}, instead of {expected}; rows of another number in {differ:?}"))
     }
 
-    /// The first table of which a dump holds no rows, by its table of contents: entries are lines such as
+    /// The first table without an entry for its rows in a dump's table of contents. Entries are lines such as
     /// `3390; 0 16402 TABLE DATA public users freehold_owner`.
     pub(in crate::operations) fn missing_in(&self, listed: &str) -> Option<&str> {
         let plain = |text: &str| text.replace('.', " ");

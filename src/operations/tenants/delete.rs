@@ -1,8 +1,9 @@
-//! A tenant's deletion, and taking it back. One transaction each; `erase.rs` is what comes after the grace time.
+//! Deletes a tenant, and takes a deletion back. Each is one transaction. After the grace time, `erase.rs` destroys the
+//! data.
 //!
-//! A deleted tenant is refused to everybody at once and loses nothing: until its grace time is over it can be had
-//! back as it was. How many tenants are deleted within an hour is bounded over the whole fleet, so that a script
-//! that has gone wrong is stopped before it has come far.
+//! All requests to a deleted tenant are refused at once, but it loses no data: until the grace time is over the
+//! deletion can be taken back. The number of deletions per hour has a limit for the whole fleet, so that a faulty
+//! script cannot delete many tenants.
 
 use std::time::Duration;
 
@@ -30,11 +31,11 @@ use crate::{
 /// What a deletion would destroy.
 #[derive(Clone, Copy, Debug)]
 pub struct Inventory {
-    /// Databases: one, or none of an archived tenant.
+    /// Databases: one, or none for an archived tenant.
     pub databases: u32,
     /// Database roles.
     pub roles: u32,
-    /// People in its database, where it can be read.
+    /// Users in its database; 0 if the database could not be read.
     pub users: i64,
     /// The size of its database.
     pub bytes: i64,
@@ -42,11 +43,11 @@ pub struct Inventory {
     pub backups: usize,
 }
 
-/// What the deletion of this tenant would destroy. Changes nothing, and asks the tenant's server.
+/// What the deletion of this tenant would destroy. Queries the tenant's server, and changes nothing.
 ///
 /// # Errors
 /// `not_found`; `validation_failed` on `confirm`; `tenant_state_conflict` (409); `tenant_gone` (410); the server is
-/// away.
+/// unavailable.
 pub async fn preview(ctx: &Context, id: TenantId, confirm: &str) -> Result<Inventory> {
     let (server, backups) = {
         let mut connection = ctx.db.acquire().await?;
@@ -70,7 +71,7 @@ pub async fn preview(ctx: &Context, id: TenantId, confirm: &str) -> Result<Inven
     })
 }
 
-/// Whether the tenant can be deleted, and is the one that was meant.
+/// Checks that the tenant can be deleted, and that `confirm` is its slug.
 fn judge(tenant: &Tenant, confirm: &str) -> Result<()> {
     if matches!(tenant.state, TenantState::Provisioning | TenantState::Deleted) {
         return Err(refuse(tenant.state, "only a tenant that was made and is not erased can be deleted"));
@@ -81,18 +82,18 @@ fn judge(tenant: &Tenant, confirm: &str) -> Result<()> {
     Ok(())
 }
 
-/// Begins the deletion of a tenant; with `erase` without a grace time. Of one that is being deleted the grace time
-/// goes on, or with `erase` ends.
+/// Begins the deletion of a tenant. `erase` leaves out the grace time. If the tenant is being deleted already, its
+/// grace time continues, or ends at once with `erase`.
 ///
 /// # Errors
-/// As [`preview`], but for the server's; `operation_in_progress` (409); `deletion_limit` (429).
+/// As [`preview`], except that the server is not needed; `operation_in_progress` (409); `deletion_limit` (429).
 pub async fn delete(ctx: &Context, id: TenantId, confirm: &str, erase: bool, origin: &Origin) -> Result<Progress> {
     let mut change = Change::begin(ctx, id, origin).await?;
     judge(&change.tenant, confirm)?;
     if let Some(operation) = change.under_way(&erase::KIND).await? {
         return Ok(Progress { tenant: change.leave().await?, operation: Some(operation) });
     }
-    // Without a time of erasure a deletion that was taken back is only not done with yet.
+    // A deleting tenant without a time of erasure: its deletion was taken back, and the erasure is still being undone.
     let is_going = change.tenant.state == TenantState::Deleting && change.tenant.erase_after.is_some();
     if is_going && !erase {
         return Ok(Progress { tenant: change.leave().await?, operation: None });
@@ -122,13 +123,13 @@ async fn admit(ctx: &Context, change: &mut Change<'_>) -> Result<()> {
     }
 }
 
-/// Takes a deletion back: the tenant is what it was before. An erasure that has not dropped the database yet is
-/// cancelled; the tenant is back when what it did is undone. Of a tenant that is not being deleted nothing is
-/// changed.
+/// Takes a deletion back, so that the tenant is in its former state again. If an erasure is under way and has not begun
+/// to drop the database, it is cancelled, and the tenant is back once the erasure is undone. Changes nothing if the
+/// tenant is not being deleted.
 ///
 /// # Errors
-/// `not_found`; `tenant_state_conflict` (409) while it is being made, and when its erasure has begun what cannot be
-/// undone; `tenant_gone` (410) when it is erased.
+/// `not_found`; `tenant_state_conflict` (409) while the tenant is being provisioned, and when its erasure has begun a
+/// step that cannot be undone; `tenant_gone` (410) once it is erased.
 pub async fn undelete(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progress> {
     let mut change = Change::begin(ctx, id, origin).await?;
     match change.tenant.state {

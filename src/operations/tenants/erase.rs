@@ -1,15 +1,16 @@
-//! `tenant.erase`: the end of a tenant. A tombstone is left, which keeps its slug for a time, and a certificate.
+//! `tenant.erase`: destroys a tenant. Two things remain: a tombstone row, which reserves its slug for a time, and a
+//! certificate.
 //!
-//! The transaction that asks for the erasure queues it ([`queue_in_txn`]): an operator's at once, or the janitor's after the
-//! grace time. It can be cancelled until the database is being dropped:
+//! A transaction queues the erasure ([`queue_in_txn`]): an operator's at once, or the janitor's after the grace time.
+//! The erasure can be cancelled until it begins to drop the database:
 //!
 //! | the tenant's deletion | the tenant after the cancel |
 //! |---|---|
-//! | still stands | in its grace time, which begins anew |
-//! | was taken back meanwhile | what it was before the deletion |
+//! | still stands | in its grace time, which starts again |
+//! | was taken back in the meantime | in its state before the deletion |
 //!
-//! Keys are destroyed last, in the transaction that issues the certificate. What they sealed, here or in copies of archives,
-//! is unreadable from then on, whoever has it.
+//! Keys are destroyed last, in the transaction that issues the certificate. From then on nobody can read what the keys
+//! encrypted, not even in a copy of an archive.
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -61,7 +62,7 @@ pub(in crate::operations) async fn queue_in_txn(
     tenant: TenantId,
     origin: &Origin,
 ) -> Result<OperationId> {
-    // There is nothing to say beyond which tenant it is.
+    // The input is empty: the tenant says everything.
     queue::queue_in_txn(ctx, txn, tenant, (&KIND, &json!({})), origin).await
 }
 
@@ -76,7 +77,7 @@ async fn call_off(run: &Run) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Writes down what will be destroyed, while it is there.
+/// Drafts the certificate: records what will be destroyed, while it still exists.
 async fn take_stock(run: &Run) -> Result<()> {
     let (id, name) = (run.tenant_id(), run.database().to_string());
     let stock = footprint::take(&run.ctx, &run.admin, id).await?;
@@ -113,7 +114,7 @@ async fn deny_login(run: &Run) -> Result<()> {
     run.admin.deny_login(run.database()).await
 }
 
-/// A tenant without a database, an archived one, has nobody to let in.
+/// Allows the login again. An archived tenant has no database, and so nothing to allow.
 async fn allow_login(run: &Run) -> Result<()> {
     match run.admin.database(&run.database().to_string()).await? {
         Some(_) => run.admin.allow_login(run.database()).await,
@@ -125,8 +126,8 @@ async fn purge_archives(run: &Run) -> Result<()> {
     archive_store::clear(run, None).await
 }
 
-/// The gate lets nobody in since the deletion, so that nothing is counted in Redis any more. Counted and written
-/// down first: what an attempt deletes before it dies, the next one does not find.
+/// Deletes the tenant's keys in Redis. No request has been let in since the deletion, so no new keys appear. The number
+/// of keys is recorded before they are deleted: if this attempt dies, the next one cannot count them any more.
 async fn purge_cache(run: &Run) -> Result<()> {
     let Some(redis) = &run.ctx.redis else { return Ok(()) };
     let keys = traces::keys_of(redis, run.tenant_id()).await?;
@@ -147,7 +148,7 @@ async fn bury(run: &Run) -> Result<()> {
         return Ok(txn.rollback().await?);
     }
     let mut certificate = Certificate::drafted(&mut txn, id).await?;
-    // As they are now: they may have been wrapped anew, or rotated, since stock was taken.
+    // Read again: the keys may have been wrapped again, or rotated, since the draft.
     certificate.data_key = data_keys::wrapped(&mut txn, id.uuid()).await?.map(Into::into);
     certificate.signing_keys = signing_keys::ids(&mut txn, id).await?;
     certificate.erased_at = Some(ctx.clock.now());

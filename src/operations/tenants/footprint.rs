@@ -1,4 +1,5 @@
-//! What a tenant takes on its server: what a deletion would destroy, and what an erasure has destroyed. Read-only.
+//! What a tenant has on its server: a database, a role and users. A deletion shows it beforehand, and the certificate
+//! of an erasure records it. Read-only.
 
 use crate::{
     error::{Error, Result, Severity},
@@ -16,14 +17,14 @@ pub(in crate::operations) struct Stock {
     pub(in crate::operations) bytes: Option<i64>,
     /// Whether it has a role.
     pub(in crate::operations) has_role: bool,
-    /// The people in its database; none where that could not be read.
+    /// How many users its database has; `None` if it could not be read.
     pub(in crate::operations) users: Option<i64>,
 }
 
-/// Looks at the tenant's server.
+/// Queries the tenant's server.
 ///
 /// # Errors
-/// The server is away. A database that is there and cannot be read is none: a broken tenant can be erased too.
+/// The server is unavailable. A database that exists and cannot be read is no error: a broken tenant can be erased too.
 pub(in crate::operations) async fn take(ctx: &Context, admin: &ServerAdmin, tenant: TenantId) -> Result<Stock> {
     let name = tenant.db_name();
     let bytes = match admin.database_size(name).await {
@@ -37,7 +38,7 @@ pub(in crate::operations) async fn take(ctx: &Context, admin: &ServerAdmin, tena
 
 async fn count_users(ctx: &Context, tenant: TenantId) -> Result<Option<i64>> {
     match people::count(&ctx.identity, tenant).await {
-        // One whose role may not log in is no server that will be back.
+        // A denied login is permanent, unlike a server that is unavailable: waiting does not help.
         Err(error) if error.severity() == Severity::Defect || error.code() == LOGIN_DENIED.0 => {
             tracing::warn!(error = error.chain(), tenant.id = %tenant, "the tenant's users cannot be counted");
             Ok(None)

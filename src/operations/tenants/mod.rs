@@ -1,4 +1,4 @@
-//! What is done to one tenant. One file an operation, and one for each thing that several of them work with.
+//! The changes of one tenant. Each operation has a file, and so has each part that several operations share.
 
 pub mod archive;
 pub mod archive_store;

@@ -1,16 +1,17 @@
-//! The rehearsal of a restore: whether an archive can be woken is tried while the original is still there.
+//! The rehearsal of a restore: it tries whether an archive can be restored while the original still exists.
 //!
-//! The archive is restored into a scratch database on the tenant's server, by the login that would restore it, with the
-//! same program and arguments. What comes out is held against the original: its schema object by object, and the rows of
-//! each table. What cannot be brought back ends the archiving at once, and the tenant is let in again.
+//! The archive is restored into a scratch database on the tenant's server, with a login of the same rights, the same
+//! program and the same arguments as a real restore. The result is compared with the original: the schema object by
+//! object, and the number of rows of each table. If they differ, the archiving is undone at once and the tenant serves
+//! again.
 //!
 //! | code | what was found |
 //! |---|---|
-//! | `foreign_objects` | something in the database does not belong to `freehold_owner`, and would not after a restore |
-//! | `not_restorable` | PostgreSQL refuses something that the archive holds |
-//! | `restore_differs` | the restored database is not what the original is |
+//! | `foreign_objects` | an object in the database belongs to another role than `freehold_owner`: a restore would lose that |
+//! | `not_restorable` | PostgreSQL refuses to restore an object of the archive |
+//! | `restore_differs` | the restored database differs from the original |
 //!
-//! Each names objects of PostgreSQL's catalogue, and never a value out of a row.
+//! Each error names objects of PostgreSQL's catalog, and never a value from a row.
 
 use tokio::io::AsyncRead;
 use tokio_postgres::Client;
@@ -22,14 +23,14 @@ use crate::{
     servers::{OWNER_ROLE, TransferLogin, dump, quote_ident, scratch_name},
 };
 
-/// What no repetition mends, until somebody has changed the database.
+/// Codes of errors that a retry cannot fix: somebody has to change the database first.
 pub(super) const REFUSALS: [&str; 3] = ["foreign_objects", "not_restorable", "restore_differs"];
 
-/// How many objects an error names.
+/// How many objects an error names at most.
 const NAMED: usize = 5;
 
-/// What belongs to other roles. PostgreSQL notes no owner where that is the superuser that the cluster was made with: what
-/// such a one has made is restored as the owner's, and differs.
+/// The objects that belong to other roles. PostgreSQL records no ownership for the bootstrap superuser of the cluster.
+/// The objects of that superuser are found later: they are restored as `freehold_owner`'s, and so they differ.
 const FOREIGN: &str = "
     SELECT pg_describe_object(d.classid, d.objid, 0) || ' of ' || pg_get_userbyid(d.refobjid) AS object
       FROM pg_shdepend d
@@ -39,8 +40,8 @@ const FOREIGN: &str = "
      ORDER BY 1";
 
 impl Site<'_> {
-    /// Whether everything in the database belongs to its owner. The tenant's role and superusers can make what does not:
-    /// default privileges, large objects, publications.
+    /// Checks that everything in the database belongs to its owner. The tenant's role and superusers can create objects
+    /// that do not: default privileges, large objects, publications.
     ///
     /// # Errors
     /// `foreign_objects` (409).
@@ -61,10 +62,10 @@ impl Site<'_> {
         Err(Error::conflict("foreign_objects", detail))
     }
 
-    /// Restores the archive that `dump` yields into a scratch database, holds that against the original, and drops it.
+    /// Restores the archive that `dump` yields into a scratch database, compares it with the original, and drops it.
     ///
     /// # Errors
-    /// Those of this module; what `dump` ended with; the server is away.
+    /// Those of this module; an error of `dump`; the server is unavailable.
     pub(super) async fn rehearse(&self, dump: impl AsyncRead + Send + Unpin, expected: &Contents) -> Result<()> {
         let original = self.schema().await?;
         let (restored, contents) = self.restore_scratch(dump).await?;
@@ -80,7 +81,7 @@ impl Site<'_> {
         Err(Error::conflict("restore_differs", detail))
     }
 
-    /// Takes away the scratch database and its login, whether the rehearsal went well or not.
+    /// Drops the scratch database and its login, whether the rehearsal succeeded or not.
     pub(super) async fn end_rehearsal(&self) -> Result<()> {
         self.admin.drop_scratch(self.database).await?;
         self.admin.drop_transfer_login(TransferLogin::Rehearse(self.database)).await
@@ -109,7 +110,7 @@ impl Site<'_> {
     }
 }
 
-/// Names what PostgreSQL refused. Its own words may hold values out of rows: they are in the log alone.
+/// Names the object that PostgreSQL refused. Its own message may contain values from rows, so only the log has it.
 fn refused(error: Error) -> Error {
     let Some(object) = dump::refused_object(&error) else { return error };
     let detail = format!(
@@ -124,7 +125,7 @@ async fn foreign(session: &Client) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.try_get("object")).collect::<Result<_, _>>()?)
 }
 
-/// The first of them, and how many more there are.
+/// The first [`NAMED`] objects, and how many more there are.
 fn some(objects: &[impl AsRef<str>]) -> String {
     let named: Vec<_> = objects.iter().take(NAMED).map(AsRef::as_ref).collect();
     match objects.len().saturating_sub(NAMED) {

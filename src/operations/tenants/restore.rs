@@ -1,7 +1,7 @@
-//! `tenant.restore`: an archived tenant is woken. Its database is made anew out of the newest archive.
+//! `tenant.restore`: restores an archived tenant. Its database is created from the newest archive.
 //!
-//! The tenant stays archived, and is refused, until the last step: what was made by then can be taken away again.
-//! The archive is kept as a backup until the tenant is archived the next time.
+//! The tenant stays archived and refuses requests until the last step. Until then everything can be undone. The archive
+//! is kept as a backup until the tenant is archived the next time.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -43,11 +43,11 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.restore", Unwind, {
 /// The operation's input.
 #[derive(Debug, Serialize, Deserialize)]
 struct Input {
-    /// What the tenant is woken from.
+    /// The archive that the tenant is restored from.
     archive: ArchiveId,
 }
 
-/// Wakes an archived tenant. Of one that is being woken, or awake, nothing is changed.
+/// Restores an archived tenant. Changes nothing if the tenant is being restored already, or is not archived any more.
 ///
 /// # Errors
 /// `not_found`; `archive_not_found` (404); `tenant_state_conflict`, `operation_in_progress` (409);
@@ -97,7 +97,7 @@ async fn discard_database(run: &Run) -> Result<()> {
     Site::of(run).empty().await
 }
 
-/// Opens the gate: of a tenant that was suspended only so far.
+/// Puts the tenant back into its state before the archiving: active or suspended.
 async fn activate(run: &Run) -> Result<()> {
     let contents = archive_store::contents_of(&archive(run).await?)?;
     let mut txn = run.begin().await?;

@@ -1,8 +1,8 @@
-//! `tenant.rotate_credentials`: another password for a tenant's database role, without a failed request.
+//! `tenant.rotate_credentials`: gives a tenant's database role a new password, without a failed request.
 //!
-//! [`start`] seals the next password beside the present one in the transaction that queues the operation; from then
-//! on new connections try both (`tenancy::login`). The role is altered, then the next password becomes the present
-//! one. Until that it can be undone. Sessions that the role has go on: a rotation ends nobody's.
+//! [`start`] stores the next password, encrypted, beside the present one, in the transaction that queues the operation.
+//! From then on new connections try both (`tenancy::login`). The first step alters the role. The last step makes the
+//! next password the present one; until then the rotation can be undone. The role's open sessions are not ended.
 
 use secrecy::SecretString;
 use serde_json::json;
@@ -40,8 +40,8 @@ const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
 /// Queues the rotation, or finds the one that is under way.
 ///
 /// # Errors
-/// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) while the tenant has no database that serves, and
-/// `operation_in_progress` (409) while another operation is at work on it.
+/// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) unless the tenant is active or suspended;
+/// `operation_in_progress` (409) while another operation is under way on it.
 pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
     let mut txn = ctx.db.begin().await?;
     let found = tenants::lock_in_txn(&mut txn, tenant).await?;
@@ -62,7 +62,7 @@ pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<O
     Ok(id)
 }
 
-/// Whether the tenant has what can be rotated: a role with a database.
+/// Checks that the tenant has secrets to rotate: that it has a role and a database.
 pub(in crate::operations) fn check_state(tenant: &Tenant) -> Result<()> {
     match tenant.state {
         TenantState::Active | TenantState::Suspended => Ok(()),
@@ -85,7 +85,7 @@ async fn alter_role(run: &Run) -> Result<()> {
     Err(Error::conflict("role_missing", detail))
 }
 
-/// Where there is no role, there is none to restore.
+/// Sets the present password again. If the role does not exist, there is nothing to undo.
 async fn restore_role(run: &Run) -> Result<()> {
     set_password(run, PRESENT).await.map(drop)
 }
@@ -106,7 +106,7 @@ async fn promote(run: &Run) -> Result<()> {
             secrets::promote_in_txn(&mut txn, keys, owner, (NEXT, PRESENT), &next).await?;
             tenants::touch_in_txn(&mut txn, run.tenant_id()).await?;
         }
-        // An earlier attempt has done it and died before it could say so.
+        // An earlier attempt has done it, and died before it could record the step.
         None if secrets::is_newer(&mut txn, owner, PRESENT, run.operation.created_at).await? => {}
         None => return Err(Error::defect("the password that the role has by now is kept nowhere")),
     }

@@ -1,9 +1,11 @@
-//! Another signing key for a tenant: at an operator's wish, or because the present one has come of age.
+//! Gives a tenant a new signing key for access tokens: when an operator asks for it, or when the present key is too
+//! old.
 //!
-//! One transaction. The new key is published at once and signs [`PUBLISHED_BEFORE`] later, when every replica has it;
-//! the one before signs until then, and verifies until whatever it signed has expired. Where a key has leaked all
-//! earlier ones are destroyed instead, and the new one signs at once: everybody at the tenant gets new access tokens
-//! with their refresh tokens, which are no business of these keys.
+//! A rotation is one transaction. The new key is published at once. It begins to sign after [`PUBLISHED_BEFORE`], when
+//! every replica has it. The previous key signs until then, and verifies until all tokens that it signed have expired.
+//!
+//! After a leak the previous keys are revoked instead, and the new key signs at once. Access tokens are then invalid,
+//! and clients get new ones with their refresh tokens, which are not signed with these keys.
 
 use std::time::Duration;
 
@@ -24,18 +26,19 @@ use crate::{
     types::{AuditEventId, KeyId, TenantId},
 };
 
-/// How long before it signs a key is published. Longer than a change takes to reach every replica: NOTIFY does within
-/// a round trip, and a listener that was lost is back within a second and reads everything anew.
+/// How long a key is published before it begins to sign. This is longer than a change takes to reach every replica: a
+/// NOTIFY arrives within a round trip, and a listener that lost its connection reconnects within a second and reads
+/// everything again.
 const PUBLISHED_BEFORE: Duration = Duration::from_secs(5);
-/// How many keys of a tenant verify at once. Each is in every answer with the tenant's public keys.
+/// How many keys of a tenant may verify at the same time. Every response with the tenant's public keys lists them all.
 const MOST_KEYS: i64 = 20;
-/// When a rotation that was refused as one too many may be asked for again.
+/// The `Retry-After` of a rotation that was refused because there are too many keys.
 const TOO_FREQUENT: Duration = Duration::from_mins(1);
-/// Between two looks for keys that have come of age, and how many are replaced at once.
+/// How often old keys are looked for, and how many are read at once.
 const AGE_INTERVAL: Duration = Duration::from_hours(1);
 const AGE_BATCH: i64 = 100;
 
-/// A key that is about to sign.
+/// The new key of a rotation.
 #[derive(Debug)]
 pub struct Rotated {
     /// The `kid` of the tokens that it will sign.
@@ -44,16 +47,16 @@ pub struct Rotated {
     pub signs_from: DateTime<Utc>,
 }
 
-/// What becomes of the keys before.
+/// What happens to the previous keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Previous {
-    /// They verify until what they signed has expired.
+    /// They verify until the tokens that they signed have expired.
     Expire,
-    /// They verify nothing any more, from now on.
+    /// They verify nothing from now on.
     Revoke,
 }
 
-/// Gives the tenant another signing key.
+/// Gives the tenant a new signing key.
 ///
 /// # Errors
 /// `not_found`, `tenant_gone`; `tenant_state_conflict` and `rotation_too_frequent` (409).
@@ -63,7 +66,7 @@ pub async fn rotate(ctx: &Context, tenant: TenantId, previous: Previous, origin:
     let rotated = replace(ctx, &mut txn, tenant, previous).await?;
     let details = serde_json::json!({ "key_id": rotated.key, "revoke_previous": previous == Previous::Revoke });
     record(ctx, &mut txn, tenant, origin, &details).await?;
-    // A revocation ends what was verified by the keys before, which is remembered under the epoch.
+    // Replicas cache which tokens they have verified, by epoch. A new epoch discards the tokens of the revoked keys.
     let epoch = match previous {
         Previous::Revoke => Some(tenants::raise_epoch(&mut txn, tenant).await?),
         Previous::Expire => None,
@@ -78,8 +81,8 @@ pub async fn rotate(ctx: &Context, tenant: TenantId, previous: Previous, origin:
     Ok(rotated)
 }
 
-/// Replaces keys that sign for longer than `age`, and destroys those that verify nothing any more, until `stop`. Every
-/// replica does it: a key that another one has just replaced is left alone.
+/// Replaces keys that have signed for longer than `age`, and deletes keys that no longer verify anything, until `stop`.
+/// Every replica runs this. It skips a key that another replica has just replaced.
 pub async fn keep_young(ctx: Context, age: Option<Duration>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(AGE_INTERVAL);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -90,10 +93,11 @@ pub async fn keep_young(ctx: Context, age: Option<Duration>, stop: CancellationT
     }
 }
 
-/// One look for keys that are older than `age`. A tenant whose key cannot be replaced keeps it, and no other back.
+/// Replaces the keys that are older than `age`, once. If the key of one tenant cannot be replaced, the other tenants'
+/// keys are replaced all the same.
 ///
 /// # Errors
-/// The control database is away.
+/// The control database is unavailable.
 pub async fn replace_old(ctx: &Context, age: Option<Duration>) -> Result<()> {
     signing_keys::purge(&mut *ctx.db.acquire().await?).await?;
     let Some(age) = age else { return Ok(()) };

@@ -1,7 +1,8 @@
-//! A tenant is refused to everybody, until it is resumed. One transaction each.
+//! Suspends a tenant, so that all its requests are refused until it is resumed. Each is one transaction.
 //!
-//! Replicas hear of it by NOTIFY and refuse from then on; sessions in the tenant's database are left alone, since
-//! what was let in may end. Asking for what is so already is no error.
+//! NOTIFY tells the replicas, which refuse requests from then on. Requests that were let in before may finish, so
+//! sessions in the tenant's database are not ended. Suspending a suspended tenant is no error, and neither is resuming
+//! an active one.
 
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use crate::{
     types::{Reason, TenantId},
 };
 
-/// Suspends an active tenant, or gives the suspension of a suspended one another reason.
+/// Suspends an active tenant. Changes the reason if the tenant is suspended already.
 ///
 /// # Errors
 /// `not_found`; `tenant_state_conflict` (409); `tenant_gone` (410).
@@ -39,7 +40,7 @@ pub async fn suspend(ctx: &Context, id: TenantId, reason: &Reason, origin: &Orig
     Ok(tenant)
 }
 
-/// Opens a suspended tenant again.
+/// Resumes a suspended tenant.
 ///
 /// # Errors
 /// As [`suspend`].

@@ -1,7 +1,8 @@
-//! How a tenant's database leaves a server as a dump, and how one becomes a database.
+//! Dumps a tenant's database, and restores a dump as a database.
 //!
-//! For either, a login of its own is let into the one database, and dropped when the transfer is done. A killed
-//! attempt leaves it behind for the next one, which gives it another password. Whoever calls holds the tenant's lock.
+//! Each transfer has a login of its own, which can connect to that one database. The login is dropped after the
+//! transfer. If an attempt is killed, its login remains, and the next attempt gives it a new password. The caller holds
+//! the tenant's lock.
 
 use tokio::io::AsyncRead;
 
@@ -18,40 +19,40 @@ use crate::{
     types::{DbName, TableName, TenantId},
 };
 
-/// Names are looked up where migrations and tenants look them up: a function that an index or a constraint calls finds
-/// what it found when it was made. A backend whose client is gone notices, also in a long statement.
+/// `search_path` is the one that migrations and tenants have: a function of an index or a constraint must find the same
+/// objects as when it was created. The interval makes a backend notice a lost client during a long statement too.
 const SETTINGS: &str = "SET search_path = public; SET client_connection_check_interval = '1s'";
 const HOLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// One tenant's database, or where it will be.
+/// A tenant's database on its server. The database may not exist yet.
 pub(in crate::operations) struct Site<'a> {
     pub(in crate::operations) ctx: &'a Context,
-    /// Holds the tenant's lock.
+    /// The session that holds the tenant's lock.
     pub(in crate::operations) admin: &'a ServerAdmin,
     pub(in crate::operations) access: &'a Access,
     pub(in crate::operations) database: DbName,
 }
 
-/// A database as it is at one moment.
+/// A dump of one snapshot of a database.
 pub(in crate::operations) struct Reading {
-    /// Its dump, under way.
+    /// The running dump.
     pub(in crate::operations) dump: Dump,
-    /// What it holds.
+    /// The versions and row counts in the snapshot.
     pub(in crate::operations) contents: Contents,
-    /// Holds the moment: to be kept for as long as the dump is read.
+    /// The session that exports the snapshot. It must stay open until the dump is read.
     pub(in crate::operations) moment: Connection,
 }
 
 impl<'a> Site<'a> {
-    /// The tenant's database on its server, or where that will be.
+    /// The database of the operation's tenant.
     pub(in crate::operations) fn of(run: &'a Run) -> Self {
         Self { ctx: &run.ctx, admin: &run.admin, access: &run.access, database: run.database() }
     }
 
-    /// Begins to read the database, but for the rows of `without_rows`, while others write to it.
+    /// Begins to dump the database, without the rows of the tables `without_rows`. Others may write to it meanwhile.
     ///
     /// # Errors
-    /// `dump_tools_missing`, `dump_tools_unfit`; the server is away.
+    /// `dump_tools_missing`, `dump_tools_unfit`; the server is unavailable.
     pub(in crate::operations) async fn read(&self, without_rows: &[TableName]) -> Result<Reading> {
         let programs = self.programs().await?;
         let login = self.admin.ensure_transfer_login(TransferLogin::Dump(self.database)).await?;
@@ -64,16 +65,17 @@ impl<'a> Site<'a> {
         Ok(Reading { dump, contents, moment: session })
     }
 
-    /// Drops the login for reading, whether that went well or not.
+    /// Drops the login of the dump, whether the dump succeeded or not.
     pub(in crate::operations) async fn end_reading(&self) -> Result<()> {
         self.admin.drop_transfer_login(TransferLogin::Dump(self.database)).await
     }
 
-    /// Makes the database out of a dump, in place of what an earlier attempt has left: a restore that had committed
-    /// when its attempt died cannot be told from half of one. Nobody but the login that fills it is let in yet.
+    /// Creates the database from a dump. A database that an earlier attempt has left is dropped first, because nothing
+    /// shows whether it is complete. Only the login that restores the dump can connect to the new database.
     ///
     /// # Errors
-    /// What `dump` ended with; as [`read`](Self::read); internal when it does not hold what `expected` says.
+    /// An error of `dump`; those of [`read`](Self::read); an internal error when the database does not match
+    /// `expected`.
     pub(in crate::operations) async fn fill(
         &self,
         dump: impl AsyncRead + Send + Unpin,
@@ -95,13 +97,13 @@ impl<'a> Site<'a> {
         contents.compare(expected)
     }
 
-    /// Takes away the database that was being filled, and the login that filled it.
+    /// Undoes [`fill`](Self::fill): drops the database and the login.
     pub(in crate::operations) async fn empty(&self) -> Result<()> {
         self.admin.discard_database(self.database).await?;
         self.admin.drop_transfer_login(TransferLogin::Restore(self.database)).await
     }
 
-    /// The programs that fit the server.
+    /// The dump programs that match the server's version.
     pub(in crate::operations) async fn programs(&self) -> Result<DumpPrograms> {
         self.ctx.dump_tools.for_server(self.admin.version()).await
     }
@@ -119,8 +121,8 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Whether this replica has what it takes to dump and restore the tenant's database: asked before anybody is shut out.
-/// The version of the tenant's server.
+/// Checks that this replica has an archive store and the programs to dump and restore the tenant's database. Callers
+/// check before they close the tenant. Returns the version of the tenant's server.
 ///
 /// # Errors
 /// `not_found`; `archives_not_configured`, `dump_tools_missing`, `dump_tools_unfit` (409).
@@ -129,7 +131,7 @@ pub(in crate::operations) async fn check_means(ctx: &Context, tenant: TenantId) 
     check_tools(ctx, tenant).await
 }
 
-/// The same without an archive store.
+/// As [`check_means`], but needs no archive store.
 pub(in crate::operations) async fn check_tools(ctx: &Context, tenant: TenantId) -> Result<ServerVersion> {
     let version = {
         let missing = || Error::not_found("tenant");
@@ -142,7 +144,7 @@ pub(in crate::operations) async fn check_tools(ctx: &Context, tenant: TenantId) 
     Ok(version)
 }
 
-/// Whether a dump of a server of the version `from` can be restored on one of the version `to`.
+/// Checks that a dump from a server of version `from` can be restored on a server of version `to`.
 ///
 /// # Errors
 /// `server_too_old` (409).

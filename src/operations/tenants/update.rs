@@ -1,8 +1,8 @@
-//! What a tenant is called, which plan it is on, and its labels. One transaction.
+//! Changes a tenant's slug, name, plan and labels, in one transaction.
 //!
-//! A renamed tenant keeps its former slug for a time: its old host leads to the new one, nobody else can take it,
-//! and tokens from before go on working. What was changed is in the audit log by name, and by value only where a
-//! value cannot be personal.
+//! A renamed tenant keeps its former slug for a time: the old host redirects to the new one, no other tenant can take
+//! the slug, and tokens that were issued before stay valid. The audit log names each changed field. It has the values
+//! only of fields that cannot be personal data.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::{
     types::{DisplayName, Slug, TenantId},
 };
 
-/// What shall change; what is absent stays.
+/// The fields to change. An absent field keeps its value.
 #[derive(Debug, Default)]
 pub struct Patch {
     /// Its public name.
@@ -30,11 +30,11 @@ pub struct Patch {
     pub name: Option<DisplayName>,
     /// The name of its plan.
     pub plan: Option<String>,
-    /// Labels to be set, or taken away (`None`); all others stay.
+    /// Labels to set, or to remove (`None`). All other labels stay.
     pub labels: BTreeMap<String, Option<String>>,
 }
 
-/// Changes the tenant, if its revision is one that `expected` accepts. A change to what is so already is none.
+/// Changes the tenant if `expected` accepts its revision. If every field has the wanted value already, nothing changes.
 ///
 /// # Errors
 /// `not_found`; `precondition_failed` (412), from `expected`; `slug_taken`, `tenant_state_conflict` (409);
@@ -68,7 +68,7 @@ pub async fn update(
     Ok(tenant)
 }
 
-/// All that can change, as it shall be.
+/// The wanted values of all fields that can change.
 struct Wanted {
     slug: Slug,
     name: String,
@@ -86,7 +86,7 @@ impl Wanted {
         })
     }
 
-    /// For the audit log: empty when nothing changes.
+    /// The changed fields, for the audit log. Empty when nothing changes.
     fn differences(&self, tenant: &Tenant) -> Value {
         let mut details = json!({});
         if self.slug != tenant.slug {

@@ -1,4 +1,4 @@
-//! What Redis holds, compared with the tenants that there are.
+//! Compares the keys in Redis with the existing tenants.
 
 use std::{
     collections::{BTreeSet, HashSet},

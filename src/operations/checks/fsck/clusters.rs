@@ -1,4 +1,4 @@
-//! What the clusters hold, compared with the tenants that live there.
+//! Compares the databases and roles on the clusters with the tenants in the control database.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ use crate::{
     types::{DbName, ServerId, TenantId},
 };
 
-/// What templates' names begin with: see [`crate::migrations::TenantSchema::template_name`].
+/// The prefix of templates' names: see [`crate::migrations::TenantSchema::template_name`].
 const TEMPLATE_PREFIX: &str = "freehold_template_";
 
 /// What one cluster holds. The platform server and one that takes tenants may be one cluster, whatever they are called.
@@ -35,7 +35,7 @@ pub(super) struct Cluster {
     idle_in_transaction: Option<i64>,
 }
 
-/// Looks at every cluster once. One that cannot be looked at is a finding and says nothing about its tenants.
+/// Checks every cluster once. A cluster that cannot be read is a finding, and its tenants are not checked.
 pub(super) async fn inspect_all(ctx: &Context, servers: &[Server]) -> (Vec<Cluster>, Vec<Finding>) {
     let (mut clusters, mut findings) = (Vec::<Cluster>::new(), Vec::new());
     for server in servers {
@@ -69,7 +69,7 @@ async fn inspect(ctx: &Context, server: &Server) -> Result<Cluster> {
     })
 }
 
-/// What the control database says is there.
+/// The databases and roles that should exist, according to the control database.
 pub(super) struct Expected {
     pub(super) tenants: Vec<Tenant>,
     pub(super) warm: Vec<WarmDatabase>,
@@ -109,7 +109,7 @@ fn residents<'a>(cluster: &Cluster, expected: &'a Expected) -> HashMap<String, R
         .collect()
 }
 
-/// What is on the cluster and should not be, and what should be and is not.
+/// Objects on the cluster that should not exist, and missing ones.
 pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
     let name = &cluster.server.name;
     let residents = residents(cluster, expected);
@@ -156,7 +156,7 @@ fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<Str
     orphan.then(|| finding("orphan_database", server, database.name.clone(), "a tenant's database without a tenant"))
 }
 
-/// Tenants' databases and templates that PUBLIC may enter.
+/// Tenants' databases and templates to which PUBLIC may connect.
 fn judge_openness(server: &str, database: &DatabaseInfo) -> Option<Finding> {
     let name = &database.name;
     let ours = name.parse::<DbName>().is_ok() || name.starts_with(TEMPLATE_PREFIX) || scratch_of(name).is_some();
@@ -184,8 +184,8 @@ fn ghosts(cluster: &Cluster, residents: &HashMap<String, Resident<'_>>) -> Vec<F
         .collect()
 }
 
-/// What the janitor may clear: what interrupted drops have left, and scratch databases, that are Freehold's by owner and
-/// mark.
+/// What the janitor may clear: what interrupted drops have left, and scratch databases, that are Freehold's by owner
+/// and mark.
 pub(super) fn leftovers(cluster: &Cluster) -> Vec<Leftover> {
     let is_ours = |database: &&DatabaseInfo| database.owner == OWNER_ROLE && database.marked;
     let leftover = |database: &DatabaseInfo| {

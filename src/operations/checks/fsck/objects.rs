@@ -1,4 +1,4 @@
-//! What the archive store holds, compared with the archives that the control database knows.
+//! Compares the objects in the archive store with the archives in the control database.
 
 use std::{collections::HashSet, time::Duration};
 

@@ -1,8 +1,8 @@
 //! The warm pool: databases made ahead of demand, so that a new tenant costs one transaction.
 //!
-//! `warm.make` makes a database under the id, role and sealed password that the next tenant will get. `warm.retire` takes away
-//! one that is of an old template, or one too many. `tenant.provision` gives one to a tenant. The [`reconciler`] decides how
-//! many there shall be. A warm database holds no data: whatever becomes of one, nothing is lost.
+//! `warm.make` creates a database with the id, role and password of a future tenant. `warm.retire` drops a database
+//! that has an old template or is surplus. `tenant.provision` gives one to a tenant. The [`reconciler`] decides how
+//! many to keep ready. A warm database has no data, so losing one does no harm.
 
 mod plan;
 mod reconciler;
@@ -61,14 +61,14 @@ pub(in crate::operations) const RETIRE: Kind = kind!("warm.retire", Block, {
     forget => nothing,
 });
 
-/// The input of both: where the database is, and what it is made from.
+/// The input of both kinds: the server of the database, and its template.
 #[derive(Debug, Serialize, Deserialize)]
 struct Input {
     server_id: ServerId,
     versions: Option<SchemaVersions>,
 }
 
-/// Queues the making of a database on the server.
+/// Queues `warm.make` on the server.
 pub async fn make_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -83,7 +83,7 @@ pub async fn make_in_txn(
     queue::queue_in_txn(ctx, txn, id, (&MAKE, &input), &ctx.origin()).await
 }
 
-/// Queues the taking away of a database, unless somebody was faster and has claimed it.
+/// Queues `warm.retire` for a database, unless a tenant has claimed it in the meantime.
 pub async fn retire_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -97,7 +97,7 @@ pub async fn retire_in_txn(
     queue::queue_in_txn(ctx, txn, id, (&RETIRE, &input), &ctx.origin()).await.map(Some)
 }
 
-/// Counts a tenant that was recorded, with a warm database or without, and how long that took.
+/// Counts a new tenant in the metrics, with a warm database or without, and how long its transaction took.
 pub(in crate::operations) fn count(is_warm: bool, took: Duration) {
     if is_warm {
         metrics::counter!("freehold_warm_claims_total").increment(1);
@@ -107,8 +107,8 @@ pub(in crate::operations) fn count(is_warm: bool, took: Duration) {
     }
 }
 
-/// A database is ready when its tenant can enter it. Its first session also takes longer than those after it, since
-/// PostgreSQL writes down then what they begin from: no tenant has to wait for that.
+/// Logs in once as the tenant: a database is ready when its tenant can log in. The first session is slower than later
+/// ones, because PostgreSQL builds the relation cache file in it. So no tenant has to wait for that.
 async fn check_login(run: &Run) -> Result<()> {
     tenant_login::credentials(&run.ctx, &run.access.address, run.tenant_id()).await.map(drop)
 }
@@ -117,7 +117,7 @@ async fn discard_database(run: &Run) -> Result<()> {
     discard_unused(run, None).await
 }
 
-/// Looks first, while it can: afterwards nobody can enter.
+/// Denies the login. First checks that nobody uses the database: after this, the check cannot log in.
 async fn deny_login(run: &Run) -> Result<()> {
     refuse_used(run, None).await?;
     run.admin.deny_login(run.database()).await
@@ -141,7 +141,7 @@ async fn set_state(run: &Run, state: WarmState) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Nothing is left on the server: the row and the keys go.
+/// Deletes the row and the keys, once the server has nothing left of the database.
 async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     warm_databases::forget_in_txn(&mut txn, run.tenant_id()).await?;
@@ -149,7 +149,7 @@ async fn forget(run: &Run) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Writes how many databases are ready to the metrics.
+/// Sets the metrics of how many databases are ready.
 pub async fn record_gauges(ctx: &Context) {
     let counted = async { warm_databases::count_ready(&mut *ctx.db.acquire().await?).await };
     match Result::<_, Error>::from(counted.await) {

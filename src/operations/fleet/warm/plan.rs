@@ -1,4 +1,4 @@
-//! What the reconciler does next on one server: decided from what it sees, without asking anybody.
+//! Decides what the reconciler does next on one server. A pure function of what the reconciler has read.
 
 use std::time::Duration;
 
@@ -7,26 +7,27 @@ use crate::{
     types::TenantId,
 };
 
-/// How long a database that demand no longer asks for is kept all the same: as long as demand is remembered.
+/// How long a surplus database is kept. This is also how long a new tenant counts as demand.
 const SURPLUS: Duration = Duration::from_mins(10);
-/// After a failure nothing is made for this long, twice as long after each further one, up to the longest.
+/// The pause after a failed `warm.make`. It doubles with each further failure, up to [`LONGEST_PAUSE`].
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
-/// After a success the longest is this: a making that began before an outage has taken as long as that.
+/// The longest pause after a successful `warm.make`. One that went through an outage took very long, and the pause must
+/// not.
 const LONGEST_REST: Duration = Duration::from_secs(5);
-/// With so many databases on a server that only an operator can make or take away, no more are begun there.
+/// With this many blocked `warm.make` and `warm.retire` operations on a server, no more are begun there.
 const MOST_STUCK: usize = 3;
 
 /// How many databases are kept ready on a server that follows demand.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// At least, however quiet it is.
+    /// The least, when there is no demand.
     pub min: u32,
-    /// At most, however busy it is.
+    /// The most, however high demand is.
     pub max: u32,
 }
 
-/// One server, with its warm databases and how the last makings went, the last one first.
+/// One server, with its warm databases and the results of its last `warm.make` operations, the newest first.
 #[derive(Debug)]
 pub(super) struct Stock<'a> {
     pub(super) demand: &'a Demand,
@@ -34,19 +35,19 @@ pub(super) struct Stock<'a> {
     pub(super) last_made: Vec<&'a Made>,
 }
 
-/// What is to be done.
+/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// One more is made.
+    /// Make one more.
     Make,
-    /// This one is taken away.
+    /// Retire this one.
     Retire(TenantId),
-    /// Nothing, for now.
+    /// Do nothing for now.
     Rest,
 }
 
 impl Stock<'_> {
-    /// One thing at a time: tenants who are at work on the server should not feel it.
+    /// Decides on at most one thing at a time, so that the tenants of the server do not notice the load.
     pub(super) fn plan(&self, template: &str, bounds: Bounds) -> Plan {
         if self.under_way(WarmState::Making) || self.databases.iter().filter(|one| one.is_stuck).count() >= MOST_STUCK {
             return Plan::Rest;
@@ -66,13 +67,13 @@ impl Stock<'_> {
         }
         let is_stale = |one: &WarmDatabase| one.ready_for.is_some_and(|time| time > SURPLUS);
         match current.first() {
-            // What an operator has asked for holds at once.
+            // A target that an operator has set applies at once.
             Some(old) if current.len() > target && (!self.follows_demand() || is_stale(old)) => Plan::Retire(old.id),
             _ => Plan::Rest,
         }
     }
 
-    /// Whether an operation is at work on one in this state. One that is stuck holds up nothing but itself.
+    /// Whether an operation is under way on a database in this state. A stuck operation does not count.
     fn under_way(&self, state: WarmState) -> bool {
         self.databases.iter().any(|one| one.state == state && !one.is_stuck)
     }
@@ -81,7 +82,7 @@ impl Stock<'_> {
         self.demand.target.is_none() && !self.demand.cordoned && self.databases.len() <= self.room()
     }
 
-    /// How many databases shall be ready: as many as tenants came lately, or as an operator says.
+    /// How many databases to keep ready: the number of recent new tenants, or the target that an operator has set.
     fn target(&self, bounds: Bounds) -> usize {
         if self.demand.cordoned {
             return 0;
@@ -92,7 +93,7 @@ impl Stock<'_> {
         self.room().min(usize::try_from(target).unwrap_or(usize::MAX))
     }
 
-    /// How many more tenants the server takes.
+    /// How many more tenants the server has room for.
     fn room(&self) -> usize {
         let left = |capacity: i32| usize::try_from(capacity.saturating_sub(self.demand.tenants)).unwrap_or_default();
         self.demand.capacity.map_or(usize::MAX, left)
@@ -107,8 +108,8 @@ impl Stock<'_> {
         self.failures() > 0
     }
 
-    /// Half of the time belongs to tenants: the next one is made no sooner than the last one took. A server on which
-    /// nothing can be made is left alone for growing times.
+    /// Whether another database may be made now. The pause is as long as the last one took, so that at least half of
+    /// the time is left to tenants. After failures the pauses grow.
     fn may_make(&self) -> bool {
         let Some(last) = self.last_made.first() else { return true };
         let pause = match self.failures() {

@@ -1,7 +1,9 @@
-//! The reconciler keeps as many databases ready as each server shall have. Every replica tries; one at a time does it.
+//! The reconciler keeps the target number of warm databases on each server. Every replica tries to run it, and one at a
+//! time does.
 //!
-//! It looks each second, and soon after something has changed. What is missing, or too much, it queues as operations in one
-//! transaction of the control database. It speaks to no server itself, so a server that is away holds up nothing.
+//! It checks every second, and soon after a change. In one transaction of the control database it queues the operations
+//! that make missing databases and retire surplus ones. It connects to no server itself, so an unavailable server does
+//! not delay the others.
 
 use std::time::Duration;
 
@@ -22,11 +24,11 @@ use crate::{
     operations::{Context, schema::publish},
 };
 
-/// How often it looks without a reason.
+/// How often it checks without a signal.
 const POLL: Duration = Duration::from_secs(1);
-/// How long the control database may take to answer one look.
+/// How long the control database may take for one check.
 const ANSWER: Duration = Duration::from_secs(20);
-/// How long it waits after a signal: more of them follow.
+/// How long it waits after a signal, because more signals usually follow.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Keeps databases ready until `stop`.
@@ -37,7 +39,7 @@ pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
             if let Err(error) = bounded(ANSWER, look(&ctx, bounds)).await {
                 tracing::warn!(error = error.chain(), "the warm databases could not be looked after");
             }
-            // Whatever woke it, the rows decide.
+            // A signal only wakes it: what to do depends on the rows.
             let _ = tokio::time::timeout(POLL, stir(&mut signals)).await;
             tokio::time::sleep(SETTLE).await;
         }
@@ -45,12 +47,12 @@ pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
     stop.run_until_cancelled(Box::pin(keeping)).await;
 }
 
-/// Something happened to an operation: a database was made, or a tenant has taken one.
+/// Waits for a signal about an operation: a database may be ready, or a tenant may have taken one.
 async fn stir(signals: &mut Subscription) {
     while matches!(signals.next().await, Signal::Tenant(_) | Signal::Plans | Signal::OperationStepped(_)) {}
 }
 
-/// Queues at most one thing to do on each server.
+/// Queues at most one operation on each server.
 async fn look(ctx: &Context, bounds: Bounds) -> Result<()> {
     let mut txn = ctx.db.begin().await?;
     if !warm_databases::try_reconcile_in_txn(&mut txn).await? {

@@ -1,4 +1,4 @@
-//! A tenant's first administrator: what the operation keeps of them, and the step that makes them.
+//! A tenant's first administrator: the secret that the operation stores, and the step that creates the user.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,10 +17,10 @@ use crate::{
     types::{DisplayName, Email, SchemaVersions, TenantId},
 };
 
-/// What there may be to make them from.
+/// The secrets from which a first administrator may be created.
 const KEPT: [Purpose; 2] = [Purpose::FirstAdminPassword, Purpose::FirstAdminInvitation];
 
-/// An invitation that is told once, to whoever made the tenant.
+/// An invitation for the first administrator. Only the response to the request for the tenant has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Invitation {
     token: String,
@@ -29,18 +29,19 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// The secret that accepts it.
+    /// The secret token with which it is accepted.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token
     }
 }
 
-/// The operation's input, as the control database holds it. Never secret.
+/// The operation's input, as the control database stores it. It holds no secret.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Input {
     pub(super) admin: Option<InputAdmin>,
-    /// The newest migrations when the tenant was recorded: its database is made from them, whenever that is.
+    /// The newest migrations when the tenant was recorded. Its database is created from them, even if newer ones have
+    /// been published since.
     versions: SchemaVersions,
 }
 
@@ -65,8 +66,8 @@ impl InputAdmin {
     }
 }
 
-/// Seals what the operation needs to make the first administrator: a password is hashed there, not here, so
-/// that a burst of requests never waits for hashes. See docs/decisions.
+/// Stores, encrypted, the secret that the operation needs to create the first administrator. The operation hashes the
+/// password, not the request, so that a burst of requests does not wait for hashes. See docs/decisions.
 pub(super) async fn keep_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -84,7 +85,8 @@ pub(super) async fn keep_in_txn(
     Ok(Some(invitation))
 }
 
-/// Makes the first administrator. Their password is destroyed then; their invitation is kept, to answer from.
+/// Creates the first administrator. Then deletes the stored password. Keeps the invitation, so that a repeated request
+/// gets the same response.
 pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
     let input: Input = run.input()?;
@@ -101,8 +103,8 @@ pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Without a secret an earlier attempt has made the administrator and only failed to record it. Nobody else can have
-/// changed or removed them: the tenant is not open yet.
+/// Checks that the first administrator exists. The stored password is gone only when an earlier attempt has created the
+/// user and failed to record the step. Nobody else can have changed the user, because the tenant is not open yet.
 async fn find_first_admin(ctx: &Context, id: TenantId, email: &Email) -> Result<()> {
     if first_admin::exists(&ctx.identity, id, email).await? {
         return Ok(());

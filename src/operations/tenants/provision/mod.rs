@@ -1,9 +1,10 @@
-//! `tenant.provision`: from a request to a tenant that serves.
+//! `tenant.provision`: makes a new tenant.
 //!
-//! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key. From then on the
-//! tenant will exist, whatever is killed. If a warm database is ready the tenant gets it, and serves as soon as its first
-//! administrator is there. Else the steps make a database first. `activate` lets requests in. It is the point of no return:
-//! until it begins the tenant can be undone. Each step adopts what is already there, so each can be repeated.
+//! [`start`] writes one transaction: the tenant, its keys and secrets, the operation and the idempotency key. Once it
+//! is committed the operation goes on, even if this replica is killed. If a warm database is ready, the tenant gets it,
+//! and serves requests as soon as its first administrator exists. Otherwise the steps create a database first. The last
+//! step, `activate`, lets requests in. Until it begins, the operation can be undone. Each step keeps what already
+//! exists, so each can be repeated.
 
 mod first_admin;
 
@@ -71,45 +72,45 @@ pub struct Request {
     pub name: DisplayName,
     /// The name of its plan.
     pub plan: String,
-    /// Where it shall live.
+    /// Which server its database goes to.
     pub placement: Placement,
-    /// Its first administrator; without one, nobody can sign in until somebody is invited.
+    /// Its first administrator. Without one, nobody can sign in until an operator invites somebody.
     pub admin: Option<Admin>,
 }
 
-/// Where a tenant shall live.
+/// Which server a tenant's database goes to.
 #[derive(Debug)]
 pub enum Placement {
-    /// On the least full server, of this name, in this region and with these labels if given.
+    /// The least full server that has this name, this region and these labels, as far as they are given.
     Customer {
         /// The server's name.
         server: Option<String>,
         /// The server's region.
         region: Option<String>,
-        /// Labels that the server has, among others.
+        /// Labels that the server must have. It may have others too.
         labels: BTreeMap<String, String>,
     },
-    /// The platform tenant, on the platform server.
+    /// The platform server, for the platform tenant.
     Platform(ServerId),
 }
 
 /// A tenant's first administrator.
 #[derive(Debug)]
 pub struct Admin {
-    /// Their address.
+    /// Their email address.
     pub email: Email,
-    /// Their name; the local part of the address stands in for it.
+    /// Their name; by default the local part of the address.
     pub name: Option<DisplayName>,
     /// With a password they can sign in at once; without one they are invited.
     pub password: Option<SecretString>,
 }
 
-/// A tenant that is, or will be.
+/// The result of a request for a new tenant.
 #[derive(Debug)]
 pub struct Started {
     /// The tenant as it is now.
     pub tenant: Tenant,
-    /// The operation that makes it.
+    /// The operation that provisions it.
     pub operation: OperationId,
     /// The first administrator's invitation, when no password was given.
     pub invitation: Option<Invitation>,
@@ -135,7 +136,7 @@ pub async fn start(
     Err(placement::overtaken())
 }
 
-/// `None` when the server that was chosen has filled up meanwhile: then nothing is recorded.
+/// `None` when the chosen server became full in the meantime: then nothing is recorded.
 async fn record(
     ctx: &Context,
     request: &Request,
@@ -178,12 +179,12 @@ fn check_password(request: &Request) -> Result<()> {
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }
 
-/// Where a tenant will live, and what its database is.
+/// The server of a tenant, and its database there.
 struct Place {
     server: ServerId,
-    /// The newest published migrations: what its database has, or will be made with.
+    /// The newest published migrations. The database has them already, or will be created with them.
     newest: SchemaVersions,
-    /// The database that waits for it there.
+    /// The warm database that the tenant gets, if one is ready.
     warm: Option<Claimed>,
 }
 
@@ -215,7 +216,8 @@ fn new_tenant(request: &Request, id: TenantId, place: &Place) -> NewTenant {
     }
 }
 
-/// The tenant's keys, which a warm database has already, and what makes its first administrator.
+/// Makes the tenant's keys, unless a warm database has them already. Stores the secret from which the first
+/// administrator is made.
 async fn keys_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -234,8 +236,8 @@ async fn keys_in_txn(
     }
 }
 
-/// Whether a step is done when the tenant is recorded, since there is nothing to do in it: a warm database has been
-/// made already, and not every tenant gets an administrator.
+/// Whether a step is recorded as done from the beginning, because there is nothing to do. A warm database exists
+/// already, and not every tenant gets an administrator.
 fn is_done(step: &str, is_warm: bool, input: &Input) -> bool {
     match step {
         "record" => true,
@@ -268,8 +270,8 @@ async fn queue_in_txn(
     Ok(id)
 }
 
-/// Claims the request's key for the tenant that this transaction is about to make, or finds what an earlier request
-/// with the same key has started.
+/// Claims the request's idempotency key for the tenant that this transaction is about to insert. If an earlier request
+/// has claimed the key, returns what that request started.
 pub(in crate::operations) async fn claim_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
@@ -283,7 +285,7 @@ pub(in crate::operations) async fn claim_in_txn(
     }
 }
 
-/// What an earlier request has started, with the same invitation that it was told.
+/// What an earlier request started, with the invitation that it was given.
 async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Result<Started> {
     let missing = || Error::defect("an idempotency key refers to a tenant that is not there");
     let tenant = tenants::get(connection, id).await?.ok_or_else(missing)?;
@@ -294,14 +296,15 @@ async fn find(ctx: &Context, connection: &mut PgConnection, id: TenantId) -> Res
     Ok(Started { tenant, operation, invitation })
 }
 
-/// What was made for the tenant, or was ready for it, goes, unless it turns out to be somebody else's.
+/// Drops the tenant's database, whether it was created for the tenant or was a warm one. Refuses if the database turns
+/// out to belong to somebody else.
 async fn discard_database(run: &Run) -> Result<()> {
     let input: Input = run.input()?;
     discard_unused(run, input.admin.as_ref().map(|admin| &admin.email)).await
 }
 
-/// Nobody has ever used the tenant: its slug is free at once, its secrets are destroyed, and under the key of the
-/// request for it another one may be made.
+/// Removes a tenant that nobody has used. Its slug is free at once, and its secrets are destroyed. A new request may
+/// use the same idempotency key again.
 pub(in crate::operations) async fn forget(run: &Run) -> Result<()> {
     let mut txn = run.begin().await?;
     tenants::bury_in_txn(&mut txn, run.tenant_id()).await?;
@@ -312,8 +315,8 @@ pub(in crate::operations) async fn forget(run: &Run) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// Lets requests in. Nobody has been before this step began, so that until then the tenant can be undone; from then on
-/// its database may hold what its people have written.
+/// Lets requests in. Before this step nobody could write to the tenant, so the operation could be undone. From here on
+/// the database may hold its users' data.
 pub(in crate::operations) async fn activate(run: &Run) -> Result<()> {
     let versions = match run.input()? {
         Bound { versions: Some(versions) } => versions,
@@ -323,7 +326,7 @@ pub(in crate::operations) async fn activate(run: &Run) -> Result<()> {
     if tenants::open(&mut connection, run.claim(), versions).await? { Ok(()) } else { Err(claim_lost()) }
 }
 
-/// What the database itself says that it has.
+/// The versions that the tenant's database itself records.
 async fn versions_of_database(run: &Run) -> Result<SchemaVersions> {
     let tenant = run.ctx.tenancy.connect(run.tenant_id()).await?;
     let row = tenant.row(SELECT_VERSIONS, &[]).await?;
