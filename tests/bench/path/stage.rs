@@ -40,7 +40,8 @@ impl Stage {
     pub(crate) async fn set(subject: &Subject) -> anyhow::Result<Self> {
         let (row, tainted) = (Row::make(subject, 0).await?, Row::make(subject, 1).await?);
         let superuser = subject.told("/servers/0/superuser_url")?;
-        let database = |row: &Row| superuser.replacen("/postgres", &format!("/{}", row.database), 1);
+        let (server, _) = superuser.rsplit_once('/').context("no database in the superuser's address")?;
+        let database = |row: &Row| format!("{server}/{}", row.database);
         // With a function of this name, nothing is proven of the statement that reads a project.
         let session = connect(&database(&tainted)).await?;
         session.batch_execute("CREATE FUNCTION description(text) RETURNS text LANGUAGE sql AS 'SELECT $1'").await?;
