@@ -165,7 +165,7 @@ impl Reading<'_> {
 }
 
 /// What takes the proof away from a statement that reads `projects`, and gives it back.
-const TAINTS: [(&str, &str); 6] = [
+const TAINTS: [(&str, &str); 8] = [
     (
         "CREATE FUNCTION public.description(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
         "DROP FUNCTION public.description",
@@ -187,6 +187,13 @@ const TAINTS: [(&str, &str); 6] = [
         "CREATE DOMAIN d AS text CHECK (length(VALUE) < 9); ALTER TABLE projects ADD COLUMN extra d",
         "DROP DOMAIN d CASCADE",
     ),
+    (
+        "CREATE FUNCTION f(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
+         CREATE STATISTICS s ON (lower(name || f('x'))) FROM projects",
+        "DROP FUNCTION f CASCADE",
+    ),
+    // It runs the text that it is given, and says of itself that it is stable.
+    ("CREATE EXTENSION tablefunc; ALTER FUNCTION crosstab(text) RENAME TO description", "DROP EXTENSION tablefunc"),
     // Last: PostgreSQL remembers that there was one until the table is analysed.
     ("CREATE TABLE heir () INHERITS (projects)", "DROP TABLE heir; ANALYZE projects"),
 ];

@@ -1,8 +1,13 @@
 -- Which names keep a statement that holds them from being proven to leave nothing on its session; `*` stands for all
 -- names. $1 are the names that the statements hold. What initdb has made has an oid below 16384 (FirstNormalObjectId);
--- what an extension has made is a file of the server's own, which nobody can bring with a migration.
+-- what an extension has made is a file of the server's own, which nobody can bring with a migration. Of extensions these
+-- are known to run no text as a statement; others, such as tablefunc, may, and count as written for this database.
 WITH held AS (SELECT pg_catalog.unnest($1::text[])::name AS name),
-made_by_extension AS (SELECT classid, objid FROM pg_catalog.pg_depend WHERE deptype = 'e')
+made_by_extension AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_extension e ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND e.oid = d.refobjid
+    WHERE d.deptype = 'e' AND e.extname IN ('btree_gin', 'btree_gist', 'citext', 'cube', 'fuzzystrmatch', 'hstore',
+        'intarray', 'isn', 'ltree', 'pg_trgm', 'pgcrypto', 'seg', 'unaccent', 'uuid-ossp', 'vector'))
 
 -- Functions, also where they are called like a column or like a cast. Only what is declared volatile may leave
 -- something, among those that were not written for this database; some that are not run what a text or a table says.
@@ -24,13 +29,15 @@ WHERE r.relkind NOT IN ('i', 'I', 't') AND (r.relkind <> 'r' OR r.relam <> 2 OR 
        WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
          AND (a.attgenerated NOT IN ('', 's') OR e.oid >= 16384 AND e.typtype <> 'e' AND NOT EXISTS (
              SELECT FROM made_by_extension WHERE classid = 'pg_catalog.pg_type'::regclass AND objid = e.oid)))
-   -- The planner looks at indexes and constraints, and works out what it can of their expressions.
+   -- The planner looks at indexes, constraints and statistics, and works out what it can of their expressions.
    OR EXISTS (
        SELECT FROM (
            SELECT 'pg_catalog.pg_class'::regclass AS classid, i.indexrelid AS objid
            FROM pg_catalog.pg_index i WHERE i.indrelid = r.oid
            UNION ALL
            SELECT 'pg_catalog.pg_constraint'::regclass, c.oid FROM pg_catalog.pg_constraint c WHERE c.conrelid = r.oid
+           UNION ALL
+           SELECT 'pg_catalog.pg_statistic_ext'::regclass, s.oid FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = r.oid
        ) attached JOIN pg_catalog.pg_depend d USING (classid, objid)
        WHERE d.refobjid >= 16384
          AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass,
