@@ -1,9 +1,10 @@
 //! Log lines on their way out: written by a thread of their own, so that no request waits for standard error.
 //!
 //! Lines wait in a bounded buffer and go out together, some milliseconds after the first of them. When whatever reads
-//! them does not keep up, new ones are lost and counted. A warning or an error, and with it everything before it, is
-//! out before the program goes on: what a program says before it dies is what matters most. The same holds at an
-//! orderly end ([`Lines::flush`]). No wait is longer than a second, and none follows upon another in vain.
+//! them does not keep up, new ones are lost and counted. An error, and with it everything before it, is out before the
+//! program goes on: what a program says before it dies is what matters most. The same holds at an orderly end
+//! ([`Lines::flush`]). No wait is longer than a second, and none follows upon another in vain. A warning waits for
+//! nobody: strangers can cause warnings, and the thread that waited would be one that serves requests.
 
 use std::{
     io::{self, Write},
@@ -165,7 +166,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
-        Line { shared: &self.0, is_urgent: *event.level() <= Level::WARN }
+        Line { shared: &self.0, is_urgent: *event.level() == Level::ERROR }
     }
 }
 
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_is_out_before_the_program_goes_on() {
+    fn an_error_is_out_before_the_program_goes_on() {
         let (lines, written) = lines(None);
         lines.0.put(b"one\n");
         lines.make_writer().write_all(b"two\n").unwrap();
