@@ -51,12 +51,16 @@ impl Stage {
         let silent = Program::replica(subject, &[("FREEHOLD_LOG", "off")]).await?;
         let port = port_of(subject.told("/public_url")?)?;
         let found = |what, port, row: &Row| Act { what, target: row.target(port, &row.path, "HTTP/1.1 200") };
+        let ending = |what, path, answer| Act { what, target: row.target(port, path, answer) };
         let acts = vec![
             found("bare axum + deadpool-postgres (RecyclingMethod::Fast)", fast.port, &row),
             found("full path", port, &row),
             found("full path, without log lines and spans", silent.port, &row),
             found("full path, every session reset after use", port, &tainted),
-            Act { what: "layers only: no such route", target: row.target(port, "/v1/nothing", "HTTP/1.1 404") },
+            // What is left when the request ends earlier, from the inside out.
+            ending("full path, until the caller is known: an id that is none", "/v1/projects/none", "HTTP/1.1 404"),
+            ending("full path, until the tenant is known: no such route", "/v1/nothing", "HTTP/1.1 404"),
+            ending("full path, until the outer layers: /health/ping", "/health/ping", "HTTP/1.1 200"),
             found("bare, seven statements before each use (RecyclingMethod::Clean)", clean.port, &row),
         ];
         Ok(Self { acts, postgres, _programs: vec![fast, clean, silent] })
