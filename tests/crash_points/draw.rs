@@ -1,13 +1,23 @@
 //! Which places a run goes through: all of them, or some that a seed draws.
 //!
-//! Everything is gone through with `./ops/test --soak`, where the engine has changed since this branch left `main`, and,
-//! of a kind of operation, where the file has changed that its steps are listed in. Otherwise one place is drawn for
-//! each step. As many successive seeds as there are places draw each of them once. The seed is the time, is told, and
-//! can be given again: `FREEHOLD_TEST_SEED=… ./ops/test`. `FREEHOLD_TEST_BASE` names another commit to compare with.
+//! Everything is gone through with `./ops/test --soak`, where the engine has changed, and, of a kind of operation, where
+//! the file has changed that its steps are listed in. Otherwise one place is drawn for each step. As many successive seeds
+//! as there are places draw each of them once. The seed is the time, is told, and can be given again:
+//! `FREEHOLD_TEST_SEED=… ./ops/test`.
+//!
+//! A file has changed when it differs from the base:
+//!
+//! | the checkout | its base |
+//! |---|---|
+//! | has commits that `main` lacks | where it left `main` |
+//! | is at `main`, as in CI | what `main` was a day before its newest commit |
+//! | anything, with `FREEHOLD_TEST_BASE` set | that commit |
 
 use std::{collections::BTreeSet, env, io::Write as _, process::Command, sync::LazyLock};
 
 use freehold::{faults, types::Clock};
+
+const DAY: i64 = 24 * 60 * 60;
 
 /// What every operation runs through, and what tests it: a change there has everything gone through.
 const COMMON: [&str; 6] = [
@@ -65,19 +75,30 @@ pub(super) fn is_soak() -> bool {
     env::var_os("FREEHOLD_TEST_SOAK").is_some()
 }
 
-/// The files that differ from where this branch left `main`; none where that is not known.
+/// The files that differ from the base; none where that is not known, as in a copy without history.
 fn changed() -> BTreeSet<String> {
     let given = env::var_os("FREEHOLD_TEST_BASE").map(|base| base.into_string().unwrap());
-    let mains = given.iter().map(String::as_str).chain(["origin/main", "main"]);
-    let base = mains.into_iter().find_map(|main| git(&["merge-base", "HEAD", main]));
-    let Some(base) = base else { return BTreeSet::new() };
-    let listed = [git(&["diff", "--name-only", base.trim()]), git(&["ls-files", "--others", "--exclude-standard"])];
+    let Some(base) = given.or_else(usual_base) else { return BTreeSet::new() };
+    let listed = [git(&["diff", "--name-only", &base]), git(&["ls-files", "--others", "--exclude-standard"])];
     listed.into_iter().flatten().flat_map(|files| files.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
+fn usual_base() -> Option<String> {
+    let head = git(&["rev-parse", "HEAD"])?;
+    let left = ["origin/main", "main"].into_iter().find_map(|main| git(&["merge-base", "HEAD", main]))?;
+    if left != head {
+        return Some(left);
+    }
+    let newest: i64 = git(&["show", "--no-patch", "--format=%ct", "HEAD"])?.parse().ok()?;
+    let before = format!("--before={}", newest - DAY);
+    git(&["rev-list", "--max-count=1", "--first-parent", &before, "HEAD"]).filter(|commit| !commit.is_empty())
+}
+
+/// What git answers to this question, without the line's end; nothing where it cannot.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
-    output.status.success().then(|| String::from_utf8(output.stdout).ok())?
+    let answer = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
+    Some(answer.trim_end().to_owned())
 }
 
 #[test]
