@@ -84,15 +84,16 @@ macro_rules! rows {
     };
 }
 
-impl From<Row> for Server {
-    fn from(row: Row) -> Self {
-        Self {
+impl TryFrom<Row> for Server {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
             id: ServerId::from_uuid(row.id),
             name: row.name,
             is_platform: row.purpose == "platform",
             host: row.host,
-            // The table's own check keeps it within a port's range.
-            port: u16::try_from(row.port).unwrap_or_default(),
+            port: u16::try_from(row.port).map_err(Error::internal)?,
             admin_role: row.admin_role,
             maintenance_db: row.maintenance_db,
             tls: row.tls,
@@ -106,7 +107,7 @@ impl From<Row> for Server {
             version_num: row.version_num,
             revision: row.revision,
             created_at: row.created_at,
-        }
+        })
     }
 }
 
@@ -165,13 +166,13 @@ fn invalid_name() -> FieldError {
 /// The server with this id.
 pub async fn get(connection: &mut PgConnection, id: ServerId) -> Result<Option<Server>> {
     let query = rows!("WHERE id = $1", id.uuid());
-    Ok(query.fetch_optional(connection).await?.map(Server::from))
+    query.fetch_optional(connection).await?.map(Server::try_from).transpose()
 }
 
 /// The server that this tenant lives on, or will.
 pub async fn home_of(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Server>> {
     let query = rows!("WHERE id = (SELECT server_id FROM tenants WHERE id = $1)", tenant.uuid());
-    Ok(query.fetch_optional(connection).await?.map(Server::from))
+    query.fetch_optional(connection).await?.map(Server::try_from).transpose()
 }
 
 /// The servers that are this one under another registration, with the same role: what its password is, theirs is too.
@@ -202,7 +203,7 @@ pub async fn is_controls_own(connection: &mut PgConnection, id: ServerId) -> Res
 /// All servers by name, the platform server first.
 pub async fn list(connection: &mut PgConnection) -> Result<Vec<Server>> {
     let query = rows!("ORDER BY purpose, name");
-    Ok(query.fetch_all(connection).await?.into_iter().map(Server::from).collect())
+    query.fetch_all(connection).await?.into_iter().map(Server::try_from).collect()
 }
 
 /// A server that takes tenants, as placement sees it.
@@ -266,7 +267,7 @@ pub async fn commit_placed(txn: Transaction<'static, Postgres>) -> Result<bool> 
 /// The server with this id, held against other changes until the transaction ends.
 pub async fn lock_in_txn(txn: &mut PgConnection, id: ServerId) -> Result<Option<Server>> {
     let query = rows!("WHERE id = $1 FOR NO KEY UPDATE", id.uuid());
-    Ok(query.fetch_optional(txn).await?.map(Server::from))
+    query.fetch_optional(txn).await?.map(Server::try_from).transpose()
 }
 
 /// Writes what an operator decides about a server: region, labels, budget, capacity, target and cordon. Its revision by
