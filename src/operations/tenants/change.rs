@@ -47,9 +47,17 @@ impl<'a> Change<'a> {
     /// # Errors
     /// `not_found`, for the platform tenant too: nobody may change it.
     pub(super) async fn begin(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
+        let change = Self::begin_of_any(ctx, id, origin).await?;
+        if change.tenant.is_platform { Err(Error::not_found("tenant")) } else { Ok(change) }
+    }
+
+    /// Locks the row of a tenant, which may be the platform tenant.
+    ///
+    /// # Errors
+    /// `not_found`.
+    pub(super) async fn begin_of_any(ctx: &'a Context, id: TenantId, origin: &'a Origin) -> Result<Self> {
         let mut txn = ctx.db.begin().await?;
-        let found = tenants::lock_in_txn(&mut txn, id).await?.filter(|tenant| !tenant.is_platform);
-        let tenant = found.ok_or_else(|| Error::not_found("tenant"))?;
+        let tenant = tenants::lock_in_txn(&mut txn, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
         Ok(Self { ctx, txn, tenant, origin })
     }
 

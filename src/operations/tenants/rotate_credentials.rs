@@ -7,10 +7,10 @@
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::change::refuse;
+use super::change::{Change, refuse};
 use crate::{
     control::{
-        audit::{self, Origin},
+        audit::Origin,
         data_keys,
         secrets::{self, Purpose},
         tenants::{self, Tenant, TenantState},
@@ -21,11 +21,10 @@ use crate::{
         Context,
         engine::{
             kind::{Kind, kind},
-            queue::{queue_in_txn, under_way_in_txn},
             run::Run,
         },
     },
-    types::{AuditEventId, OperationId, TenantId},
+    types::{OperationId, TenantId},
 };
 
 pub(in crate::operations) const KIND: Kind = kind!("tenant.rotate_credentials", Unwind, {
@@ -43,21 +42,19 @@ const NEXT: Purpose = Purpose::NextTenantDatabasePassword;
 /// `not_found`, `tenant_gone`; `tenant_state_conflict` (409) unless the tenant is active or suspended;
 /// `operation_in_progress` (409) while another operation is under way on it.
 pub async fn start(ctx: &Context, tenant: TenantId, origin: &Origin) -> Result<OperationId> {
-    let mut txn = ctx.db.begin().await?;
-    let found = tenants::lock_in_txn(&mut txn, tenant).await?;
-    check_state(&found.ok_or_else(|| Error::not_found("tenant"))?)?;
-    if let Some(live) = under_way_in_txn(&mut txn, tenant, &KIND).await? {
+    let mut change = Change::begin_of_any(ctx, tenant, origin).await?;
+    check_state(&change.tenant)?;
+    if let Some(live) = change.under_way(&KIND).await? {
         return Ok(live);
     }
-    let id = queue_in_txn(ctx, &mut txn, tenant, (&KIND, &json!({})), origin).await?;
-    let key = data_keys::get(&mut txn, &ctx.keys, tenant.uuid()).await?;
-    secrets::put(&mut txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
-    tenants::touch_in_txn(&mut txn, tenant).await?;
-    let event = AuditEventId::generate(&ctx.clock, ctx.random);
-    let action = ("tenant.rotate_credentials", &*tenant.to_string());
-    audit::record_in_txn(&mut txn, event, origin, action, &json!({ "operation_id": id })).await?;
+    let id = change.queue(&KIND, &json!({})).await?;
+    let txn = change.txn();
+    let key = data_keys::get(txn, &ctx.keys, tenant.uuid()).await?;
+    secrets::put(txn, &key, tenant.uuid(), NEXT, &SecretString::from(ctx.random.token())).await?;
+    tenants::touch_in_txn(txn, tenant).await?;
+    let recorded = change.record("tenant.rotate_credentials", &json!({ "operation_id": id })).await?;
     crash_point!("tenant.rotate_credentials.before_commit", tenant);
-    txn.commit().await?;
+    recorded.commit().await?;
     crash_point!("tenant.rotate_credentials.after_commit", tenant);
     Ok(id)
 }
