@@ -90,7 +90,7 @@ impl App {
     /// # Errors
     /// [`Unfit`], and what is wrong with the configuration.
     pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
-        let product::Checked { permissions, migrations } = product.checked()?;
+        let product::Checked { permissions, migrations, left_behind } = product.checked()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&settings::control_settings(&config)?);
@@ -128,6 +128,7 @@ impl App {
             redis: redis.clone(),
             settings: settings::operations_settings(&config),
             migrations: Arc::new(migrations),
+            left_behind: identity::LEFT_BEHIND.into_iter().chain(left_behind).collect(),
             plaintext: config.environment == Environment::Development,
         };
         let state = AppState {

@@ -6,10 +6,12 @@ use std::{
     process::Command,
 };
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
     actors::Caller,
+    answer::Answer,
     programs::{Dev, run_as},
     sql::Database,
     unique,
@@ -84,6 +86,15 @@ async fn assert_roles_and_tenants_are_kept_apart(dev: &Dev) {
     assert_eq!(notes(&dev.admin_of("globex").await).await, Vec::<Value>::new());
 }
 
+async fn assert_a_clone_has_no_notes(dev: &Dev, acme: &str) {
+    let path = format!("/platform/v1/tenants/{acme}/clone");
+    let asked = dev.operator().request(Method::POST, &path).header("prefer", "wait=10");
+    let clone = Answer::to(asked.json(&json!({ "slug": unique("copy"), "name": "A copy" }))).await.expect(201);
+    let notes = "SELECT count(*) FROM notes";
+    assert_eq!(database(dev, clone["id"].as_str().unwrap()).value::<i64>(notes).await, 0);
+    assert_eq!(database(dev, acme).value::<i64>(notes).await, 1);
+}
+
 /// The guest's own program publishes what its team has written since.
 async fn publish_a_second_migration(dev: &Dev, program: &Path) {
     let folder = dev.folder().join("migrations");
@@ -107,6 +118,7 @@ async fn a_crate_of_its_own_is_a_whole_product() {
     assert_eq!(acme.values::<String>(tables).await, ["public"]);
     assert_serves_its_own_routes_alone(&dev).await;
     assert_roles_and_tenants_are_kept_apart(&dev).await;
+    assert_a_clone_has_no_notes(&dev, dev.told("/tenants/0/id")).await;
 
     publish_a_second_migration(&dev, &program).await;
     let slug = unique("initech");

@@ -12,7 +12,7 @@ use crate::{
     http::Routes,
     identity::Permissions,
     migrations::{MigrationFile, MigrationSet},
-    types::{ID_PREFIXES, Permission},
+    types::{ID_PREFIXES, Permission, Stream, TableName},
 };
 
 /// What a SaaS product adds to Freehold.
@@ -37,6 +37,9 @@ pub struct Product {
     /// Its migrations, as [`migrations!`](crate::migrations!) compiles them in: each file's name and text. They make
     /// the schema `public` of every tenant's database.
     pub migrations: Vec<(&'static str, &'static str)>,
+    /// Its tables in the schema `public` that a clone of a tenant gets without their rows: those that give access (hashes
+    /// of tokens) or record what people did. No other table may refer to one of them.
+    pub left_behind: Vec<&'static str>,
     /// Fills a demo tenant of `freehold dev`.
     pub seed: Option<Seed>,
 }
@@ -74,6 +77,7 @@ impl DemoTenant {
 pub(super) struct Checked {
     pub(super) permissions: Permissions,
     pub(super) migrations: MigrationSet,
+    pub(super) left_behind: Vec<TableName>,
 }
 
 /// Why a product is not served.
@@ -110,7 +114,10 @@ impl Product {
         let permissions = Permissions::new(&self.permissions).map_err(|more| faults.extend(more));
         let migrations = self.set().map_err(|more| faults.extend(more));
         match (permissions, migrations) {
-            (Ok(permissions), Ok(migrations)) if faults.is_empty() => Ok(Checked { permissions, migrations }),
+            (Ok(permissions), Ok(migrations)) if faults.is_empty() => {
+                let left_behind = self.left_behind.iter().map(|name| TableName::of(Stream::Product, name)).collect();
+                Ok(Checked { permissions, migrations, left_behind })
+            }
             _ => Err(Unfit { name: self.name, faults }),
         }
     }

@@ -118,6 +118,7 @@ fn operations() -> operations::Context {
         pace: operations::engine::Pace::default(),
     };
     operations::Context {
+        left_behind: [].into(),
         db,
         keys,
         connector,

@@ -62,8 +62,9 @@ use crate::{
     types::{Clock, Random, TableName},
 };
 
-/// The tables that a clone of a tenant's database gets without their rows, because the rows give access or record what
-/// users did. Users, their passwords and roles are copied.
+/// Freehold's tables that a clone of a tenant's database gets without their rows, because the rows give access or record
+/// what users did. Users, their passwords and roles are copied. A product names its own such tables:
+/// [`Product::left_behind`](crate::Product::left_behind).
 pub const LEFT_BEHIND: [TableName; 6] =
     [sessions::TABLE, tokens::TABLE, invitations::TABLE, api_keys::TABLE, audit::TABLE, idempotency::TABLE];
 

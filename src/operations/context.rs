@@ -21,7 +21,7 @@ use crate::{
     redis::Redis,
     servers::{Connector, Credentials, ServerAddress, ServerAdmin, dump::DumpTools, login_refused},
     tenancy::Tenancy,
-    types::{Clock, Random, ServerId},
+    types::{Clock, Random, ServerId, TableName},
 };
 
 /// What operations work with. Clones share everything.
@@ -59,6 +59,8 @@ pub struct Context {
     pub settings: Settings,
     /// The product's migrations, as this program carries them.
     pub migrations: Arc<MigrationSet>,
+    /// The tables, Freehold's and the product's, that a clone of a tenant gets without their rows.
+    pub left_behind: Arc<[TableName]>,
     /// Whether operators may register a server without TLS. Never in production.
     pub plaintext: bool,
 }

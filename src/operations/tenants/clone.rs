@@ -1,7 +1,7 @@
 //! `tenant.clone`: makes a new tenant with the rows of another one, the source. The source serves requests meanwhile.
 //!
 //! A dump of one snapshot of the source is streamed into the new tenant's database, and is stored nowhere in between.
-//! Some tables are copied without their rows ([`identity::LEFT_BEHIND`]): those that give access to the source, and
+//! Some tables are copied without their rows ([`Context::left_behind`]): those that give access to the source, and
 //! those that record what people did there. The source's people can sign in at the clone with their passwords; their
 //! sessions, tokens and keys are worth nothing there. See docs/decisions.
 //!
@@ -25,7 +25,6 @@ use crate::{
     },
     error::{Error, Result},
     faults::crash_point,
-    identity,
     operations::{
         Context,
         engine::{
@@ -173,7 +172,7 @@ async fn copy_database(run: &Run) -> Result<()> {
     let (access, admin) = run.hold(input.source).await?;
     check_versions(admin.version(), run.admin.version())?;
     let source = Site { ctx: &run.ctx, admin: &admin, access: &access, database: input.source.db_name() };
-    let Reading { dump, contents, moment } = source.read(&identity::LEFT_BEHIND).await?;
+    let Reading { dump, contents, moment } = source.read(&run.ctx.left_behind).await?;
     let filled = Site::of(run).fill(dump, &contents).await;
     moment.close().await;
     let ended = source.end_reading().await;

@@ -81,6 +81,8 @@ fn main() -> ExitCode {
         permissions: PERMISSIONS.to_vec(),
         id_prefixes: vec![NoteId::PREFIX],
         migrations: migrations!("migrations": "V1__notes.sql"),
+        // Whoever clones a tenant to try something out gets none of its notes.
+        left_behind: vec!["notes"],
         ..Product::default()
     })
 }
