@@ -165,7 +165,7 @@ impl Reading<'_> {
 }
 
 /// What takes the proof away from a statement that reads `projects`, and gives it back.
-const TAINTS: [(&str, &str); 8] = [
+const TAINTS: [(&str, &str); 10] = [
     (
         "CREATE FUNCTION public.description(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
         "DROP FUNCTION public.description",
@@ -191,6 +191,15 @@ const TAINTS: [(&str, &str); 8] = [
         "CREATE FUNCTION f(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
          CREATE STATISTICS s ON (lower(name || f('x'))) FROM projects",
         "DROP FUNCTION f CASCADE",
+    ),
+    (
+        "CREATE EXTENSION citext; CREATE DOMAIN d AS text CHECK (length(VALUE) < 9); ALTER EXTENSION citext ADD DOMAIN d;
+         ALTER TABLE projects ADD COLUMN extra d",
+        "ALTER EXTENSION citext DROP DOMAIN d; DROP DOMAIN d CASCADE; DROP EXTENSION citext",
+    ),
+    (
+        "CREATE EXTENSION isn; ALTER FUNCTION isn_weak(bool) RENAME TO description",
+        "DROP EXTENSION isn",
     ),
     // It runs the text that it is given, and says of itself that it is stable.
     ("CREATE EXTENSION tablefunc; ALTER FUNCTION crosstab(text) RENAME TO description", "DROP EXTENSION tablefunc"),

@@ -27,6 +27,10 @@ impl hash::Hash for Statement {
     }
 }
 
+/// In bytes. PostgreSQL cuts a longer name short, and so knows it under another one (PostgreSQL manual, Identifiers and Key
+/// Words).
+const MAX_NAME: usize = 63;
+
 impl Statement {
     /// All names in the text of a read-only query, in lower case: everything that may be a table, a column, a type or a
     /// function, and all keywords. `None` when the statement may write, or its text has syntax that is not parsed here.
@@ -42,7 +46,7 @@ impl Statement {
             rest = match first {
                 'a'..='z' | 'A'..='Z' | '_' => {
                     let (name, after) = rest.split_at(rest.find(|c| !is_of_name(c)).unwrap_or(rest.len()));
-                    names.push(name.to_ascii_lowercase());
+                    (name.len() <= MAX_NAME).then(|| names.push(name.to_ascii_lowercase()))?;
                     // E'…', U&'…' and similar literals have their own rules.
                     (!after.starts_with(['\'', '&'])).then_some(after)?
                 }
@@ -107,6 +111,7 @@ mod tests {
             "SELECT 1 /* ' */ + f('')",
             "SELECT 'open",
             "SELECT größe FROM t, ä",
+            "SELECT leaves_a_trace_under_a_name_that_postgresql_cuts_at_63_bytes_of_it(1)",
         ] {
             assert_eq!(names(text), None, "{text}");
         }
