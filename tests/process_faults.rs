@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{
     actors::Caller,
@@ -87,6 +87,27 @@ async fn without_the_control_database_a_replica_serves_tenants_that_it_never_ser
     let signed_in = dev.sign_in(&twin.public, "globex").await;
     assert_eq!(failed_reads(&signed_in).await, 0, "of {REQUESTS}, with a token that it signed itself");
     start_postgres(data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_out_without_the_control_database_is_out_at_once_there_and_elsewhere_when_it_is_back() {
+    let dev = Dev::start().await;
+    let twin = dev.replica(&unique("twin")).await;
+    let leaving = dev.admin_of("acme").await;
+    let elsewhere = leaving.through(&twin.public);
+    let data = Path::new(dev.told("/control/data_dir"));
+    assert_eq!(failed_reads(&leaving).await + failed_reads(&elsewhere).await, 0);
+    stop_postgres(data);
+    let told = leaving.try_post("/v1/auth/logout", &json!({}), None).await.unwrap();
+    assert_eq!(told.status(), 503, "not everybody knows: {told:?}");
+    assert_eq!(leaving.try_get("/v1/projects").await.unwrap().status(), 401);
+    assert_eq!(failed_reads(&elsewhere).await, 0, "who knows nothing of it goes by what it remembers");
+    start_postgres(data);
+    // Sooner than its memory of the token ends by itself, which is after half a minute.
+    eventually_within("the other replica refuses the token", NOTICED, async || {
+        (elsewhere.try_get("/v1/projects").await.unwrap().status() == 401).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

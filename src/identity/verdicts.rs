@@ -3,6 +3,9 @@
 //! A verdict is the result of verifying a token. It is cached for at most thirty seconds, under the digest of tenant,
 //! epoch and token. Code that takes a right away then increments the tenant's epoch, which changes the cache keys on
 //! every replica. So nothing has to be found and removed. The cache stores digests, and no tokens.
+//!
+//! While the control database is away no epoch can be incremented. This replica then forgets the tenant's verdicts all
+//! the same, and tries on until the other replicas' verdicts have expired by themselves.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -21,6 +24,8 @@ use crate::{
 
 /// How long a verdict is cached at most.
 const REMEMBERED: Duration = Duration::from_secs(30);
+/// Between two tries to increment an epoch.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How many verdicts one replica caches.
 const CAPACITY: u64 = 100_000;
 /// For how many tenants a replica stores the epoch that it has incremented itself.
@@ -39,11 +44,20 @@ impl Verdict {
     }
 }
 
+/// What this replica knows of a tenant's verdicts beyond what the registry has read.
+#[derive(Clone, Copy, Default)]
+struct Raised {
+    /// The newest epoch that this replica has incremented itself.
+    epoch: i64,
+    /// How often it was asked to forget all verdicts.
+    forgotten: u64,
+}
+
 /// The verdicts that this replica has cached.
 pub(super) struct Verdicts {
     db: ControlDb,
     held: Cache<[u8; 32], Verdict>,
-    raised: moka::sync::Cache<TenantId, i64>,
+    raised: moka::sync::Cache<TenantId, Raised>,
 }
 
 impl Verdicts {
@@ -74,23 +88,36 @@ impl Verdicts {
     }
 
     /// Invalidates all verdicts of the tenant: on this replica at once, on the others when the notification arrives.
+    ///
+    /// # Errors
+    /// The control database's. The verdicts of this replica are invalid all the same, and a task of its own goes on
+    /// trying to tell the others.
     pub(super) async fn forget(&self, tenant: TenantId) -> Result<()> {
-        let mut connection = self.db.acquire().await?;
-        let epoch = tenants::raise_epoch(&mut connection, tenant).await?;
-        self.raise(tenant, epoch);
+        self.change(tenant, |raised| Raised { forgotten: raised.forgotten + 1, ..raised });
+        let told = raise_epoch(&self.db, tenant).await;
+        if told.is_err() {
+            tokio::spawn(keep_telling(self.db.clone(), tenant));
+        }
+        self.raise(tenant, told?);
         Ok(())
     }
 
     /// Invalidates the tenant's verdicts of earlier epochs on this replica, before the registry has read the new epoch.
     pub(super) fn raise(&self, tenant: TenantId, epoch: i64) {
-        self.raised.entry(tenant).and_upsert_with(|held| held.map_or(epoch, |held| held.into_value().max(epoch)));
+        self.change(tenant, |raised| Raised { epoch: raised.epoch.max(epoch), ..raised });
+    }
+
+    fn change(&self, tenant: TenantId, change: impl FnOnce(Raised) -> Raised) {
+        let known = |held: Option<moka::Entry<TenantId, Raised>>| held.map(moka::Entry::into_value).unwrap_or_default();
+        self.raised.entry(tenant).and_upsert_with(|held| change(known(held)));
     }
 
     fn key(&self, tenant: &Tenant, bearer: &str, bound_to: Option<IpAddr>) -> [u8; 32] {
-        let epoch = self.raised.get(&tenant.id).map_or(tenant.epoch, |raised| raised.max(tenant.epoch));
+        let Raised { epoch, forgotten } = self.raised.get(&tenant.id).unwrap_or_default();
         let mut context = Context::new(&SHA256);
         context.update(tenant.id.uuid().as_bytes());
-        context.update(&epoch.to_be_bytes());
+        context.update(&epoch.max(tenant.epoch).to_be_bytes());
+        context.update(&forgotten.to_be_bytes());
         if let Some(ip) = bound_to {
             context.update(ip.to_canonical().to_string().as_bytes());
             context.update(b"\0");
@@ -99,5 +126,23 @@ impl Verdicts {
         let mut key = [0; 32];
         key.copy_from_slice(context.finish().as_ref());
         key
+    }
+}
+
+async fn raise_epoch(db: &ControlDb, tenant: TenantId) -> Result<i64> {
+    tenants::raise_epoch(&mut *db.acquire().await?, tenant).await
+}
+
+/// Increments the tenant's epoch as soon as that is possible. In vain only when the other replicas' verdicts of before
+/// have expired meanwhile.
+async fn keep_telling(db: ControlDb, tenant: TenantId) {
+    let told = async {
+        while let Err(error) = raise_epoch(&db, tenant).await {
+            tracing::debug!(error = error.chain(), tenant.id = %tenant, "the other replicas are not told yet");
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    if tokio::time::timeout(REMEMBERED, told).await.is_err() {
+        tracing::warn!(tenant.id = %tenant, "other replicas were not told to verify tokens again before they did so anyway");
     }
 }

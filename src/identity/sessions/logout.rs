@@ -1,7 +1,8 @@
 //! Signs a user out of one session, or of all.
 //!
 //! First the session is ended in the tenant's database. Then the epoch is incremented, so that replicas verify its
-//! tokens again and find it ended. If the second step fails, the response is an error, and the client can safely retry.
+//! tokens again and find it ended. If the second step fails, this replica verifies them again all the same and goes on
+//! telling the others; the response is an error, and the client can safely retry.
 
 use serde_json::json;
 
