@@ -46,7 +46,7 @@ async fn a_changed_plan_reaches_every_replica_within_a_second() {
     let tenant = fleet.tenant().await;
     let (id, plan): (TenantId, _) = (tenant.id.parse().unwrap(), unique("plan"));
     assert_eq!(seen(&elsewhere, id).await.name, "default");
-    let features = "ARRAY['sso']";
+    let features = "ARRAY['sso', NULL]";
     let insert =
         format!("INSERT INTO plans (name, quotas, features) VALUES ('{plan}', '{{\"users\": 3}}', {features})");
     fleet.control().run(&insert).await;

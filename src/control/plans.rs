@@ -91,7 +91,10 @@ pub async fn readable(connection: &mut PgConnection) -> Result<Vec<Plan>> {
 }
 
 async fn rows(connection: &mut PgConnection) -> Result<Vec<Row>> {
-    let query = sqlx::query_as!(Row, "SELECT name, limits, quotas, features FROM plans ORDER BY name");
+    let query = sqlx::query_as!(
+        Row,
+        r#"SELECT name, limits, quotas, array_remove(features, NULL) AS "features!" FROM plans ORDER BY name"#
+    );
     Ok(query.fetch_all(connection).await?)
 }
 
