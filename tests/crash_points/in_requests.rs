@@ -197,7 +197,9 @@ async fn repeat(fleet: &Fleet, request: &Request, target: &Target) {
             // It is under way, since the first time.
             409 if before == 1 && answer.json()["code"] == "operation_in_progress" => break,
             // What a program that died or stopped holds is let go when PostgreSQL finds out.
-            503 if Instant::now() < deadline => tokio::time::sleep(Duration::from_secs(1)).await,
+            409 | 503 if Instant::now() < deadline && answer.retry_after().is_some() => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
             _ => panic!("{}: {}", request.name, answer.text()),
         }
     }
@@ -271,8 +273,9 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
 /// sweeps for the first time. Nobody waits for its answer: none comes.
 async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &Target) -> Program {
     if request.is_chore() {
-        // The janitor of this process is kept from it, more often than that one sweeps meanwhile.
-        for _ in 0..100 {
+        // The janitor of this process is kept from it, more often than it sweeps until the other program does, however
+        // busy the machine is.
+        for _ in 0..2_000 {
             faults::arm(&format!("{}.before_commit", request.name), Mode::Error, Some(tenant(target)));
         }
         request.make_due(fleet, target).await;
