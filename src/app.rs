@@ -90,7 +90,7 @@ impl App {
     /// # Errors
     /// [`Unfit`], and what is wrong with the configuration.
     pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
-        let product::Checked { permissions, migrations, left_behind } = product.checked()?;
+        let product::Checked { permissions, migrations, left_behind, oldest_version } = product.checked()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
         let db = ControlDb::new(&settings::control_settings(&config)?);
@@ -137,7 +137,7 @@ impl App {
             random: Random,
             metrics,
             meters: Meters::default(),
-            settings: Arc::new(settings::http_settings(&config)?),
+            settings: Arc::new(settings::http_settings(&config, oldest_version)?),
             tasks: TaskTracker::new(),
             rules: Arc::new(settings::rules(&config)),
             tenancy,

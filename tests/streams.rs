@@ -9,7 +9,7 @@ use crate::{
     archiving::done,
     cloning::{database_of, made},
     harness::{
-        PASSWORD,
+        PASSWORD, eventually,
         fleet::{self, Fleet},
         sql::Database,
         tenant::Tenant,
@@ -198,4 +198,25 @@ async fn a_product_without_migrations_is_one_of_version_0() {
         "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'refinery_schema_history'";
     assert_eq!(tenant.database().value::<i64>(tables).await, 0);
     tenant.anonymous().login(&tenant.admin_email, PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_older_than_the_program_serves_is_refused_and_nobody_else() {
+    let fleet = fleet::shared().await;
+    let (old, other) = (fleet.tenant().await, fleet.tenant().await);
+    let says = async |version: i32| {
+        let id = old.id.strip_prefix("ten_").unwrap();
+        fleet.control().run(&format!("UPDATE tenants SET schema_version = {version} WHERE id = '{id}'")).await;
+    };
+    let newest: i32 = fleet.control().value("SELECT max(version) FROM migrations WHERE stream = 'product'").await;
+    says(0).await;
+    eventually("the replica hears of it", async || (old.admin.get("/v1/projects").await.status() == 503).then_some(()))
+        .await;
+    let refused = old.admin.get("/v1/projects").await;
+    assert!(refused.retry_after().is_some(), "{refused:?}");
+    refused.problem(503, "tenant_schema_outdated");
+    other.admin.get("/v1/projects").await.expect(200);
+    says(newest).await;
+    eventually("it is served again", async || (old.admin.get("/v1/projects").await.status() == 200).then_some(()))
+        .await;
 }

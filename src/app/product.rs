@@ -37,6 +37,9 @@ pub struct Product {
     /// Its migrations, as [`migrations!`](crate::migrations!) compiles them in: each file's name and text. They make
     /// the schema `public` of every tenant's database.
     pub migrations: Vec<(&'static str, &'static str)>,
+    /// The oldest version of its migrations whose tables this release can work with; 0 for all. Requests of a tenant
+    /// whose database is older are refused with 503 `tenant_schema_outdated` until a rollout has migrated it.
+    pub oldest_version: i32,
     /// Its tables in the schema `public` that a clone of a tenant gets without their rows: those that give access (hashes
     /// of tokens) or record what people did. No other table may refer to one of them.
     pub left_behind: Vec<&'static str>,
@@ -78,6 +81,7 @@ pub(super) struct Checked {
     pub(super) permissions: Permissions,
     pub(super) migrations: MigrationSet,
     pub(super) left_behind: Vec<TableName>,
+    pub(super) oldest_version: i32,
 }
 
 /// Why a product is not served.
@@ -113,10 +117,14 @@ impl Product {
         }
         let permissions = Permissions::new(&self.permissions).map_err(|more| faults.extend(more));
         let migrations = self.set().map_err(|more| faults.extend(more));
+        if migrations.as_ref().is_ok_and(|set| !(0..=set.version()).contains(&self.oldest_version)) {
+            faults
+                .push(format!("the oldest version that it serves, {}, is none of its migrations", self.oldest_version));
+        }
         match (permissions, migrations) {
             (Ok(permissions), Ok(migrations)) if faults.is_empty() => {
                 let left_behind = self.left_behind.iter().map(|name| TableName::of(Stream::Product, name)).collect();
-                Ok(Checked { permissions, migrations, left_behind })
+                Ok(Checked { permissions, migrations, left_behind, oldest_version: self.oldest_version })
             }
             _ => Err(Unfit { name: self.name, faults }),
         }
@@ -191,6 +199,21 @@ mod tests {
         let migrations = vec![("V1__notes.sql", "SELECT 1"), ("V3__pins.sql", "SELECT 1")];
         let words = Product { name: "Notes", migrations, ..Product::default() }.check().unwrap_err().to_string();
         assert!(words.contains("of its migrations, files[1].name"), "{words}");
+    }
+
+    #[test]
+    fn the_oldest_version_is_one_of_its_own() {
+        let product = |oldest_version| Product {
+            name: "Notes",
+            migrations: vec![("V1__notes.sql", "SELECT 1")],
+            oldest_version,
+            ..Product::default()
+        };
+        assert!((0..=1).all(|oldest| product(oldest).check().is_ok()));
+        for oldest in [-1, 2] {
+            let words = product(oldest).check().unwrap_err().to_string();
+            assert!(words.contains(&format!("serves, {oldest}, is none")), "{words}");
+        }
     }
 
     #[test]

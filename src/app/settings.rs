@@ -9,11 +9,11 @@ use crate::{
     control::{self, sealing::KeyRing},
     error::{Error, Result},
     http::{self, proxies::TrustedProxies},
-    identity,
+    identity, migrations,
     operations::{self, engine::Pace},
     servers::AdminUrl,
     tenancy::{PoolSettings, resolve::Rules},
-    types::Slug,
+    types::{SchemaVersions, Slug},
 };
 
 /// How a tenant's public address is made.
@@ -44,7 +44,7 @@ pub(super) fn control_settings(config: &Config) -> Result<control::Settings> {
 }
 
 /// How requests are bounded and answered.
-pub(super) fn http_settings(config: &Config) -> Result<http::Settings> {
+pub(super) fn http_settings(config: &Config, oldest_version: i32) -> Result<http::Settings> {
     let origins = match &config.http.cors {
         Cors::SameOrigin => Vec::new(),
         Cors::Any => vec!["*".to_owned()],
@@ -56,6 +56,7 @@ pub(super) fn http_settings(config: &Config) -> Result<http::Settings> {
         cors_origins: origins.into_iter().map(origin).collect::<Result<_>>()?,
         trusted_proxies: TrustedProxies::new(config.http.trusted_proxies.clone()),
         metrics_token: config.telemetry.metrics_token.clone(),
+        oldest_versions: SchemaVersions { freehold: migrations::OLDEST_FREEHOLD_VERSION, product: oldest_version },
         ..http::Settings::default()
     })
 }

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::error::Result;
+use crate::{error::Result, types::SchemaVersions};
 
 /// What a replica says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Replica {
     pub name: String,
     /// The release that it runs.
     pub release: String,
+    /// The newest versions of both streams that it carries.
+    pub versions: SchemaVersions,
     /// The most connections that it opens to one tenant's database.
     pub pool_size: i32,
     /// The newest revision of a tenant that it has seen.
@@ -23,20 +25,37 @@ pub struct Replica {
 pub async fn announce(connection: &mut PgConnection, replica: &Replica) -> Result<()> {
     sqlx::query!(
         "WITH gone AS (DELETE FROM replicas WHERE seen_at < now() - interval '1 day' AND name <> $1)
-         INSERT INTO replicas (name, release, pool_size, registry_revision, registry_digest)
-         VALUES ($1, $2, $3, $4, $5)
+         INSERT INTO replicas (name, release, pool_size, registry_revision, registry_digest, freehold_version,
+                               schema_version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (name) DO UPDATE
          SET release = excluded.release, pool_size = excluded.pool_size, seen_at = now(),
-             registry_revision = excluded.registry_revision, registry_digest = excluded.registry_digest",
+             registry_revision = excluded.registry_revision, registry_digest = excluded.registry_digest,
+             freehold_version = excluded.freehold_version, schema_version = excluded.schema_version",
         replica.name,
         replica.release,
         replica.pool_size,
         replica.registry_revision,
-        replica.registry_digest
+        replica.registry_digest,
+        replica.versions.freehold,
+        replica.versions.product
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The names of the replicas that are alive, which is heard of within a minute, and carry less than `versions` of a
+/// stream. One that has not said what it carries runs a release from before replicas did.
+pub async fn older_than(connection: &mut PgConnection, versions: SchemaVersions) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "SELECT name FROM replicas
+         WHERE seen_at > now() - interval '1 minute' AND (freehold_version < $1 OR schema_version < $2)
+         ORDER BY name",
+        versions.freehold,
+        versions.product
+    );
+    Ok(query.fetch_all(connection).await?)
 }
 
 /// Forgets a replica that stops.

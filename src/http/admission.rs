@@ -134,7 +134,7 @@ pub(super) async fn examine(state: &AppState, parts: &Parts, asks: Asks) -> Resu
     if let Some(elsewhere) = moved(state, name, &tenant, &parts.uri) {
         return Err(elsewhere);
     }
-    tenancy::gate(&tenant)?;
+    tenancy::gate(&tenant, state.settings.oldest_versions)?;
     let tenant = state.tenancy.settled(tenant).await?;
     let (plan, client) = (state.tenancy.plan(&tenant)?, client(parts));
     // Limits of the address and of the tenant go here: no secret has been looked at.

@@ -39,7 +39,7 @@ use crate::{
     operations,
     telemetry::{meters::Meters, metrics::Metrics},
     tenancy::{Tenancy, resolve::Rules},
-    types::{Clock, Random, Slug},
+    types::{Clock, Random, SchemaVersions, Slug},
 };
 
 /// Which of the two sockets a router serves.
@@ -80,6 +80,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// The bearer token that `/metrics` requires, if any.
     pub metrics_token: Option<SecretString>,
+    /// The oldest versions of a tenant's database that this program can serve.
+    pub oldest_versions: SchemaVersions,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(15),
             trusted_proxies: TrustedProxies::default(),
             metrics_token: None,
+            oldest_versions: SchemaVersions { freehold: 0, product: 0 },
         }
     }
 }

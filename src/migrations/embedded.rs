@@ -5,6 +5,10 @@ use refinery_core::Migration;
 use super::{MigrationFile, MigrationSet};
 use crate::error::{Error, Result};
 
+/// The oldest version of Freehold's stream that this release can serve. It rises in the release after the one that needs
+/// what a migration made, so that tenants are served until a rollout has reached them.
+pub const OLDEST_FREEHOLD_VERSION: i32 = 1;
+
 mod freehold {
     refinery::embed_migrations!("tenant-migrations/freehold");
 }

@@ -19,6 +19,7 @@ mod set;
 mod tenant;
 
 pub use apply::{Report, apply_control, apply_tenant};
+pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
 pub use marker::Mode;

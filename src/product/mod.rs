@@ -33,6 +33,7 @@ pub fn product() -> Product {
         routes: projects::routes().merge(tasks::routes()),
         permissions: [projects::PERMISSIONS, tasks::PERMISSIONS].concat(),
         id_prefixes: vec![projects::ProjectId::PREFIX, tasks::TaskId::PREFIX],
+        oldest_version: 1,
         left_behind: Vec::new(),
         migrations: migrations!("tenant-migrations/product": "V1__projects_and_tasks.sql"),
         seed: Some(demo::seed),

@@ -1,18 +1,31 @@
-//! Decides by its state whether a tenant's requests are served.
+//! Decides by its state, and by the versions of its database, whether a tenant's requests are served.
 
 use std::time::Duration;
 
 use crate::{
     control::tenants::{Tenant, TenantState},
     error::{Error, Result},
+    types::SchemaVersions,
 };
 
-/// Returns an error if the tenant's requests cannot be served in its present state.
+/// Returns an error if the tenant's requests cannot be served in its present state, or by a program that serves no
+/// database of older versions than `oldest`. The platform tenant's requests are Freehold's own, so that the product's
+/// version does not matter there.
 ///
 /// # Errors
-/// `tenant_suspended` (403), `tenant_not_ready` and `tenant_archived` (503), `tenant_gone` (410).
-pub fn gate(tenant: &Tenant) -> Result<()> {
+/// `tenant_suspended` (403), `tenant_not_ready`, `tenant_archived` and `tenant_schema_outdated` (503), `tenant_gone`
+/// (410).
+pub fn gate(tenant: &Tenant, oldest: SchemaVersions) -> Result<()> {
+    let product = if tenant.is_platform { 0 } else { oldest.product };
     match tenant.state {
+        TenantState::Active if !tenant.versions.reach(SchemaVersions { product, ..oldest }) => {
+            Err(Error::Unavailable {
+                code: "tenant_schema_outdated",
+                detail: "this tenant's database is older than this release of the product; a rollout brings it up to date",
+                retry_after: Duration::from_secs(30),
+                source: None,
+            })
+        }
         TenantState::Active => Ok(()),
         TenantState::Suspended => {
             let detail = "this tenant is suspended; its administrator knows more".to_owned();

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     control::replicas::{self, Replica},
     error::{Error, Result},
-    operations::Context,
+    operations::{Context, schema::publish},
 };
 
 /// The time between two heartbeats. A replica without one for a minute counts as gone.
@@ -28,12 +28,17 @@ pub async fn run(ctx: Context, pool_size: u32, stop: CancellationToken) {
             return;
         }
     }
+    let carried = match publish::embedded(&ctx) {
+        Ok(schema) => schema.versions(),
+        Err(error) => return tracing::error!(error = error.chain(), "this replica's migrations cannot be read"),
+    };
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let (registry_revision, digest) = ctx.tenancy.remembered();
         let replica = Replica {
             name: ctx.replica.clone(),
+            versions: carried,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             pool_size: i32::try_from(pool_size).unwrap_or(i32::MAX),
             registry_revision,

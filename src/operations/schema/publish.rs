@@ -49,7 +49,7 @@ pub async fn current(db: &ControlDb) -> Result<TenantSchema> {
 }
 
 /// The sets that are embedded in this program: Freehold's and the product's.
-fn embedded(ctx: &Context) -> Result<TenantSchema> {
+pub(in crate::operations) fn embedded(ctx: &Context) -> Result<TenantSchema> {
     Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::clone(&ctx.migrations) })
 }
 
