@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 use secrecy::SecretString;
+use serde_json::json;
 
 use crate::harness::{
     actors::{Anonymous, Caller},
@@ -121,7 +122,7 @@ async fn documented(anonymous: &Anonymous) -> BTreeMap<String, Documented> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap().iter().filter(|(key, _)| is_method(key)) {
             let takes_body = operation.get("requestBody").is_some();
-            let is_open = operation.get("security").is_some();
+            let is_open = operation.get("security").is_some_and(|required| *required == json!([{}]));
             routes.insert(format!("{} {path}", method.to_uppercase()), Documented { takes_body, is_open });
         }
     }

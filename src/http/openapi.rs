@@ -178,6 +178,10 @@ pub(super) fn complete(info: Info, mut document: OpenApi) -> OpenApi {
             operation.responses.responses.entry((*status).to_owned()).or_insert(shared);
         }
         operation.responses.responses.values_mut().for_each(name_media_type);
+        if needs_identity(operation) {
+            // Beside a scheme, `()` would tell clients that they need none.
+            operation.security.iter_mut().for_each(|all| all.retain(|one| *one != SecurityRequirement::default()));
+        }
     }
     document
 }
@@ -216,9 +220,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Effect, &mut Operati
     reading.chain(changing.map(|operation| (Effect::Changes, operation)))
 }
 
-/// Anonymous operations say `security(())`.
+/// Anonymous operations say `security(())`, and nothing else: an operation that names a scheme, even beside `()`, asks
+/// for a proof, as one does that says nothing.
 fn needs_identity(operation: &Operation) -> bool {
-    operation.security.is_none()
+    let nothing = SecurityRequirement::default();
+    operation.security.as_ref().is_none_or(|required| required.iter().any(|one| *one != nothing))
 }
 
 fn has_parameters(operation: &Operation) -> bool {

@@ -7,11 +7,12 @@ use axum::{
     http::{Method, Request},
 };
 use serde_json::Value;
+use utoipa::openapi::{Info, security::SecurityRequirement};
 use utoipa_axum::routes;
 
 use super::*;
 use crate::http::{
-    Routes, router,
+    Routes, openapi, router,
     tests::{call, short, state},
 };
 
@@ -31,11 +32,50 @@ async fn open() -> &'static str {
     "reached"
 }
 
+/// Says what holds for those that say nothing.
+#[utoipa::path(get, path = "/v1/explicit", security(("bearer" = [])), responses((status = 200, description = "Reached")))]
+async fn explicit() -> &'static str {
+    REACHED.fetch_add(1, Ordering::SeqCst);
+    "reached"
+}
+
+/// Would take a proof, and no proof.
+#[utoipa::path(
+    get, path = "/v1/either", security((), ("bearer" = [])), responses((status = 200, description = "Reached"))
+)]
+async fn either() -> &'static str {
+    REACHED.fetch_add(1, Ordering::SeqCst);
+    "reached"
+}
+
+fn product() -> Routes {
+    let routes = Routes::new().routes(routes!(careless)).routes(routes!(open));
+    routes.routes(routes!(explicit)).routes(routes!(either))
+}
+
+#[test]
+fn only_what_names_no_scheme_is_open() {
+    let document = openapi::complete(Info::new("Test", "1.0.0"), product().into_router().into_openapi());
+    let operations = Operations::of(&document);
+    for (path, asks) in [
+        ("/v1/careless", Asks::WhoComes),
+        ("/v1/explicit", Asks::WhoComes),
+        ("/v1/either", Asks::WhoComes),
+        ("/v1/open", Asks::Nothing),
+    ] {
+        assert_eq!(operations.asks(path, &Method::GET), Some(asks), "{path}");
+        // What is asked for is told.
+        let told = document.paths.paths[path].get.as_ref().unwrap();
+        assert_eq!(told.responses.responses.contains_key("401"), asks == Asks::WhoComes, "{path}");
+        let is_open = told.security.iter().flatten().any(|one| *one == SecurityRequirement::default());
+        assert_eq!(is_open, asks == Asks::Nothing, "{path}");
+    }
+}
+
 async fn asked(method: Method, path: &str) -> (u16, Value) {
-    let product = Routes::new().routes(routes!(careless)).routes(routes!(open));
     let request = Request::builder().method(method).uri(path).header("host", "localhost");
     let (response, body) =
-        call(router::public(&state(short()), ("Test", "1.0.0"), product), request.body(Body::empty()).unwrap()).await;
+        call(router::public(&state(short()), ("Test", "1.0.0"), product()), request.body(Body::empty()).unwrap()).await;
     let code = serde_json::from_str::<Value>(&body).map_or(Value::Null, |problem| problem["code"].clone());
     (response.status().as_u16(), code)
 }
@@ -45,6 +85,7 @@ async fn nobody_gets_past_a_refusal_whatever_the_handler_asks_for() {
     for (method, path, status, code) in [
         (Method::GET, "/v1/careless", 404, "tenant_not_found"),
         (Method::GET, "/v1/open", 404, "tenant_not_found"),
+        (Method::GET, "/v1/explicit", 404, "tenant_not_found"),
         // Refused as it always was, before anything is known of the tenant.
         (Method::GET, "/v1/careless?colour=red", 422, "validation_failed"),
         (Method::POST, "/v1/careless", 405, "method_not_allowed"),
