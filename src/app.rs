@@ -9,7 +9,13 @@
 mod product;
 mod settings;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 pub use product::{Answer, DemoTenant, Product, Seed, Unfit};
@@ -44,6 +50,8 @@ use crate::{
 
 /// Between attempts to bring up what was not reachable.
 const STARTUP_PAUSE: Duration = Duration::from_secs(1);
+/// Between attempts to publish the program's migrations while the platform server is away.
+const PUBLICATION_PAUSE: Duration = Duration::from_secs(10);
 /// How often gauges that are read rather than counted are refreshed.
 const GAUGES: Duration = Duration::from_secs(5);
 /// How long accepted requests may take to end, then background work, then connections: 30 s together.
@@ -60,6 +68,16 @@ pub struct App {
     connector: Connector,
     redis: Option<Redis>,
     signals: Signals,
+    /// Whether migrations of the program's are not published because they could not be tried, or do not apply.
+    holds_back: Arc<AtomicBool>,
+}
+
+/// What became of an attempt to publish the program's migrations.
+enum Publication {
+    /// Another attempt would end alike.
+    Settled,
+    /// What is needed for it is away.
+    Waits,
 }
 
 /// The sockets of a replica.
@@ -146,7 +164,8 @@ impl App {
             public_url: settings::public_url(&config),
             streams: http::Streams::default(),
         };
-        Ok(Self { config: Arc::new(config), product, state, connector, redis, signals })
+        let holds_back = Arc::default();
+        Ok(Self { config: Arc::new(config), product, state, connector, redis, signals, holds_back })
     }
 
     /// What operations work with: for commands that work without a server.
@@ -223,13 +242,9 @@ impl App {
     /// Brings up what needs the control database; waits for it as long as it takes.
     async fn bring_up(&self, background: &Background) -> Result<()> {
         loop {
-            let prepared = async {
-                self.migrate_control().await?;
-                publish::publish_embedded(&self.state.operations).await
-            };
-            match background.stop().run_until_cancelled(prepared).await {
+            match background.stop().run_until_cancelled(self.migrate_control()).await {
                 None => return Ok(()),
-                Some(Ok(())) => break,
+                Some(Ok(_)) => break,
                 Some(Err(error)) if error.is_transient() => {
                     tracing::warn!(error = error.chain(), "waiting for the control database");
                     tokio::time::sleep(STARTUP_PAUSE).await;
@@ -237,8 +252,48 @@ impl App {
                 Some(Err(error)) => return Err(error),
             }
         }
+        match background.stop().run_until_cancelled(self.publish()).await {
+            None => return Ok(()),
+            Some(Err(diverged)) => return Err(diverged),
+            Some(Ok(Publication::Waits)) => self.keep_publishing(background),
+            Some(Ok(Publication::Settled)) => {}
+        }
         self.keep_going(background);
         Ok(())
+    }
+
+    /// Publishes the program's own migrations. The replica serves even if it cannot: what is published is good.
+    ///
+    /// # Errors
+    /// `migrations_diverged`: the program was not made for what is published.
+    async fn publish(&self) -> Result<Publication> {
+        let outcome = publish::publish_embedded(&self.state.operations).await;
+        self.holds_back.store(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Ok(()) => Ok(Publication::Settled),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = error.chain(), "the program's migrations cannot be tried now");
+                Ok(Publication::Waits)
+            }
+            Err(error) => {
+                tracing::error!(error = error.chain(), "the program's migrations are not published");
+                if error.code() == publish::DIVERGED { Err(error) } else { Ok(Publication::Settled) }
+            }
+        }
+    }
+
+    fn keep_publishing(&self, background: &Background) {
+        let app = self.clone();
+        background.keep("publication", move |stop| {
+            let app = app.clone();
+            async move {
+                while stop.run_until_cancelled(tokio::time::sleep(PUBLICATION_PAUSE)).await.is_some() {
+                    if !matches!(stop.run_until_cancelled(app.publish()).await, Some(Ok(Publication::Waits))) {
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// Starts what goes on until the replica stops.
@@ -282,6 +337,8 @@ impl App {
         readiness.watch("control_database", false, move || ping_control(db.clone()), stop.clone());
         let tenancy = self.state.tenancy.clone();
         readiness.watch("tenant_registry", true, move || std::future::ready(judge_registry(&tenancy)), stop.clone());
+        let holds_back = Arc::clone(&self.holds_back);
+        readiness.watch("migrations", false, move || std::future::ready(judge_publication(&holds_back)), stop.clone());
         if let Some(redis) = self.redis.clone() {
             readiness.watch("redis", false, move || ping_redis(redis.clone()), stop.clone());
         }
@@ -296,6 +353,14 @@ impl App {
             schedule::record_gauges(&self.state.operations).await;
         }
     }
+}
+
+fn judge_publication(holds_back: &AtomicBool) -> Result<()> {
+    if holds_back.load(Ordering::Relaxed) {
+        let detail = "the program's migrations are not published: the log says why";
+        return Err(Error::unavailable("migrations_unpublished", detail, None));
+    }
+    Ok(())
 }
 
 async fn ping_control(db: ControlDb) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Migration sets: published whole, rehearsed first, used by every tenant made from then on.
 
-use freehold::types::Clock;
+use freehold::{Product, types::Clock};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{
+    eventually,
     fleet::{self, Fleet},
     replica::Replica,
     unique,
@@ -112,6 +113,71 @@ async fn a_set_that_diverges_or_does_not_apply_changes_nothing() {
     }
     assert_eq!(traces(&fleet).await, before);
     fleet.tenant().await;
+}
+
+/// The example with the published migrations and one more file, as a team compiles them in.
+fn product_with(files: &[Value], name: &str, sql: &str) -> Product {
+    let leaked = |text: &str| -> &'static str { text.to_owned().leak() };
+    let text = |file: &Value, member: &str| leaked(file[member].as_str().unwrap());
+    let mut migrations: Vec<_> = files.iter().map(|file| (text(file, "name"), text(file, "sql"))).collect();
+    migrations.push((leaked(name), leaked(sql)));
+    Product { migrations, ..freehold::product::product() }
+}
+
+#[tokio::test]
+async fn a_program_whose_migrations_do_not_apply_publishes_none_and_serves() {
+    let fleet = fleet::alone().await;
+    let (files, before) = (published(&fleet).await, traces(&fleet).await);
+    let table = unique("nowhere").replace('-', "_");
+    let name = format!("V{}__mistake.sql", files.len() + 1);
+    let broken = product_with(&files, &name, &format!("CREATE TABLE half (id int); SELECT * FROM {table}"));
+    let replica = fleet.replica_of(broken).await;
+    let anonymous = replica.admin_anonymous();
+    let ready = eventually("a replica that says so", async || {
+        let ready = anonymous.get("/health/ready").await.expect(200);
+        (ready["dependencies"]["migrations"]["status"] == "down").then_some(ready)
+    })
+    .await;
+    assert_eq!(ready["status"], "degraded", "{ready}");
+    assert!(!ready.to_string().contains(&table), "what PostgreSQL says is for operators: {ready}");
+    let cause = fleet::logged().lines().find(|line| line.contains(&table)).map(str::to_owned).unwrap_or_default();
+    assert!(cause.contains("ERROR") && cause.contains("are not published"), "{cause}");
+    assert_eq!(traces(&fleet).await, before);
+    fleet.tenant().await;
+
+    // The mistake is mended in the same file, since nobody has seen it.
+    let sql = format!("CREATE TABLE {table} (id bigint PRIMARY KEY)");
+    let mended = fleet.replica_of(product_with(&files, &name, &sql)).await;
+    let status = mended.admin_anonymous().get("/health/ready").await.expect(200)["dependencies"]["migrations"].clone();
+    assert_eq!((published(&fleet).await.len(), &status["status"]), (files.len() + 1, &json!("up")));
+    let exists = format!("SELECT to_regclass('{table}') IS NOT NULL");
+    assert!(fleet.tenant().await.database().value::<bool>(&exists).await);
+}
+
+#[tokio::test]
+async fn a_program_with_other_migrations_than_the_published_refuses_to_serve_and_an_older_one_does_not() {
+    let fleet = fleet::alone().await;
+    let files = published(&fleet).await;
+    let mut edited = files.clone();
+    edited[0]["sql"] = json!(format!("{} -- edited", edited[0]["sql"].as_str().unwrap()));
+    let name = format!("V{}__next.sql", files.len() + 1);
+    let refusal = fleet.refusal_of(product_with(&edited, &name, "SELECT 1")).await;
+    assert_eq!(refusal.code(), "migrations_diverged");
+    let (told, first) = (refusal.to_string(), edited[0]["name"].as_str().unwrap());
+    assert!(told.contains(&format!("{first} differs")) && told.contains("--reset"), "{told}");
+    assert_eq!(published(&fleet).await, files);
+    let older = Product { migrations: Vec::new(), oldest_version: 0, ..freehold::product::product() };
+    let replica = fleet.replica_of(older).await;
+    replica.admin_anonymous().get("/health/ready").await.expect(200);
+    assert_eq!(published(&fleet).await, files);
+}
+
+#[tokio::test]
+async fn a_bootstrap_with_a_mistake_publishes_nothing_and_can_be_done_again() {
+    let broken = product_with(&[], "V1__mistake.sql", "CREATE TABL projects (id int)");
+    let (error, published) = Fleet::failed_bootstrap(broken).await;
+    assert!(error.chain().contains("syntax error"), "{}", error.chain());
+    assert_eq!(published, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The first operator: the platform server, the platform tenant and an API key, once.
 //!
-//! The platform tenant is provisioned like any other, by an engine in the process that runs `bootstrap`. An interrupted
+//! The program's migrations are published once the platform server has the template that is made of them. The platform
+//! tenant is provisioned like any other, by an engine in the process that runs `bootstrap`. An interrupted
 //! bootstrap continues where it stopped. A second bootstrap is refused.
 
 use std::time::Duration;
@@ -51,7 +52,6 @@ pub struct Request {
 pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
     let origin = ctx.origin();
     let email = request.email.clone();
-    publish::publish_embedded(ctx).await?;
     let platform = tenants::platform(&mut *ctx.db.acquire().await?).await?;
     let (tenant, operation) = if let Some(tenant) = platform {
         let found = operations::provisioning_of(&mut *ctx.db.acquire().await?, tenant.id).await?;
@@ -67,6 +67,8 @@ pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
 
 async fn start(ctx: &Context, request: Request, origin: &Origin) -> Result<provision::Started> {
     let server = platform_server(ctx, request.server_url, origin).await?;
+    // Not before the server has a template of them: what does not apply can still be mended.
+    publish::publish_embedded(ctx).await?;
     let request = provision::Request {
         slug: Slug::platform(),
         name: "Platform".parse().map_err(Error::internal)?,

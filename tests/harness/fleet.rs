@@ -9,7 +9,9 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use freehold::{
+    Product,
     cli::dev::environment::{self, Environment},
+    error::Error,
     operations::bootstrap,
     servers::{AdminUrl, Connector, ServerAdmin},
     telemetry::metrics::Metrics,
@@ -109,20 +111,47 @@ impl Fleet {
         let mut settings = settings(&environment);
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let replica = Replica::make(&settings, Clock::default()).await;
-        replica.app().migrate_control().await.unwrap();
-        let request = bootstrap::Request {
-            server_url: environment.platform_admin_url().unwrap(),
-            email: OPERATOR_EMAIL.parse().unwrap(),
-            name: None,
-            password: PASSWORD.into(),
-        };
-        let api_key = bootstrap::run(replica.app().operations(), request).await.unwrap();
+        let api_key = bootstrapped(&environment, &replica).await.unwrap();
         let replica = replica.serve().await;
         let server = environment.server.name().to_owned();
         let fleet = Self { replica, server, environment, settings, api_key, _folder: folder };
         postgres::version(&fleet.on_server("postgres").connect().await.unwrap()).await;
         fleet.register_server().await;
         fleet
+    }
+
+    /// Why `product` cannot bootstrap a Freehold, and how many migrations it leaves published; and that the example can
+    /// do so where that was tried.
+    pub(crate) async fn failed_bootstrap(product: Product) -> (Error, i64) {
+        log_to_memory();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = Folder::new("refused");
+        clusters::lay_out(folder.path()).await;
+        let tried = async move {
+            let environment = environment::start(folder.path(), false).await.unwrap();
+            let settings = settings(&environment);
+            let replica = Replica::make_of(product, &settings, Clock::default()).await;
+            let error = bootstrapped(&environment, &replica).await.unwrap_err();
+            let control = Database::new(&environment.control.superuser_url().unwrap()).named("freehold_control");
+            let published = control.value("SELECT count(*) FROM migrations").await;
+            bootstrapped(&environment, &Replica::make(&settings, Clock::default()).await).await.unwrap();
+            (error, published)
+        };
+        RUNTIME.spawn(tried).await.unwrap()
+    }
+
+    /// One more replica, of another product.
+    pub(crate) async fn replica_of(&self, product: Product) -> Replica {
+        let settings = self.settings_with(&[]);
+        let made = async move { Replica::make_of(product, &settings, Clock::default()).await.serve().await };
+        RUNTIME.spawn(made).await.unwrap()
+    }
+
+    /// Why a replica of this product refuses to serve.
+    pub(crate) async fn refusal_of(&self, product: Product) -> Error {
+        let settings = self.settings_with(&[]);
+        let made = async move { Replica::make_of(product, &settings, Clock::default()).await.refused().await };
+        RUNTIME.spawn(made).await.unwrap()
     }
 
     async fn register_server(&self) {
@@ -257,6 +286,18 @@ impl Fleet {
     pub(crate) fn setting(&self, name: &str) -> &str {
         &self.settings[name]
     }
+}
+
+/// Bootstraps with the parts of `replica`, and answers with the first operator's API key.
+async fn bootstrapped(environment: &Environment, replica: &Replica) -> Result<SecretString, Error> {
+    replica.app().migrate_control().await?;
+    let request = bootstrap::Request {
+        server_url: environment.platform_admin_url().unwrap(),
+        email: OPERATOR_EMAIL.parse().unwrap(),
+        name: None,
+        password: PASSWORD.into(),
+    };
+    bootstrap::run(replica.app().operations(), request).await
 }
 
 fn settings(environment: &Environment) -> BTreeMap<String, String> {

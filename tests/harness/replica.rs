@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use freehold::{
+    Product,
     app::{App, Sockets},
     config::Config,
+    error::Error,
     types::Clock,
 };
 use secrecy::SecretString;
@@ -33,10 +35,15 @@ pub(crate) struct Replica {
 impl Replica {
     /// Puts a replica together and opens its sockets.
     pub(crate) async fn make(settings: &BTreeMap<String, String>, clock: Clock) -> Self {
+        Self::make_of(freehold::product::product(), settings, clock).await
+    }
+
+    /// As [`Replica::make`], of another product.
+    pub(crate) async fn make_of(product: Product, settings: &BTreeMap<String, String>, clock: Clock) -> Self {
         let config = Config::load(settings, None).unwrap();
         let sockets = Sockets::bind(&config).await.unwrap();
         let (public, admin) = (sockets.public.local_addr().unwrap(), sockets.admin.local_addr().unwrap());
-        let app = App::new(config, freehold::product::product(), METRICS.clone(), clock).unwrap();
+        let app = App::new(config, product, METRICS.clone(), clock).unwrap();
         Self { app, sockets: Some(sockets), public, admin, stop: None, served: None }
     }
 
@@ -53,6 +60,13 @@ impl Replica {
         };
         tokio::time::timeout(READY, ready).await.expect("a replica that is ready in time");
         self
+    }
+
+    /// Serves, which it must refuse to: answers why.
+    pub(crate) async fn refused(mut self) -> Error {
+        let sockets = self.sockets.take().unwrap();
+        let served = tokio::time::timeout(READY, self.app.serve(sockets, CancellationToken::new())).await;
+        served.expect("a replica that refuses to serve").unwrap_err()
     }
 
     /// Stops it, and answers when nothing of it runs any more.

@@ -86,7 +86,7 @@ async fn make(
         return Err(FieldError::new("admin_url", "plaintext_refused", message).into());
     }
     refuse_taken(ctx, request, &url).await?;
-    let Prepared { version, system_identifier, warnings } = prepare(ctx, &url, request.connection_budget).await?;
+    let Prepared { version, system_identifier, warnings } = prepare(ctx, &url, request).await?;
     let server = new_server(ctx, request, &url, version);
     record(ctx, (&server, system_identifier), &url.credentials.password, origin, idempotency).await?;
     tracing::info!(server.id = %server.id, server.version = %version, "registered a server");
@@ -116,12 +116,13 @@ struct Prepared {
     warnings: Vec<Finding>,
 }
 
-async fn prepare(ctx: &Context, url: &AdminUrl, connection_budget: i32) -> Result<Prepared> {
-    let demands = preflight::demands(ctx, connection_budget).await?;
+async fn prepare(ctx: &Context, url: &AdminUrl, request: &Request) -> Result<Prepared> {
+    let demands = preflight::demands(ctx, request.connection_budget).await?;
     let name = ctx.session_name("register");
     let (admin, mut warnings) = ServerAdmin::first_contact(&ctx.connector, url, &name, demands).await?;
     warnings.extend(admin.ensure_roles().await?.iter().map(|name| Finding::open_to_public(name)));
-    let schema = publish::current(&ctx.db).await?;
+    // The first server is where the program's migrations are tried, before they are published.
+    let schema = if request.is_platform { publish::upcoming(ctx).await? } else { publish::current(&ctx.db).await? };
     template::ensure(ctx, &admin, &url.address, &url.credentials, &schema).await?;
     let system_identifier = admin.system_identifier().await?;
     Ok(Prepared { version: admin.version(), system_identifier, warnings })

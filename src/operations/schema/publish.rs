@@ -1,9 +1,9 @@
 //! The published migration sets, from which every replica builds the templates.
 //!
 //! A set only ever grows. When `serve` starts, it publishes each of the program's own sets that extends the newest set
-//! of its stream. An operator can publish a newer set of the product's stream. Freehold applies that set to a scratch
-//! database first, because a set with an error would stop every provisioning. Freehold's own stream comes only with the
-//! program.
+//! of its stream. An operator can publish a newer set of the product's stream. Freehold applies every set to a database
+//! on the platform server first, because a set with an error would stop every provisioning and could never be mended.
+//! Freehold's own stream comes only with the program.
 
 use std::sync::Arc;
 
@@ -15,13 +15,16 @@ use crate::{
         ControlDb,
         audit::{self, Origin},
         migration_files::{self, NewFile},
-        servers,
+        servers::{self, Server},
     },
     error::{Error, FieldError, Result},
     migrations::{MigrationFile, MigrationSet, TenantSchema},
     operations::{Context, Memory, memory::Newest},
     types::{AuditEventId, Stream},
 };
+
+/// The code of a set that is another than the published one.
+pub const DIVERGED: &str = "migrations_diverged";
 
 /// The result of publishing a set of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,21 +56,63 @@ pub(in crate::operations) fn embedded(ctx: &Context) -> Result<TenantSchema> {
     Ok(TenantSchema { freehold: MigrationSet::embedded_freehold()?, product: MigrationSet::clone(&ctx.migrations) })
 }
 
-/// Publishes each of the program's own sets that extends the newest one of its stream, in one transaction. It changes
-/// nothing in a stream whose published set is newer than the program's, or is another one that an operator has
-/// published.
+/// What will be published once the program's own sets are: of each stream, the longer one of the program's set and the
+/// published set.
+///
+/// # Errors
+/// `migrations_diverged` (409) if neither begins with the other.
+pub async fn upcoming(ctx: &Context) -> Result<TenantSchema> {
+    let (embedded, published) = (embedded(ctx)?, current(&ctx.db).await?);
+    let longer = |stream| {
+        let (own, known) = (embedded.stream(stream), published.stream(stream));
+        if own.extends(known) {
+            return Ok(own.clone());
+        }
+        if known.extends(own) {
+            let version = known.version();
+            tracing::info!(migrations.stream = %stream, migrations.version = version, "a newer set is published already");
+            return Ok(known.clone());
+        }
+        Err(diverged(stream, own, known))
+    };
+    Ok(TenantSchema { freehold: longer(Stream::Freehold)?, product: longer(Stream::Product)? })
+}
+
+fn diverged(stream: Stream, own: &MigrationSet, known: &MigrationSet) -> Error {
+    let mut pairs = own.files().iter().zip(known.files());
+    let name = pairs.find(|(own, known)| own != known).map(|(own, _)| own.file_name()).unwrap_or_default();
+    let detail = format!(
+        "the program's migrations of the stream {stream} are not the published ones: {name} differs. A published file \
+         never changes. Restore it, and write what shall change into a new file. In development, `freehold dev --reset` \
+         begins anew"
+    );
+    Error::conflict(DIVERGED, detail)
+}
+
+/// Publishes each of the program's own sets that extends the newest one of its stream, in one transaction. First builds
+/// the template of the sets on the platform server, where it stays. Without that server nothing is published:
+/// `bootstrap` publishes once there is one. It changes nothing in a stream whose published set is newer than the
+/// program's.
+///
+/// # Errors
+/// `migrations_diverged` (409), and the error of a set that does not apply.
 pub async fn publish_embedded(ctx: &Context) -> Result<()> {
-    let embedded = embedded(ctx)?;
+    let (schema, newest) = (upcoming(ctx).await?, current(&ctx.db).await?);
+    if schema.versions() == newest.versions() {
+        return Ok(());
+    }
+    let Some(platform) = platform(ctx).await? else { return Ok(()) };
+    let (access, admin) = ctx.administer(&platform, "publication").await?;
+    template::ensure(ctx, &admin, &access.address, &access.credentials, &schema).await?;
     let mut txn = ctx.db.begin().await?;
     migration_files::lock_in_txn(&mut txn).await?;
     let newest = published(&mut txn).await?;
     for stream in Stream::ALL {
-        let (set, known) = (embedded.stream(stream), newest.stream(stream));
+        let (set, known) = (schema.stream(stream), newest.stream(stream));
         if set.extends(known) {
             append_in_txn(ctx, &mut txn, (stream, set), known.version(), &ctx.origin()).await?;
-        } else {
-            let version = known.version();
-            tracing::info!(migrations.stream = %stream, migrations.version = version, "another set is published already");
+        } else if !known.extends(set) {
+            return Err(diverged(stream, set, known));
         }
     }
     Ok(txn.commit().await?)
@@ -129,15 +174,13 @@ fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
     }
     let detail = "the set must hold every published file of the product's stream unchanged, followed by new ones; \
                   published files never change";
-    Err(Error::conflict("migrations_diverged", detail))
+    Err(Error::conflict(DIVERGED, detail))
 }
 
 /// Applies both sets to a scratch database on the platform server, and drops it again.
 async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
-    let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
-    let platform = servers.iter().find(|server| server.is_platform);
-    let platform = platform.ok_or_else(|| Error::defect("there is no platform server"))?;
-    let (access, admin) = ctx.administer(platform, "rehearsal").await?;
+    let platform = platform(ctx).await?.ok_or_else(|| Error::defect("there is no platform server"))?;
+    let (access, admin) = ctx.administer(&platform, "rehearsal").await?;
     let built = template::ensure(ctx, &admin, &access.address, &access.credentials, schema).await;
     admin.drop_template(&schema.template_name()).await?;
     match built {
@@ -145,6 +188,12 @@ async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
         Err(error @ Error::Unavailable { .. }) => Err(error),
         Err(error) => Err(FieldError::new("files", "does_not_apply", error.chain()).into()),
     }
+}
+
+/// The platform server, unless there is none yet.
+async fn platform(ctx: &Context) -> Result<Option<Server>> {
+    let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
+    Ok(servers.into_iter().find(|server| server.is_platform))
 }
 
 async fn published(connection: &mut PgConnection) -> Result<TenantSchema> {
