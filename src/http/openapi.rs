@@ -123,16 +123,20 @@ impl Operations {
 
     /// What the operation asks of those who come; none if there is no such operation.
     pub(super) fn asks(&self, route: &str, method: &Method) -> Option<Asks> {
-        // HEAD is answered by GET's handler.
-        let method = if *method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(route)?.get(method).map(|known| known.asks)
+        self.known(route, method).map(|known| known.asks)
     }
 
     /// The first parameter of `query` that the operation does not know.
     fn unknown(&self, route: &str, method: &Method, query: &str) -> Option<String> {
-        let known = &self.0.get(route)?.get(method)?.parameters;
+        let known = &self.known(route, method)?.parameters;
         let mut names = url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
         names.find(|name| !known.iter().any(|one| one == name)).map(std::borrow::Cow::into_owned)
+    }
+
+    fn known(&self, route: &str, method: &Method) -> Option<&Known> {
+        // HEAD is answered by GET's handler.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(route)?.get(method)
     }
 }
 

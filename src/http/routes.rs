@@ -25,6 +25,9 @@ pub struct Routes {
     parts: Vec<UtoipaMethodRouter<AppState>>,
 }
 
+/// The methods that no handler of a product answers: GET's handlers answer HEAD, and preflights never get to a route.
+const UNSERVED: [&str; 3] = ["HEAD", "OPTIONS", "TRACE"];
+
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 impl Routes {
@@ -58,6 +61,7 @@ impl Routes {
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults: Vec<_> = self.parts.iter().filter_map(|(_, paths, _)| fault_of_part(&paths.paths)).collect();
         faults.extend(self.items().filter_map(|(path, _)| fault_of_path(path)).collect::<BTreeSet<_>>());
+        faults.extend(self.unserved_methods());
         faults.extend(self.repeated_routes());
         faults.extend(self.repeated_ids());
         faults.extend(self.ambiguous_schemas());
@@ -70,6 +74,17 @@ impl Routes {
 
     fn items(&self) -> impl Iterator<Item = (&String, &PathItem)> {
         self.parts.iter().flat_map(|(_, paths, _)| &paths.paths)
+    }
+
+    fn unserved_methods(&self) -> Vec<String> {
+        let routes = self.items().flat_map(|(path, item)| operations(item).map(move |(method, _)| (method, path)));
+        let unserved = routes.filter(|(method, _)| UNSERVED.contains(method));
+        let fault = |(method, path): (&str, &String)| {
+            format!(
+                "the route {method} {path} is not served: a product has handlers for GET, POST, PUT, PATCH and DELETE"
+            )
+        };
+        unserved.map(fault).collect()
     }
 
     fn repeated_routes(&self) -> Vec<String> {
@@ -175,6 +190,9 @@ mod tests {
     handler!(anything, get, "/v1/{anything}");
     handler!(swallow, get, "/v1/all/{*rest}");
     handler!(trailing, get, "/v1/notes/");
+    handler!(peek, head, "/v1/notes/peeks");
+    handler!(ask, options, "/v1/notes/questions");
+    handler!(follow, trace, "/v1/notes/traces");
 
     fn good() -> Routes {
         Routes::new().routes(routes!(list_notes)).routes(routes!(get_note))
@@ -202,6 +220,9 @@ mod tests {
         assert_refused(&good().routes(routes!(trailing)), "\"\"");
         assert_refused(&good().routes(routes!(read_note)), "GET /v1/notes/{note} is there twice");
         assert_refused(&good().routes(routes!(login)), "operation_id login is there twice");
+        assert_refused(&good().routes(routes!(peek)), "HEAD /v1/notes/peeks is not served");
+        assert_refused(&good().routes(routes!(ask)), "OPTIONS /v1/notes/questions is not served");
+        assert_refused(&good().routes(routes!(follow)), "TRACE /v1/notes/traces is not served");
         let part = routes!(trailing, login);
         assert!(Routes::new().routes(part).faults().iter().any(|fault| fault.contains("several paths")));
     }

@@ -94,6 +94,7 @@ async fn nobody_gets_past_a_refusal_whatever_the_handler_asks_for() {
         assert_eq!(asked(method, path).await, (status, Value::from(code)), "{path}");
     }
     assert_eq!(asked(Method::HEAD, "/v1/careless").await.0, 404);
+    assert_eq!(asked(Method::HEAD, "/v1/careless?colour=red").await.0, 422, "as GET is");
     assert_eq!(REACHED.load(Ordering::SeqCst), 0, "a handler was reached");
 }
 
