@@ -12,6 +12,7 @@ mod name;
 mod network;
 mod permission;
 mod random;
+mod reserved;
 mod schema;
 mod slug;
 
@@ -27,6 +28,10 @@ pub use name::{DisplayName, Reason};
 pub use network::{Network, NotANetwork};
 pub use permission::{Permission, Plane, Right, Role};
 pub use random::Random;
+pub use reserved::{
+    RESERVED_NOUNS, RESERVED_OPERATIONS, RESERVED_PREFIXES, RESERVED_RESOURCES, is_reserved_operation,
+    is_reserved_schema,
+};
 pub use schema::{SchemaVersions, Stream, TableName};
 pub use slug::{RESERVED_SLUGS, Slug};
 

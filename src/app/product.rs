@@ -12,7 +12,7 @@ use crate::{
     http::Routes,
     identity::Permissions,
     migrations::{MigrationFile, MigrationSet},
-    types::{ID_PREFIXES, Permission, Stream, TableName},
+    types::{ID_PREFIXES, Permission, RESERVED_PREFIXES, Stream, TableName},
 };
 
 /// What a SaaS product adds to Freehold.
@@ -156,7 +156,7 @@ impl Product {
             let is_good = (2..=8).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase());
             if !is_good {
                 Some(format!("the id prefix {prefix:?} must be 2 to 8 lower-case letters"))
-            } else if ID_PREFIXES.contains(prefix) {
+            } else if ID_PREFIXES.contains(prefix) || RESERVED_PREFIXES.contains(prefix) {
                 Some(format!("the id prefix {prefix} is Freehold's own: choose another one"))
             } else if self.id_prefixes.iter().take(at).any(|other| other == prefix) {
                 Some(format!("the id prefix {prefix} is there twice"))
@@ -192,6 +192,14 @@ mod tests {
         ];
         assert!(expected.iter().all(|part| words.contains(part)), "{words}");
         assert_eq!(words.lines().count(), 6, "{words}");
+    }
+
+    #[test]
+    fn each_reserved_prefix_is_refused() {
+        for prefix in [ID_PREFIXES, RESERVED_PREFIXES].concat() {
+            let words = Product { name: "Notes", id_prefixes: vec![prefix], ..Product::default() }.check().unwrap_err();
+            assert!(words.to_string().contains(&format!("{prefix} is Freehold's own")), "{words}");
+        }
     }
 
     #[test]

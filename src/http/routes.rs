@@ -15,7 +15,10 @@ use utoipa::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{AppState, problem::Problem, router};
-use crate::{error::FieldError, identity::RESERVED_RESOURCES};
+use crate::{
+    error::FieldError,
+    types::{RESERVED_RESOURCES, is_reserved_operation, is_reserved_schema},
+};
 
 /// The routes of a product.
 ///
@@ -63,7 +66,7 @@ impl Routes {
         faults.extend(self.items().filter_map(|(path, _)| fault_of_path(path)).collect::<BTreeSet<_>>());
         faults.extend(self.unserved_methods());
         faults.extend(self.repeated_routes());
-        faults.extend(self.repeated_ids());
+        faults.extend(self.unfit_ids());
         faults.extend(self.ambiguous_schemas());
         faults
     }
@@ -94,11 +97,15 @@ impl Routes {
         twice.map(|(method, path)| format!("the route {method} {path} is there twice")).collect()
     }
 
-    fn repeated_ids(&self) -> Vec<String> {
-        let own = router::own_public().into_openapi();
-        let mut seen: BTreeSet<_> = own.paths.paths.values().flat_map(ids).collect();
-        let twice = self.items().flat_map(|(_, item)| ids(item)).filter(|id| !seen.insert(id.clone()));
-        twice.map(|id| format!("the operation_id {id} is there twice")).collect()
+    fn unfit_ids(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let fault = |id: String| {
+            if is_reserved_operation(&id) {
+                return Some(format!("the operation_id {id} is Freehold's own: choose another one"));
+            }
+            (!seen.insert(id.clone())).then(|| format!("the operation_id {id} is there twice"))
+        };
+        self.items().flat_map(|(_, item)| ids(item)).filter_map(fault).collect()
     }
 
     fn ambiguous_schemas(&self) -> Vec<String> {
@@ -108,6 +115,10 @@ impl Routes {
         known.insert(FieldError::name().into_owned(), FieldError::schema());
         let mut faults = BTreeSet::new();
         for (name, schema) in self.parts.iter().flat_map(|(schemas, ..)| schemas) {
+            if is_reserved_schema(name) && !known.contains_key(name) {
+                faults.insert(format!("the schema {name} is Freehold's own: give it another name, #[schema(as = …)]"));
+                continue;
+            }
             let first = known.entry(name.clone()).or_insert_with(|| schema.clone());
             if first != schema {
                 faults.insert(format!("two different schemas are called {name}: give one #[schema(as = …)]"));
@@ -173,6 +184,7 @@ mod tests {
     use utoipa_axum::routes;
 
     use super::*;
+    use crate::types::{RESERVED_NOUNS, RESERVED_OPERATIONS};
 
     macro_rules! handler {
         ($name:ident, $method:ident, $path:literal) => {
@@ -219,7 +231,7 @@ mod tests {
         assert_refused(&good().routes(routes!(swallow)), "{*rest}");
         assert_refused(&good().routes(routes!(trailing)), "\"\"");
         assert_refused(&good().routes(routes!(read_note)), "GET /v1/notes/{note} is there twice");
-        assert_refused(&good().routes(routes!(login)), "operation_id login is there twice");
+        assert_refused(&good().routes(routes!(login)), "operation_id login is Freehold's own");
         assert_refused(&good().routes(routes!(peek)), "HEAD /v1/notes/peeks is not served");
         assert_refused(&good().routes(routes!(ask)), "OPTIONS /v1/notes/questions is not served");
         assert_refused(&good().routes(routes!(follow)), "TRACE /v1/notes/traces is not served");
@@ -235,4 +247,59 @@ mod tests {
         assert!(Routes::new().routes(part("Note")).faults().is_empty());
         assert_refused(&Routes::new().routes(part("Problem")), "called Problem");
     }
+
+    #[test]
+    fn each_reserved_name_is_refused() {
+        for resource in RESERVED_RESOURCES {
+            assert!(fault_of_path(&format!("/v1/{resource}/{{id}}")).unwrap().contains("collides"), "{resource}");
+        }
+        let (_, paths, handlers) = routes!(list_notes);
+        let camel = |noun: &str| {
+            let word = |word: &str| word[..1].to_uppercase() + &word[1..];
+            noun.split('_').map(word).collect::<String>()
+        };
+        for noun in RESERVED_NOUNS {
+            for name in [camel(noun), format!("New{}", camel(noun)), format!("{}Patch", camel(noun))] {
+                let part = (vec![(name.clone(), Vec::<bool>::schema())], paths.clone(), handlers.clone());
+                let faults = Routes::new().routes(part).faults();
+                // Freehold may have it already.
+                let told = [format!("schema {name} is Freehold's own"), format!("schemas are called {name}")];
+                assert!(matches!(&faults[..], [fault] if told.iter().any(|told| fault.contains(told))), "{faults:?}");
+            }
+        }
+        let verbs = RESERVED_NOUNS.iter().flat_map(|noun| [format!("get_{noun}"), format!("list_{noun}s")]);
+        for id in verbs.chain(RESERVED_OPERATIONS.iter().map(|&id| id.to_owned())) {
+            let mut paths = paths.clone();
+            let operation = paths.paths.get_mut("/v1/notes").and_then(|item| item.get.as_mut()).unwrap();
+            operation.operation_id = Some(id.clone());
+            let routes = Routes::new().routes((Vec::new(), paths, handlers.clone()));
+            assert_refused(&routes, &format!("operation_id {id} is Freehold's own"));
+        }
+    }
+
+    /// A name that is not reserved may be some product's: Freehold must not take it in a later release.
+    #[test]
+    fn freehold_has_no_name_that_a_product_may_have() {
+        let own = router::own_public().into_openapi();
+        let free: Vec<_> = own.paths.paths.values().flat_map(ids).filter(|id| !is_reserved_operation(id)).collect();
+        assert!(free.is_empty(), "write what these are about into types/reserved.rs: {free:?}");
+        let schemas = own.components.unwrap().schemas;
+        let free: Vec<_> = schemas.keys().filter(|name| !is_reserved_schema(name)).collect();
+        assert_eq!(free, FROM_THE_FIRST_RELEASE, "write what new ones are about into types/reserved.rs");
+    }
+
+    /// The schemas that were there before products were, under names that nobody else would think of as Freehold's.
+    const FROM_THE_FIRST_RELEASE: [&str; 11] = [
+        "Acceptance",
+        "Dependency",
+        "DependencyStatus",
+        "FieldError",
+        "Problem",
+        "Refresh",
+        "ServiceStatus",
+        "Slug",
+        "Summary",
+        "TenantId",
+        "UserId",
+    ];
 }

@@ -52,7 +52,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use authenticate::authenticate;
 pub use client::Client;
-pub use permissions::{Permissions, RESERVED_RESOURCES, right};
+pub use permissions::{Permissions, right};
 pub use principal::{Actor, Principal};
 
 use crate::{

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::types::{Permission, Plane, Role};
+use crate::types::{Permission, Plane, RESERVED_RESOURCES, Role};
 
 /// The permissions of operators. Each is a type that a handler asks for: `Operator<right::TenantsRead>`.
 pub mod right {
@@ -42,11 +42,6 @@ pub mod right {
         FleetVerify = "fleet:verify" for [Admin];
     }
 }
-
-/// The resources that Freehold reserves below `/v1/` and in the permissions of tenants, for now or for later releases.
-/// A product that used one of them could not upgrade Freehold.
-pub const RESERVED_RESOURCES: [&str; 8] =
-    ["auth", "users", "invitations", "roles", "api-keys", "audit-events", "settings", "usage"];
 
 /// The role that always has all permissions of its plane.
 pub(super) const OWNER: &str = "owner";
@@ -98,9 +93,6 @@ fn fault(product: &[Permission], at: usize) -> Option<String> {
     };
     if permission.plane() != Plane::Tenant {
         return Some(format!("the permission {name} is declared for operators: a product's permissions are Tenant's"));
-    }
-    if right::PLATFORM.iter().any(|own| own.as_str() == name) {
-        return Some(format!("the permission {name} is Freehold's own, for operators: choose another name"));
     }
     if RESERVED_RESOURCES.contains(&resource) {
         return Some(format!("the permission {name} is about {resource}, which Freehold keeps for itself"));
@@ -154,13 +146,31 @@ mod tests {
         assert!(all().of_role(Plane::Tenant, "unknown", &[]).is_empty());
     }
 
+    /// Rights of operators are of another plane: a later one of theirs takes no name from a product.
+    #[test]
+    fn a_product_may_call_a_permission_as_operators_call_theirs() {
+        let theirs = Permission::new(Plane::Tenant, right::PLATFORM[0].as_str(), &[Role::Viewer]);
+        let all = Permissions::new(&[theirs]).unwrap();
+        assert_eq!(all.of_role(Plane::Tenant, "viewer", &[]), [theirs]);
+        assert!(all.of_role(Plane::Platform, OWNER, &[]).iter().all(|one| one.plane() == Plane::Platform));
+        assert_eq!(all.of_role(Plane::Platform, OWNER, &[]).len(), right::PLATFORM.len());
+    }
+
+    #[test]
+    fn each_reserved_resource_is_refused() {
+        for resource in RESERVED_RESOURCES {
+            let name: &'static str = format!("{resource}:read").leak();
+            let faults = Permissions::new(&[Permission::new(Plane::Tenant, name, &[])]).unwrap_err();
+            assert!(matches!(&faults[..], [fault] if fault.contains("keeps for itself")), "{faults:?}");
+        }
+    }
+
     #[test]
     fn a_product_cannot_declare_what_could_be_mistaken() {
         let tenant = |name| Permission::new(Plane::Tenant, name, &[]);
         for (permission, words) in [
             (tenant("notes"), "resource:action"),
             (tenant("Notes:read"), "resource:action"),
-            (tenant("tenants:write"), "Freehold's own"),
             (tenant("users:read"), "keeps for itself"),
             (tenant("notes:read"), "twice"),
             (Permission::new(Plane::Platform, "fleet:burn", &[]), "for operators"),
