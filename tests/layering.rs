@@ -56,7 +56,7 @@ fn paths_from(text: &str, root: &str) -> Vec<Vec<String>> {
 }
 
 /// The paths that begin here, and how long their text is.
-fn paths(text: &str) -> (Vec<Vec<String>>, usize) {
+pub(crate) fn paths(text: &str) -> (Vec<Vec<String>>, usize) {
     if text.starts_with('{') {
         return list(text);
     }

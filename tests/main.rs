@@ -7,6 +7,8 @@ mod archives;
 #[cfg(test)]
 mod archiving;
 #[cfg(test)]
+mod circles;
+#[cfg(test)]
 mod cloning;
 #[cfg(test)]
 mod control;

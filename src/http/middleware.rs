@@ -95,11 +95,6 @@ async fn no_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method; see Allow")
 }
 
-/// The problem of a body above the limit.
-pub(super) fn payload_too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is larger than this route accepts")
-}
-
 /// The panic hook has logged and reported the panic. Its message is not part of the response.
 fn panicked(_: &Box<dyn Any + Send>) -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an internal error").into_response()
@@ -150,7 +145,7 @@ async fn whole_request(State(limit): State<Duration>, request: Request, next: Ne
 async fn bound_body(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
     let announced = request.body().size_hint().lower();
     if announced > u64::try_from(settings.body_limit).unwrap_or(u64::MAX) {
-        return payload_too_large().into_response();
+        return Problem::payload_too_large().into_response();
     }
     if request.body().is_end_stream() {
         return next.run(request).await;

@@ -71,6 +71,11 @@ impl Problem {
         }
     }
 
+    /// The problem of a body above the limit.
+    pub(super) fn payload_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "the body is larger than this route accepts")
+    }
+
     /// The same problem with the address where the request belongs.
     #[must_use]
     pub fn at(self, location: String) -> Self {

@@ -3,11 +3,8 @@
 //! A row in `pg_database` becomes visible when its copy is complete, so a database that is there is whole: it is
 //! adopted. The one exception is what an interrupted DROP leaves behind, and that is dropped again.
 
-use super::{DatabaseInfo, MARK, OWNER_ROLE, ServerAdmin, quote_ident, quote_literal, roles::is_taken};
-use crate::{
-    error::{Error, Result},
-    types::DbName,
-};
+use super::{DatabaseInfo, MARK, OWNER_ROLE, ServerAdmin, errors::is_taken, quote_ident, quote_literal};
+use crate::{error::Result, types::DbName};
 
 /// A drop or a lost race, and what settles it.
 const OBSERVATIONS: usize = 3;
@@ -87,7 +84,7 @@ impl ServerAdmin {
     /// Lets nobody enter the template any more, and lets it be dropped.
     async fn release_template(&self, name: &str) -> Result<()> {
         let Some(found) = self.database(name).await? else { return Ok(()) };
-        check_owner(&found)?;
+        found.check_owner()?;
         // What an interrupted DROP has left lets nobody in and cannot be altered any more.
         if found.is_interrupted_drop() {
             return Ok(());
@@ -108,7 +105,7 @@ impl ServerAdmin {
             }
             match self.database(name).await? {
                 Some(found) if found.is_interrupted_drop() => self.drop_interrupted(&found).await?,
-                Some(found) => return check_owner(&found),
+                Some(found) => return found.check_owner(),
                 None => {}
             }
         }
@@ -120,7 +117,7 @@ impl ServerAdmin {
     }
 
     async fn drop_interrupted(&self, found: &DatabaseInfo) -> Result<()> {
-        check_owner(found)?;
+        found.check_owner()?;
         tracing::warn!(database = found.name, "dropping what an interrupted drop left behind");
         Ok(self.drop_closed(&found.name).await??)
     }
@@ -148,13 +145,4 @@ fn close_ddl(name: &str) -> Result<String> {
 
 fn mark_ddl(name: &str) -> Result<String> {
     Ok(format!("COMMENT ON DATABASE {} IS {}", quote_ident(name)?, quote_literal(MARK)?))
-}
-
-/// Whether the database that is there is Freehold's, and so can be the one that was meant.
-pub(super) fn check_owner(found: &DatabaseInfo) -> Result<()> {
-    if found.owner == OWNER_ROLE {
-        return Ok(());
-    }
-    let detail = format!("a database {} is there already and does not belong to Freehold", found.name);
-    Err(Error::conflict("database_taken", detail))
 }

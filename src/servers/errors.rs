@@ -20,6 +20,13 @@ pub fn is_sqlstate(error: &tokio_postgres::Error, state: &SqlState) -> bool {
     error.code() == Some(state)
 }
 
+/// Somebody else made it between the look and the statement (the index answers when both were under way).
+pub(super) fn is_taken(error: &tokio_postgres::Error) -> bool {
+    [SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]
+        .iter()
+        .any(|state| is_sqlstate(error, state))
+}
+
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::from(&error)

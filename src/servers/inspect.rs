@@ -5,7 +5,10 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Row, error::SqlState, types::Type};
 
-use super::{BUILDER_PREFIX, MARK, ServerAdmin, TransferLogin, is_sqlstate};
+use super::{
+    BUILDER_PREFIX, MARK, OWNER_ROLE, ServerAdmin, is_sqlstate,
+    names::{DUMP_PREFIX, RESTORE_PREFIX},
+};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -38,6 +41,18 @@ impl DatabaseInfo {
     #[must_use]
     pub const fn is_interrupted_drop(&self) -> bool {
         self.conn_limit == -2
+    }
+
+    /// Fails unless the database is Freehold's, and so can be the one that was meant.
+    ///
+    /// # Errors
+    /// `database_taken`.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        if self.owner == OWNER_ROLE {
+            return Ok(());
+        }
+        let detail = format!("a database {} is there already and does not belong to Freehold", self.name);
+        Err(Error::conflict("database_taken", detail))
     }
 
     fn from_row(row: &Row) -> Result<Self> {
@@ -134,8 +149,7 @@ impl ServerAdmin {
     /// All roles that are there for one tenant, by name: its own, and the logins of transfers and of templates in the
     /// making, unless they are in use.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        let [dump, restore] = TransferLogin::PREFIXES;
-        let passing = [dump, restore, BUILDER_PREFIX];
+        let passing = [DUMP_PREFIX, RESTORE_PREFIX, BUILDER_PREFIX];
         self.query(TENANT_ROLES, &[&DbName::PREFIX, &passing.as_slice()])
             .await?
             .iter()

@@ -7,16 +7,16 @@
 use secrecy::SecretString;
 
 use super::{
-    Credentials, OWNER_ROLE, ServerAdmin, TENANT_ROLE, quote_ident, quote_literal, roles::comment_ddl, scratch_name,
-    verifier,
+    Credentials, OWNER_ROLE, ServerAdmin, TENANT_ROLE,
+    names::{DUMP_PREFIX, RESTORE_PREFIX},
+    quote_ident, quote_literal,
+    roles::comment_ddl,
+    scratch_name, verifier,
 };
 use crate::{
     error::Result,
     types::{DbName, Random},
 };
-
-/// What the names of logins begin with that build a template.
-pub const BUILDER_PREFIX: &str = "freehold_builder_";
 
 /// A login that is let into one tenant's database, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +45,11 @@ impl TransferLogin {
         }
     }
 
-    /// What the names of such logins begin with.
-    pub(super) const PREFIXES: [&str; 2] = ["freehold_dump_", "freehold_restore_"];
-
     /// The login's name: one a purpose and database.
     fn login(self) -> String {
-        let [dump, restore] = Self::PREFIXES;
         let prefix = match self {
-            Self::Dump(_) => dump,
-            Self::Restore(_) | Self::Rehearse(_) => restore,
+            Self::Dump(_) => DUMP_PREFIX,
+            Self::Restore(_) | Self::Rehearse(_) => RESTORE_PREFIX,
         };
         format!("{prefix}{}", self.tenant().tenant().uuid().simple())
     }

@@ -6,7 +6,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::{ServerAdmin, databases::check_owner, errors, is_sqlstate, quote_ident};
+use super::{ServerAdmin, errors, is_sqlstate, quote_ident};
 use crate::{
     error::{Error, Result},
     types::DbName,
@@ -44,7 +44,7 @@ impl ServerAdmin {
         let text = name.to_string();
         for _ in 0..ATTEMPTS {
             let Some(found) = self.database(&text).await? else { return Ok(()) };
-            check_owner(&found)?;
+            found.check_owner()?;
             self.check_obstacles(&text).await?;
             // What an interrupted DROP has left lets nobody in and cannot be altered any more.
             if !found.is_interrupted_drop() {
@@ -66,7 +66,7 @@ impl ServerAdmin {
     pub async fn drop_tenant_role(&self, name: DbName) -> Result<()> {
         let text = name.to_string();
         let role = quote_ident(&text)?;
-        if self.database(&text).await?.is_some_and(|found| check_owner(&found).is_ok()) {
+        if self.database(&text).await?.is_some_and(|found| found.check_owner().is_ok()) {
             self.batch_execute(&format!("REVOKE ALL ON DATABASE {role} FROM {role}")).await?;
         }
         match self.batch_execute(&format!("DROP ROLE IF EXISTS {role}")).await {
@@ -84,7 +84,7 @@ impl ServerAdmin {
     /// `database_in_use`; unavailable while it is locked.
     pub async fn discard_database(&self, name: DbName) -> Result<()> {
         match self.database(&name.to_string()).await? {
-            Some(found) if check_owner(&found).is_err() => {
+            Some(found) if found.check_owner().is_err() => {
                 tracing::warn!(database = found.name, "a database that belongs to somebody else is left");
                 Ok(())
             }

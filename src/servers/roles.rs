@@ -10,17 +10,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio_postgres::{error::SqlState, types::Type};
 
-use super::{LockKey, MARK, ServerAdmin, is_sqlstate, quote_ident, quote_literal, verifier};
+use super::{
+    LockKey, MARK, OWNER_ROLE, ServerAdmin, TENANT_ROLE, errors::is_taken, is_sqlstate, quote_ident, quote_literal,
+    verifier,
+};
 use crate::{
     error::{Error, Result},
     types::DbName,
 };
-
-/// Owns all objects in tenant databases and runs their migrations. Cannot log in. It inherits, because the
-/// schema `public` belongs to `pg_database_owner`, of which a database's owner is a silent member.
-pub const OWNER_ROLE: &str = "freehold_owner";
-/// Holds the tenants' rights on rows. Cannot log in.
-pub const TENANT_ROLE: &str = "freehold_tenant";
 
 /// A tenant's sessions on its server, all replicas together: the backstop behind the pools' own budget.
 const CONNECTION_LIMIT: u16 = 100;
@@ -157,13 +154,6 @@ impl ServerAdmin {
         };
         Ok(self.list_databases().await?.into_iter().filter(open).map(|info| info.name).collect())
     }
-}
-
-/// Somebody else made it between the look and the statement (the index answers when both were under way).
-pub(super) fn is_taken(error: &tokio_postgres::Error) -> bool {
-    [SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_DATABASE, SqlState::UNIQUE_VIOLATION]
-        .iter()
-        .any(|state| is_sqlstate(error, state))
 }
 
 pub(super) fn comment_ddl(role: &str) -> Result<String> {

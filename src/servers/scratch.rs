@@ -3,7 +3,7 @@
 //! A scratch database carries Freehold's mark and is closed to everybody but the login that restores. Its name holds the
 //! tenant whose archive is tried in it. Callers hold that tenant's lock.
 
-use super::{DatabaseInfo, ServerAdmin, databases::check_owner};
+use super::{DatabaseInfo, ServerAdmin};
 use crate::{error::Result, types::DbName};
 
 /// What the names of scratch databases begin with.
@@ -42,7 +42,7 @@ impl ServerAdmin {
     pub async fn drop_scratch(&self, of: DbName) -> Result<()> {
         let name = scratch_name(of);
         let Some(found) = self.database(&name).await? else { return Ok(()) };
-        check_owner(&found)?;
+        found.check_owner()?;
         // What an interrupted DROP has left lets nobody in and cannot be altered any more.
         if !found.is_interrupted_drop() {
             self.alter_database(&name, "ALLOW_CONNECTIONS false").await?;

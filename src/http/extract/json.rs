@@ -19,7 +19,7 @@ use tower_http::timeout::TimeoutError;
 use super::field;
 use crate::{
     error::{Error, FieldError},
-    http::{middleware::payload_too_large, problem::Problem},
+    http::problem::Problem,
 };
 
 /// How many fields of a body that should have none are named: its answer is to be no larger than need be.
@@ -128,7 +128,7 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
         Err(error) => error,
     };
     if has_cause::<LengthLimitError>(&error) {
-        return Err(payload_too_large());
+        return Err(Problem::payload_too_large());
     }
     if has_cause::<TimeoutError>(&error) {
         return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long to arrive"));
