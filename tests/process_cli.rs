@@ -240,24 +240,45 @@ async fn the_first_operators_key_goes_into_a_file_of_its_owner() {
     let mut variables = dev.dev_env();
     let control = dev.told("/control/database_url").replace("/freehold_control?", "/second?");
     variables.insert("FREEHOLD_CONTROL_URL".to_owned(), control);
-    variables.insert("FREEHOLD_PLATFORM_SERVER_URL".to_owned(), dev.told("/servers/0/admin_url").to_owned());
-    let bootstrap = async |file: &str| {
+    let bootstrap_on = async |server: &str, file: &str| {
+        let mut variables = variables.clone();
+        variables.insert("FREEHOLD_PLATFORM_SERVER_URL".to_owned(), server.to_owned());
         let line = format!("bootstrap --email ada@example.com --password-stdin --api-key-file {file}");
         freehold_with(&dev, &line, &variables, "a long enough passphrase").await
     };
 
+    let bootstrap = async |file: &str| bootstrap_on(dev.told("/servers/0/admin_url"), file).await;
+
     // What cannot be written is refused before there is a key to lose.
     assert!(bootstrap("nowhere/key").await.sentence().contains("nowhere/key"));
+    // A run that ends before the key is valid leaves it to the next one.
+    let failed = bootstrap_on("postgres://nobody:nothing@127.0.0.1:1/postgres?sslmode=disable", "key").await;
+    assert_eq!(failed.code, Some(1), "{}{}", failed.out, failed.err);
+    let left = fs::read_to_string(dev.folder().join("key.unfinished")).unwrap();
     let first = bootstrap("key").await;
     assert_eq!(first.code, Some(0), "{}", first.err);
     let path = dev.folder().join("key");
     let key = fs::read_to_string(&path).unwrap();
     assert!(key.starts_with("fhk_") && key.ends_with('\n'));
+    assert_eq!(key, left);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!first.out.contains("fhk_") && !first.err.contains("fhk_"), "{}{}", first.out, first.err);
 
     let again = bootstrap("key").await;
     assert!(again.code == Some(0) && again.out.contains("nothing to do"), "{}{}", again.out, again.err);
     assert_eq!(fs::read_to_string(&path).unwrap(), key);
-    assert!(!dev.folder().join("key.unfinished").exists());
+    let unfinished = dev.folder().join("key.unfinished");
+    assert!(!unfinished.exists());
+
+    // As it is left by a run that was killed when the key was valid and not under its name yet.
+    fs::rename(&path, &unfinished).unwrap();
+    let continued = bootstrap("key").await;
+    assert!(continued.code == Some(0) && continued.out.contains("is in"), "{}{}", continued.out, continued.err);
+    assert_eq!(fs::read_to_string(&path).unwrap(), key);
+    assert!(!unfinished.exists());
+    // What others could have written there is no key.
+    fs::rename(&path, &unfinished).unwrap();
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o604)).unwrap();
+    let refused = bootstrap("key").await;
+    assert!(refused.code == Some(0) && refused.out.contains("nothing to do"), "{}{}", refused.out, refused.err);
 }

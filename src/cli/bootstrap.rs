@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
+use rustix::process::geteuid;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::{
     error::Error,
     operations::bootstrap,
     telemetry::{self, metrics::Metrics},
-    types::{Clock, DisplayName, Email},
+    types::{Clock, DisplayName, Email, Random},
 };
 
 /// The arguments of `freehold bootstrap`.
@@ -61,14 +62,16 @@ pub(super) fn run(
         "set FREEHOLD_PLATFORM_SERVER_URL to the administrative URL of the server that shall hold the platform tenant",
     )?;
     let password = secret_input::from_stdin("the password on standard input")?;
-    let request = bootstrap::Request { server_url, email: arguments.email, name: arguments.name, password };
-    // Made before the key is: one that cannot be written is refused while nothing is lost.
+    // On the disk before the key is valid: a file that cannot be written is refused while nothing is lost.
     let file = arguments.api_key_file.as_deref().map(KeyFile::make).transpose()?;
+    let api_key = file.as_ref().map_or_else(new_key, |file| file.key.clone());
+    let key = api_key.clone();
+    let request = bootstrap::Request { server_url, email: arguments.email, name: arguments.name, password, api_key };
     let _telemetry = telemetry::start(&configuration::telemetry(&config.telemetry, config.environment))?;
     match (process::block_on_all_cores(make(config, product, request))?, file) {
-        (Some(key), Some(file)) => file.keep(&key, output)?,
-        (Some(key), None) => tell(&key, output)?,
-        (None, file) => {
+        (true, Some(file)) => file.keep(output)?,
+        (true, None) => tell(&key, output)?,
+        (false, file) => {
             file.map(KeyFile::discard).transpose()?;
             output.either(&json!({ "api_key": null }), "there is an operator already: nothing to do")?;
         }
@@ -76,29 +79,47 @@ pub(super) fn run(
     Ok(Outcome::Success)
 }
 
-/// Where the API key is to be: beside it under another name, until it is whole. What an earlier run has left stays when
-/// this one has no key.
+fn new_key() -> SecretString {
+    bootstrap::new_key(&Clock::default(), Random)
+}
+
+/// Where the API key is to be: beside it under another name, until it is valid. A run that was killed has left the key
+/// there, valid or not: the next one goes on with it. What stands under the final name stays when this run has no key.
 struct KeyFile<'a> {
     path: &'a Path,
     unfinished: PathBuf,
-    file: File,
+    key: SecretString,
 }
 
 impl<'a> KeyFile<'a> {
     fn make(path: &'a Path) -> anyhow::Result<Self> {
         let unfinished = path.with_added_extension("unfinished");
-        let failed = || format!("the file {} cannot be made", unfinished.display());
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(failed),
-            _ => {}
-        }
-        let file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished).with_context(failed)?;
-        Ok(Self { path, unfinished, file })
+        let key = Self::left(&unfinished).map_or_else(|| Self::write(&unfinished), Ok);
+        let key = key.with_context(|| format!("the file {} cannot be made", unfinished.display()))?;
+        Ok(Self { path, unfinished, key })
     }
 
-    fn keep(mut self, key: &SecretString, output: Output) -> anyhow::Result<()> {
-        writeln!(self.file, "{}", key.expose_secret())?;
-        self.file.sync_all()?;
+    /// The key that an earlier run has left, in a file that nobody else can have written or read.
+    fn left(unfinished: &Path) -> Option<SecretString> {
+        let found = fs::symlink_metadata(unfinished).ok()?;
+        let is_own = found.is_file() && found.uid() == geteuid().as_raw() && found.mode() & 0o777 == 0o600;
+        let text = is_own.then(|| fs::read_to_string(unfinished).ok()).flatten()?;
+        Some(SecretString::from(text.trim_end())).filter(bootstrap::is_key)
+    }
+
+    fn write(unfinished: &Path) -> io::Result<SecretString> {
+        match fs::remove_file(unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(unfinished)?;
+        let key = new_key();
+        writeln!(file, "{}", key.expose_secret())?;
+        file.sync_all()?;
+        Ok(key)
+    }
+
+    fn keep(self, output: Output) -> anyhow::Result<()> {
         fs::rename(&self.unfinished, self.path)?;
         let told = format!("the first operator's API key is in {}", self.path.display());
         output.either(&json!({ "api_key_file": self.path }), told)
@@ -109,15 +130,15 @@ impl<'a> KeyFile<'a> {
     }
 }
 
-/// The first operator's API key, unless there is one already.
-async fn make(config: Config, product: Product, request: bootstrap::Request) -> anyhow::Result<Option<SecretString>> {
+/// Whether the request's API key is the first operator's: there may be one with another key already.
+async fn make(config: Config, product: Product, request: bootstrap::Request) -> anyhow::Result<bool> {
     let app = App::new(config, product, Metrics::install()?, Clock::default())?;
     app.migrate_control().await?;
     let outcome = bootstrap::run(app.operations(), request).await;
     app.operations().db.close().await;
     match outcome {
-        Ok(key) => Ok(Some(key)),
-        Err(Error::Conflict { code: "already_bootstrapped", .. }) => Ok(None),
+        Ok(()) => Ok(true),
+        Err(Error::Conflict { code: "already_bootstrapped", .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,8 +1,8 @@
 //! The first operator: the platform server, the platform tenant and an API key, once.
 //!
 //! The program's migrations are published once the platform server has the template that is made of them. The platform
-//! tenant is provisioned like any other, by an engine in the process that runs `bootstrap`. An interrupted
-//! bootstrap continues where it stopped. A second bootstrap is refused.
+//! tenant is provisioned like any other, by an engine in the process that runs `bootstrap`. An interrupted bootstrap
+//! continues where it stopped. A second bootstrap is refused.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     control::{audit::Origin, operations, servers, tenants},
     error::{Error, Result},
     identity::api_keys,
-    types::{DisplayName, Email, OperationId, ServerId, Slug},
+    types::{Clock, DisplayName, Email, OperationId, Random, ServerId, Slug},
 };
 
 /// How long the platform tenant may take to be made.
@@ -43,15 +43,30 @@ pub struct Request {
     pub name: Option<DisplayName>,
     /// Their password.
     pub password: SecretString,
+    /// Their API key: a [`new_key`], kept by the caller before it is valid. So a bootstrap that is killed loses none.
+    pub api_key: SecretString,
 }
 
-/// Creates the platform tenant and its first operator. Returns the operator's API key, which is shown only once.
+/// A key for the first operator.
+#[must_use]
+pub fn new_key(clock: &Clock, random: Random) -> SecretString {
+    api_keys::draw(clock, random)
+}
+
+/// Whether `text` is a key that an earlier bootstrap may have kept.
+#[must_use]
+pub fn is_key(text: &SecretString) -> bool {
+    api_keys::is_whole(text)
+}
+
+/// Creates the platform tenant and its first operator with the API key of the request.
 ///
 /// # Errors
-/// `already_bootstrapped` (409), and what registering a server and provisioning a tenant can say.
-pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
+/// `already_bootstrapped` (409) when there is an operator with another key, and what registering a server and
+/// provisioning a tenant can say.
+pub async fn run(ctx: &Context, request: Request) -> Result<()> {
     let origin = ctx.origin();
-    let email = request.email.clone();
+    let (email, key) = (request.email.clone(), request.api_key.clone());
     let platform = tenants::platform(&mut *ctx.db.acquire().await?).await?;
     let (tenant, operation) = if let Some(tenant) = platform {
         let found = operations::provisioning_of(&mut *ctx.db.acquire().await?, tenant.id).await?;
@@ -61,8 +76,10 @@ pub async fn run(ctx: &Context, request: Request) -> Result<SecretString> {
         (started.tenant.id, started.operation)
     };
     finish(ctx, operation).await?;
-    let key = api_keys::create_first(&ctx.identity, tenant, &email).await?;
-    key.ok_or_else(|| Error::conflict("already_bootstrapped", "there is an operator with an API key already"))
+    if api_keys::create_first(&ctx.identity, tenant, &email, &key).await? {
+        return Ok(());
+    }
+    Err(Error::conflict("already_bootstrapped", "there is an operator with an API key already"))
 }
 
 async fn start(ctx: &Context, request: Request, origin: &Origin) -> Result<provision::Started> {

@@ -291,13 +291,16 @@ impl Fleet {
 /// Bootstraps with the parts of `replica`, and answers with the first operator's API key.
 async fn bootstrapped(environment: &Environment, replica: &Replica) -> Result<SecretString, Error> {
     replica.app().migrate_control().await?;
+    let api_key = bootstrap::new_key(&Clock::default(), Random);
     let request = bootstrap::Request {
         server_url: environment.platform_admin_url().unwrap(),
         email: OPERATOR_EMAIL.parse().unwrap(),
         name: None,
         password: PASSWORD.into(),
+        api_key: api_key.clone(),
     };
-    bootstrap::run(replica.app().operations(), request).await
+    bootstrap::run(replica.app().operations(), request).await?;
+    Ok(api_key)
 }
 
 fn settings(environment: &Environment) -> BTreeMap<String, String> {

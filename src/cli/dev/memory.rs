@@ -42,6 +42,9 @@ pub(super) struct Operator {
     pub(super) password: String,
     /// Known once bootstrap has succeeded.
     pub(super) api_key: Option<String>,
+    /// What it will be, from before it is valid.
+    #[serde(default)]
+    pub(super) coming_key: Option<String>,
 }
 
 /// A demo tenant.
@@ -81,7 +84,7 @@ impl Memory {
         Self {
             key_encryption_keys: format!("k1:{}", BASE64_STANDARD.encode(random.bytes::<32>())),
             nonce: random.token(),
-            operator: Operator { password: password(), api_key: None },
+            operator: Operator { password: password(), api_key: None, coming_key: None },
             tenants: DEMO_TENANTS.iter().map(|demo| (demo.slug.to_owned(), tenant())).collect(),
             path,
         }

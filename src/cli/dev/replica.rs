@@ -1,6 +1,7 @@
 //! The replica of a dev environment: this very process, from its first socket to its last request.
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -65,14 +66,23 @@ async fn operator_key(app: &App, environment: &Environment, memory: &mut Memory)
     if let Some(key) = &memory.operator.api_key {
         return Ok(key.clone());
     }
+    // Remembered before it is valid: a run that is killed in between loses nothing.
+    let key = if let Some(key) = &memory.operator.coming_key {
+        key.clone()
+    } else {
+        let key = bootstrap::new_key(&Clock::default(), Random).expose_secret().to_owned();
+        memory.operator.coming_key = Some(key.clone());
+        memory.save()?;
+        key
+    };
     let request = bootstrap::Request {
         server_url: environment.platform_admin_url()?,
         email: OPERATOR.parse()?,
         name: Some("Operator".parse()?),
         password: memory.operator.password.clone().into(),
+        api_key: key.clone().into(),
     };
-    let key = bootstrap::run(app.operations(), request).await.context("start again with --reset")?;
-    let key = secrecy::ExposeSecret::expose_secret(&key).to_owned();
+    bootstrap::run(app.operations(), request).await.context("start again with --reset")?;
     memory.operator.api_key = Some(key.clone());
     memory.save()?;
     Ok(key)

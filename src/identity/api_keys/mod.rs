@@ -3,9 +3,10 @@
 //! The id identifies the row. The secret is 256 random bits, of which only a digest is stored. The checksum rejects a
 //! mistyped or invented key without a query. It also lets scanners of public code recognize a leaked key.
 //!
-//! A key is shown once, when it is created. It is valid until it is revoked, it expires, or its owner is deactivated.
-//! It grants the permissions in its scopes that its owner has now. It has no session, so it cannot do what needs a
-//! signed-in user. A clone of the tenant has none of its keys.
+//! A key is shown once. It is drawn first and recorded then, so that whoever needs it can keep it before it is valid.
+//! It is valid until it is revoked, it expires, or its owner is deactivated. It grants the permissions in its scopes
+//! that its owner has now. It has no session, so it cannot do what needs a signed-in user. A clone of the tenant has
+//! none of its keys.
 
 mod store;
 
@@ -25,7 +26,8 @@ use super::{
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    types::{ApiKeyId, DisplayName, Email, Permission, TenantId, UserId},
+    tenancy::Statements,
+    types::{ApiKeyId, Clock, DisplayName, Email, Permission, Random, TenantId, UserId},
 };
 
 /// The prefix of every API key.
@@ -50,26 +52,51 @@ pub async fn create(
     name: &DisplayName,
     scopes: &[Permission],
 ) -> Result<SecretString> {
-    let id = ApiKeyId::generate(&ctx.clock, ctx.random);
-    let secret = SecretString::from(hex(&ctx.random.bytes::<32>()));
-    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    let new = store::New { id, name, secret_hash: token_hash(&secret), user, scopes: &scopes };
-    store::add(&ctx.tenancy.connect(tenant).await?, &new).await?;
-    Ok(compose(id, &secret))
+    let key = draw(&ctx.clock, ctx.random);
+    let drawn = parse(key.expose_secret()).ok_or_else(|| Error::defect("a new API key is not one"))?;
+    record(&ctx.tenancy.connect(tenant).await?, &drawn, (user, name, scopes)).await?;
+    Ok(key)
 }
 
-/// The first operator's key, with every permission of an operator. `None` when the platform tenant has a key already.
+/// A new key, which is not valid before it is recorded.
+#[must_use]
+pub fn draw(clock: &Clock, random: Random) -> SecretString {
+    compose(ApiKeyId::generate(clock, random), &SecretString::from(hex(&random.bytes::<32>())))
+}
+
+/// Whether the text has the form of a key.
+#[must_use]
+pub fn is_whole(text: &SecretString) -> bool {
+    parse(text.expose_secret()).is_some()
+}
+
+/// Makes `key` the first operator's, with every permission of an operator. Answers whether it is: an earlier call may
+/// have done so already, and the platform tenant may have another key, which then stays the only one.
 ///
 /// # Errors
-/// Internal when there is no user of that address.
-pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email) -> Result<Option<SecretString>> {
-    let (user, has_keys) = store::before_first(&ctx.tenancy.connect(platform).await?, email).await?;
-    if has_keys {
-        return Ok(None);
+/// Internal when there is no user of that address, and for what is no key.
+pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email, key: &SecretString) -> Result<bool> {
+    let key = parse(key.expose_secret()).ok_or_else(|| Error::defect("the first operator's API key is not one"))?;
+    let connection = ctx.tenancy.connect(platform).await?;
+    let before = store::before_first(&connection, email, key.id).await?;
+    if before.has_keys {
+        let recorded = before.recorded.is_some_and(|hash| bool::from(hash.ct_eq(&token_hash(&key.secret))));
+        return Ok(recorded);
     }
-    let user = user.ok_or_else(|| Error::defect("the platform tenant has no such operator"))?;
-    let name = "bootstrap".parse().map_err(Error::internal)?;
-    create(ctx, platform, user, &name, right::PLATFORM).await.map(Some)
+    let user = before.user.ok_or_else(|| Error::defect("the platform tenant has no such operator"))?;
+    let name: DisplayName = "bootstrap".parse().map_err(Error::internal)?;
+    record(&connection, &key, (user, &name, right::PLATFORM)).await?;
+    Ok(true)
+}
+
+async fn record(
+    statements: &impl Statements,
+    key: &Presented,
+    (user, name, scopes): (UserId, &DisplayName, &[Permission]),
+) -> Result<()> {
+    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let new = store::New { id: key.id, name, secret_hash: token_hash(&key.secret), user, scopes: &scopes };
+    store::add(statements, &new).await
 }
 
 /// Verifies `key` and returns its principal. Makes one query, which also records the use of the key, at most once a
@@ -121,7 +148,6 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Clock, Random};
 
     #[test]
     fn a_key_survives_its_text_form_and_every_changed_character_is_noticed() {

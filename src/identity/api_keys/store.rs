@@ -19,8 +19,12 @@ pub(in crate::identity) const TABLE: TableName = TableName::of(Stream::Freehold,
 
 const ADD: &str = "INSERT INTO freehold.api_keys (id, name, secret_hash, user_id, scopes) VALUES ($1, $2, $3, $4, $5)";
 
-const BEFORE_FIRST: &str =
-    concat!("SELECT ", people::id_of!("$1"), " AS id, EXISTS (SELECT FROM freehold.api_keys) AS has_keys");
+const BEFORE_FIRST: &str = concat!(
+    "SELECT ",
+    people::id_of!("$1"),
+    " AS id, EXISTS (SELECT FROM freehold.api_keys) AS has_keys,
+     (SELECT secret_hash FROM freehold.api_keys WHERE id = $2 AND revoked_at IS NULL) AS recorded"
+);
 
 const USED: &str = concat!(
     "WITH noted AS (
@@ -45,6 +49,16 @@ pub(super) struct New<'a> {
     pub(super) scopes: &'a [&'a str],
 }
 
+/// What there is before the first key is added.
+pub(super) struct BeforeFirst {
+    /// The user whose key it shall be.
+    pub(super) user: Option<UserId>,
+    /// Whether there are keys already.
+    pub(super) has_keys: bool,
+    /// The digest of its secret, if it is one of them.
+    pub(super) recorded: Option<Vec<u8>>,
+}
+
 /// A valid key.
 pub(super) struct Found {
     pub(super) secret_hash: Vec<u8>,
@@ -63,12 +77,16 @@ pub(super) async fn add(statements: &impl Statements, new: &New<'_>) -> Result<(
     Ok(())
 }
 
-/// The user with this email address, and whether there are keys already.
-pub(super) async fn before_first(statements: &impl Statements, email: &Email) -> Result<(Option<UserId>, bool)> {
-    let row = statements.row(BEFORE_FIRST, &[&email.as_str()]).await?;
+/// The user with this email address, and what there is of keys already, this one above all.
+pub(super) async fn before_first(statements: &impl Statements, email: &Email, key: ApiKeyId) -> Result<BeforeFirst> {
+    let row = statements.row(BEFORE_FIRST, &[&email.as_str(), &key.uuid()]).await?;
     let row = row.ok_or_else(|| Error::defect("a SELECT without FROM has answered with no row"))?;
     let user: Option<uuid::Uuid> = row.try_get("id")?;
-    Ok((user.map(UserId::from_uuid), row.try_get("has_keys")?))
+    Ok(BeforeFirst {
+        user: user.map(UserId::from_uuid),
+        has_keys: row.try_get("has_keys")?,
+        recorded: row.try_get("recorded")?,
+    })
 }
 
 /// The key with this id, if it is valid for a client at `ip`. Records its use if `hash` is the digest of its secret.
