@@ -95,22 +95,27 @@ async fn every_answer_of_a_tenant_is_counted_and_logged_as_its_own() {
     // The first hundred tenants of a replica have labels of their own.
     let replica = fleet.another_replica(&[], Clock::default()).await;
     let anonymous = replica.anonymous(&tenant.slug);
-    for (method, path, status) in [
-        (Method::GET, "/v1/projects", 401),
-        (Method::GET, "/v1/nowhere", 404),
-        (Method::PUT, "/v1/projects", 405),
-        (Method::GET, "/v1/projects?colour=red", 422),
-        (Method::GET, "/.well-known/jwks.json", 200),
-        (Method::GET, "/health/ping", 200),
+    let plan = fleet.operator().get(&format!("/platform/v1/tenants/{}", tenant.id)).await.expect(200)["plan"].clone();
+    for (method, path, status, bytes) in [
+        (Method::GET, "/v1/projects", 401, 0),
+        (Method::GET, "/v1/nowhere", 404, 0),
+        (Method::PUT, "/v1/projects", 405, 0),
+        // Refused by its announced size, before admission.
+        (Method::POST, "/v1/auth/login", 413, 1_100_000),
+        (Method::GET, "/v1/projects?colour=red", 422, 0),
+        (Method::GET, "/.well-known/jwks.json", 200, 0),
+        (Method::GET, "/health/ping", 200, 0),
     ] {
         let id = unique("answered");
-        let answer = Answer::to(anonymous.request(method, path).header("x-request-id", &id)).await;
+        let request = anonymous.request(method, path).header("x-request-id", &id).body(" ".repeat(bytes));
+        let answer = Answer::to(request).await;
         assert_eq!(answer.status(), status, "{path}");
         let log = logged();
         let line = log.lines().find(|line| line.contains(&id) && line.contains("\"answered a "));
         let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{path} is not in the log"))).unwrap();
-        let expected = if path == "/health/ping" { Value::Null } else { json!(tenant.id) };
-        assert_eq!(line["span"]["tenant.id"], expected, "{line}");
+        let (id, plan) =
+            if path == "/health/ping" { (Value::Null, Value::Null) } else { (json!(tenant.id), plan.clone()) };
+        assert_eq!((&line["span"]["tenant.id"], &line["tenant.plan"]), (&id, &plan), "{line}");
     }
     anonymous.post("/v1/auth/login", &json!({ "nothing": "x".repeat(1_000) })).await.expect(422);
     let metrics = fleet.metrics().await;
@@ -119,7 +124,7 @@ async fn every_answer_of_a_tenant_is_counted_and_logged_as_its_own() {
         let value = metrics.lines().find_map(|found| found.strip_prefix(&line));
         value.unwrap_or_else(|| panic!("no {line}")).parse().unwrap()
     };
-    assert_eq!(count("requests", ",status=\"4xx\""), 5);
+    assert_eq!(count("requests", ",status=\"4xx\""), 6);
     assert!(count("requests", ",status=\"2xx\"") >= 1);
     assert!(count("received_bytes", "") >= 1_000 && count("sent_bytes", "") >= 1_000);
 }

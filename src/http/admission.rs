@@ -3,9 +3,12 @@
 //!
 //! The order is resolve → gate → authenticate → scope ([`examine`]). Limits belong between these steps: those of the
 //! address and of the tenant before a secret is checked, those of the user and of the key once they are known. The
-//! result is one value, the [`Scope`]. Extractors read it and check what they require. Logs and metrics read the tenant
-//! from it. [`admit`] sees every response for a resolved tenant, also 401, 404 and 405, so it sets the headers that all
-//! of them have.
+//! result is one value, the [`Scope`]. Extractors read it and check what they require.
+//!
+//! What is true of every answer of a tenant is done where [`observe`](super::observe) reads the [`Payer`]: counting,
+//! the log line with the plan, and headers that all answers shall have. That place is outermost. It sees also what
+//! admission does not: 413 of a body that announces its size, a request that took too long, a panic. A refused request
+//! has a payer as well, once its tenant is known.
 //!
 //! The OpenAPI description of an operation says whether it requires authentication: `security(())` means that it does
 //! not. A refused request ends at [`turn_away`], whatever extractors the handler has. A request without a route gets
@@ -19,7 +22,7 @@ use std::{
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{
-        HeaderMap, StatusCode, Uri,
+        Extensions, HeaderMap, StatusCode, Uri,
         header::{AUTHORIZATION, USER_AGENT},
         request::Parts,
         uri::PathAndQuery,
@@ -73,19 +76,47 @@ impl Admission {
     pub(super) fn new(state: &AppState, operations: Arc<Operations>) -> Arc<Self> {
         Arc::new(Self { state: state.clone(), operations })
     }
+
+    pub(super) const fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// What is answered before admission, or by no route, costs no look at the control database: the tenant is noted if
+    /// it is known here.
+    pub(super) fn note_stray(&self, extensions: &Extensions) {
+        let tenancy = &self.state.tenancy;
+        let known = match extensions.get() {
+            Some(TenantName::Platform) => tenancy.known_platform(),
+            Some(TenantName::Slug(slug)) => tenancy.known(slug),
+            Some(TenantName::Nobody | TenantName::Ambiguous(_)) | None => None,
+        };
+        if let Some(tenant) = known {
+            // Only an admitted request needs its plan to be known.
+            let _ = note(&self.state, extensions, &tenant);
+        }
+    }
 }
 
 /// The verdict about a request, on its way from [`admit`] to [`turn_away`].
 #[derive(Clone)]
 struct Verdict(Result<Scope, Problem>);
 
-/// The meter of the tenant that a request turned out to be for: written by admission, and read by whoever counts the
-/// answer, which may be given up or panic further in.
+/// What is known of the tenant that a request turned out to be for: written by admission, and read by whoever finishes
+/// the answer, which may be given up or panic further in.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Payer(Arc<OnceLock<Meter>>);
+pub(super) struct Payer(Arc<OnceLock<Known>>);
+
+/// See [`Payer`].
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Counts what is done for the tenant.
+    pub(super) meter: Meter,
+    /// The plan that it is on, unless this replica does not know the plan.
+    pub(super) plan: Option<Arc<Plan>>,
+}
 
 impl Payer {
-    pub(super) fn meter(&self) -> Option<&Meter> {
+    pub(super) fn known(&self) -> Option<&Known> {
         self.0.get()
     }
 }
@@ -100,9 +131,9 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, request: Requ
             let verdict = examine(state, &parts, asks).await;
             parts.extensions.insert(Verdict(verdict));
         }
-        None => note_stray(state, &parts),
+        None => admission.note_stray(&parts.extensions),
     }
-    let Some(meter) = parts.extensions.get::<Payer>().and_then(Payer::meter).cloned() else {
+    let Some(meter) = parts.extensions.get::<Payer>().and_then(Payer::known).map(|known| known.meter.clone()) else {
         return next.run(Request::from_parts(parts, body)).await;
     };
     let body = metered::received(body, &meter);
@@ -130,13 +161,13 @@ pub(super) async fn turn_away(mut request: Request, next: Next) -> Response {
 pub(super) async fn examine(state: &AppState, parts: &Parts, asks: Asks) -> Result<Scope, Problem> {
     let name = parts.extensions.get().unwrap_or(&TenantName::Nobody);
     let tenant = resolve(state, name).await?;
-    let meter = note(state, parts, &tenant);
+    let (meter, plan) = note(state, &parts.extensions, &tenant);
     if let Some(elsewhere) = moved(state, name, &tenant, &parts.uri) {
         return Err(elsewhere);
     }
     tenancy::gate(&tenant, state.settings.oldest_versions)?;
     let tenant = state.tenancy.settled(tenant).await?;
-    let (plan, client) = (state.tenancy.plan(&tenant)?, client(parts));
+    let (plan, client) = (plan?, client(parts));
     // Limits of the address and of the tenant go here: no secret has been looked at.
     let caller = match asks {
         Asks::Nothing => None,
@@ -159,26 +190,14 @@ async fn resolve(state: &AppState, name: &TenantName) -> Result<Arc<Tenant>> {
 }
 
 /// From here on the request is this tenant's, in logs and metrics, whatever becomes of it.
-fn note(state: &AppState, parts: &Parts, tenant: &Tenant) -> Meter {
+fn note(state: &AppState, extensions: &Extensions, tenant: &Tenant) -> (Meter, Result<Arc<Plan>>) {
     Span::current().record("tenant.id", tracing::field::display(tenant.id));
-    let meter = state.meters.of(tenant.id);
-    if let Some(Payer(payer)) = parts.extensions.get() {
+    let (meter, plan) = (state.meters.of(tenant.id), state.tenancy.plan(tenant));
+    if let Some(Payer(payer)) = extensions.get() {
         // A second look finds the same tenant.
-        let _ = payer.set(meter.clone());
+        let _ = payer.set(Known { meter: meter.clone(), plan: plan.as_ref().ok().cloned() });
     }
-    meter
-}
-
-/// What no route answers costs no look at the control database: the tenant is noted if it is known here.
-fn note_stray(state: &AppState, parts: &Parts) {
-    let known = match parts.extensions.get() {
-        Some(TenantName::Platform) => state.tenancy.known_platform(),
-        Some(TenantName::Slug(slug)) => state.tenancy.known(slug),
-        Some(TenantName::Nobody | TenantName::Ambiguous(_)) | None => None,
-    };
-    if let Some(tenant) = known {
-        note(state, parts, &tenant);
-    }
+    (meter, plan)
 }
 
 /// A renamed tenant is asked under its former name: the same request belongs to its new host.

@@ -68,7 +68,7 @@ pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Rou
         // The whole request, whatever it waits for.
         .layer(from_fn_with_state(settings.request_timeout, whole_request))
         // Bodies are bounded before anybody reads them.
-        .layer(from_fn_with_state(Arc::clone(settings), bound_body))
+        .layer(from_fn_with_state(Arc::clone(&groups.admission), bound_body))
         // What outlives its client begins here.
         .layer(from_fn_with_state(state.tasks.clone(), detach));
     let Groups { anybody, tenants, admission } = groups;
@@ -142,9 +142,11 @@ async fn whole_request(State(limit): State<Duration>, request: Request, next: Ne
 
 /// Refuses a body whose `Content-Length` is too large. Ends reading one that turns out to be too large, or takes too
 /// long.
-async fn bound_body(State(settings): State<Arc<Settings>>, request: Request, next: Next) -> Response {
+async fn bound_body(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
+    let settings = &admission.state().settings;
     let announced = request.body().size_hint().lower();
     if announced > u64::try_from(settings.body_limit).unwrap_or(u64::MAX) {
+        admission.note_stray(request.extensions());
         return Problem::payload_too_large().into_response();
     }
     if request.body().is_end_stream() {

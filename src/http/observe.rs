@@ -62,10 +62,12 @@ pub(super) async fn observe(
         elapsed: started.elapsed(),
     };
     answered.record(&requests);
-    if let Some(meter) = payer.meter() {
-        meter.answered(answered.status);
+    // Every answer of a tenant passes here, whoever made it: what all of them shall have belongs here.
+    if let Some(known) = payer.known() {
+        known.meter.answered(answered.status);
     }
-    span.in_scope(|| log(&answered, client, &response));
+    let plan = payer.known().and_then(|known| known.plan.as_ref()).map(|plan| plan.name.as_str());
+    span.in_scope(|| log(&answered, (client, plan), &response));
     response
 }
 
@@ -96,7 +98,7 @@ fn hub(id: &RequestId, method: &'static str, route: &str) -> Option<Arc<Hub>> {
 }
 
 /// Logs one line for each request. Probes and scrapes are frequent, so they are logged at level debug.
-fn log(answered: &Answered<'_>, client: Option<std::net::IpAddr>, response: &Response) {
+fn log(answered: &Answered<'_>, (client, plan): (Option<std::net::IpAddr>, Option<&str>), response: &Response) {
     let code = response.extensions().get::<ProblemCode>().map(|ProblemCode(code)| *code);
     let client = client.map(tracing::field::display);
     let millis = answered.elapsed.as_secs_f64() * 1_000.0;
@@ -113,6 +115,7 @@ fn log(answered: &Answered<'_>, client: Option<std::net::IpAddr>, response: &Res
             http.duration_ms = millis,
             error.code = code,
             client.address = client,
+            tenant.plan = plan,
             "answered a request"
         );
     }

@@ -162,7 +162,7 @@ fn app(settings: Settings) -> Router {
 }
 
 /// All that stands around `anybody`, and no tenant's routes beside it.
-fn stack(anybody: Router, state: &AppState) -> Router {
+pub(super) fn stack(anybody: Router, state: &AppState) -> Router {
     let admission = Admission::new(state, Arc::new(Operations::default()));
     middleware::stack(Listener::Public, Groups { anybody, tenants: Router::new(), admission }, state)
 }

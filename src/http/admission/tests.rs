@@ -1,19 +1,32 @@
 //! Who gets as far as a handler, and where a proof of who asks is looked for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    io,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
+    Extension, Router,
     body::Body,
     http::{Method, Request},
+    routing::get,
 };
 use serde_json::Value;
 use utoipa::openapi::{Info, security::SecurityRequirement};
 use utoipa_axum::routes;
 
 use super::*;
-use crate::http::{
-    Routes, openapi, router,
-    tests::{call, short, state},
+use crate::{
+    control::plans::{Limits, Quotas},
+    http::{
+        Routes, openapi, router,
+        tests::{call, short, stack, state},
+    },
+    telemetry::meters::Meters,
+    types::{Clock, Random, TenantId},
 };
 
 static REACHED: AtomicUsize = AtomicUsize::new(0);
@@ -96,6 +109,63 @@ async fn nobody_gets_past_a_refusal_whatever_the_handler_asks_for() {
     assert_eq!(asked(Method::HEAD, "/v1/careless").await.0, 404);
     assert_eq!(asked(Method::HEAD, "/v1/careless?colour=red").await.0, 422, "as GET is");
     assert_eq!(REACHED.load(Ordering::SeqCst), 0, "a handler was reached");
+}
+
+/// What is logged meanwhile.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn noted(payer: &Payer) {
+    let (limits, quotas) = (Limits::default(), Quotas::default());
+    let plan = Plan { name: "gold".to_owned(), limits, quotas, features: Vec::new() };
+    let meter = Meters::default().of(TenantId::generate(&Clock::default(), Random));
+    payer.0.set(Known { meter, plan: Some(Arc::new(plan)) }).unwrap();
+}
+
+/// Routes that turn out to be a tenant's, and then answer nothing.
+fn doomed() -> Router {
+    let panics = async |Extension(payer): Extension<Payer>| -> String {
+        noted(&payer);
+        panic!("a test panics")
+    };
+    let hangs = async |Extension(payer): Extension<Payer>| -> String {
+        noted(&payer);
+        std::future::pending().await
+    };
+    Router::new().route("/panic", get(panics).post(panics)).route("/hang", get(hangs))
+}
+
+#[tokio::test]
+async fn what_ends_without_its_handler_is_still_the_tenants() {
+    let log = Captured::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    // While there is one alone, tracing asks the thread that logs first whether to log: that may be another test's.
+    let _another = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
+    let _capturing = tracing::subscriber::set_default(subscriber);
+    for (method, path, status) in
+        [(Method::GET, "/panic", 500), (Method::POST, "/panic", 500), (Method::GET, "/hang", 503)]
+    {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let (response, _) = call(stack(doomed(), &state(short())), request).await;
+        assert_eq!(response.status(), status, "{path}");
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines = log.lines().filter(|line| line.contains("answered a request"));
+    let plans: Vec<_> =
+        lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"]["tenant.plan"].clone()).collect();
+    assert_eq!(plans, ["gold"; 3], "{log}");
 }
 
 #[test]
