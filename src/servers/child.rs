@@ -36,13 +36,37 @@ const HEARD: usize = 16 * 1024;
 const LONGEST_NAME: usize = 200;
 /// How long its last words may take once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What libpq says (in English, since `LC_ALL` is `C`) where the server is away rather than unwilling.
-const AWAY: [&str; 5] = [
+/// What is said where the server is away rather than unwilling. The programs speak English, since `LC_ALL` is `C`, and
+/// print no SQLSTATE. PostgreSQL's own messages are in the server's `lc_messages`: those in another language count as
+/// refusals.
+const AWAY: [&str; 10] = [
     "connection to server",
     "server closed the connection unexpectedly",
     "could not receive data from server",
+    "could not send data to server",
+    "no connection to the server",
+    "SSL connection has been closed",
+    "SSL SYSCALL error",
+    "SSL error",
     "terminating connection",
     "the database system is",
+];
+/// What is said where the server has too little of something (class 53), or stopped the statement for the sake of
+/// another one. [`From<tokio_postgres::Error>`](Error) takes the same for transient, by its SQLSTATE.
+const BUSY: [&str; 13] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "wrote only",
+    "temp_file_limit",
+    "out of memory",
+    "out of shared memory",
+    "Cannot allocate memory",
+    "Too many open files",
+    "too many clients already",
+    "too many connections for",
+    "canceling statement due to",
+    "deadlock detected",
+    "could not serialize access",
 ];
 /// Settings of its sessions: a backend whose client is gone notices within a second, also in a long statement, and
 /// names are looked up nowhere but where they say. Both programs lift all time limits of the session themselves.
@@ -94,7 +118,8 @@ impl Child {
     /// Waits for its end.
     ///
     /// # Errors
-    /// `tenant_database_unavailable` when it lost the server; internal when it failed for another reason.
+    /// `tenant_database_unavailable` when it lost the server, or the server was short of something; internal when it
+    /// failed for another reason.
     pub(super) async fn finish(mut self) -> Result<()> {
         let status = self.process.wait().await.map_err(Error::internal)?;
         let said = tokio::time::timeout(LAST_WORDS, &mut self.said).await;
@@ -204,7 +229,7 @@ fn judge(program: &'static str, status: ExitStatus, complaints: &str, stopped_at
         return Ok(());
     }
     let cause = anyhow::Error::new(Failure { program, status, complaints: complaints.to_owned(), stopped_at });
-    if AWAY.iter().any(|words| complaints.contains(words)) {
+    if AWAY.iter().chain(&BUSY).any(|words| complaints.contains(words)) {
         Err(unavailable(cause))
     } else {
         Err(Error::Internal(cause))
@@ -294,6 +319,29 @@ mod tests {
         let away = "pg_dump: error: connection to server at \"127.0.0.1\", port 1 failed: Connection refused";
         assert!(judge("pg_dump", failed, away, None).unwrap_err().is_transient());
         assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied", None).unwrap_err().is_transient());
+        for says in [
+            "could not extend file \"base/16384/16391\": No space left on device",
+            "could not extend file \"base/16384/16391\": wrote only 4096 of 8192 bytes at block 7",
+            "could not write to file \"base/pgsql_tmp/pgsql_tmp12.0\": Disk quota exceeded",
+            "temporary file size exceeds temp_file_limit (1024kB)",
+            "out of memory",
+            "out of shared memory",
+            "sorry, too many clients already",
+            "too many connections for role \"freehold_restore_x\"",
+            "canceling statement due to user request",
+            "deadlock detected",
+        ] {
+            for at in ["COPY failed for table \"t\"", "could not execute query"] {
+                let said = format!(
+                    "pg_restore: error: {at}: ERROR:  {says}\nHINT:  Check free disk space.\n\
+                     Command was: CREATE INDEX i ON public.t USING btree (x);\n"
+                );
+                let stopped_at = stopped_at("pg_restore", &said);
+                assert!(stopped_at.is_some(), "{said}");
+                let error = judge("pg_restore", failed, &complaints("pg_restore", &said), stopped_at).unwrap_err();
+                assert_eq!((error.code(), refused_object(&error)), ("tenant_database_unavailable", None), "{said}");
+            }
+        }
         assert!(judge("pg_dump", ExitStatus::from_raw(9), "", None).is_err());
         assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular", None).is_ok());
     }
