@@ -14,6 +14,7 @@
 //! | a transient error | another attempt after a growing pause, without end |
 //! | a transient error, and the operation can be undone | it is undone after `patience` attempts, or at the first failure after `longest_patience` at one step: users may be locked out in the meantime |
 //! | `failures` permanent errors | its kind decides: it is undone, or it becomes `blocked` until an operator retries or cancels it |
+//! | an error whose code the kind lists in its `refusals` | the same at once, since another attempt cannot succeed |
 //! | a panic | one permanent error of this operation, and of no other |
 //! | the replica was killed | no failure; another replica continues once the lease has run out |
 //! | the lease was lost `lost_leases` times in a row at one step | a permanent error: this step may be what kills the replicas |

@@ -80,7 +80,7 @@ async fn fail(
     let noted = operation_claims::fail_in_txn(&mut txn, claim, &error.summary(), stays).await?;
     let Some(failing) = noted else { return Ok((false, "lease_lost")) };
     let next = next(ctx, kinds, &mut txn, (operation, &failing, error)).await?;
-    report(error, next != Next::Retry);
+    report(error, next);
     let (recorded, name) = match next {
         Next::Retry => {
             let pause = Pause::Retry(ctx.settings.pace.pause_after(failing.attempts, ctx.random));
@@ -129,12 +129,15 @@ async fn unwinds(kinds: Kinds, txn: &mut PgConnection, operation: &Operation) ->
     Ok(kind.on_defect == OnDefect::Unwind && kind.can_undo(&operation_steps::list(txn, operation.id).await?))
 }
 
-fn report(error: &Error, gives_up: bool) {
+/// Logs the failure, and what follows. The level says whether the failure is a defect.
+fn report(error: &Error, next: Next) {
+    let follows = match next {
+        Next::Retry => "an attempt failed and will be repeated",
+        Next::Undo => "an attempt failed, and the operation will be undone",
+        Next::Block => "an attempt failed, and the operation waits for an operator",
+    };
     match error.severity() {
-        Severity::Defect if gives_up => tracing::error!(error = error.chain(), "an operation cannot go on"),
-        Severity::Defect => tracing::error!(error = error.chain(), "an attempt failed"),
-        Severity::Client | Severity::Dependency => {
-            tracing::warn!(error = error.chain(), "an attempt failed and will be repeated");
-        }
+        Severity::Defect => tracing::error!(error = error.chain(), "{follows}"),
+        Severity::Client | Severity::Dependency => tracing::warn!(error = error.chain(), "{follows}"),
     }
 }
