@@ -29,8 +29,9 @@ use crate::{
 const ACCOUNT: Bounds = Bounds { delay_at: 5, lock_at: 10 };
 /// The limits of one IP address. They are higher, because many people can share one.
 const ADDRESS: Bounds = Bounds { delay_at: 50, lock_at: 60 };
-/// The limits of one IP address when each replica counts by itself, without the counts of the others.
+/// The limits of one account when each replica counts by itself, without the counts of the others.
 const LOCAL_ACCOUNT: Bounds = Bounds { delay_at: 3, lock_at: 6 };
+/// The limits of one IP address when each replica counts by itself.
 const LOCAL_ADDRESS: Bounds = Bounds { delay_at: 25, lock_at: 30 };
 
 /// Counts attempts. Clones share the counts.
