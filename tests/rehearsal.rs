@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use crate::{
     archives::contents,
     archiving::{ask, done, failed, fill, state},
+    cloning::{database_of, made},
     harness::{
-        fleet::{self, Fleet},
+        fleet::{self, Fleet, logged},
         tenant::Tenant,
         unique,
     },
@@ -29,7 +30,8 @@ async fn refused(made: &str, step: &str, code: &str, named: &[&str], mend: &str)
     tenant.database().run(&made.replace("TENANT", &tenant.database_name())).await;
     let before = contents(&tenant.database()).await;
 
-    let operation = failed(&fleet, &ask(&fleet, &tenant, "archive").await).await;
+    let id = ask(&fleet, &tenant, "archive").await;
+    let operation = failed(&fleet, &id).await;
     let error = operation["error"].as_str().unwrap();
     assert!(error.starts_with(&format!("{code}: ")), "{operation}");
     for name in named {
@@ -38,6 +40,11 @@ async fn refused(made: &str, step: &str, code: &str, named: &[&str], mend: &str)
     assert!(!error.contains(&canary) && !error.contains("secret"), "a row's value is told: {error}");
     let steps = operation["steps"].as_array().unwrap();
     let at = steps.iter().find(|shown| shown["name"] == step).unwrap();
+    let log = logged();
+    let told: Vec<_> =
+        log.lines().filter(|line| line.contains(id.as_str()) && line.contains("an attempt failed")).collect();
+    let follows = "an attempt failed, and the operation will be undone";
+    assert!(matches!(&told[..], [line] if line.contains(follows)), "{told:?}");
     // Once forwards, and once when it was undone.
     assert_eq!((&at["state"], &at["attempts"]), (&json!("undone"), &json!(2)), "{operation}");
     assert_eq!((state(&fleet, &tenant).await.as_str(), on_server(&fleet, &tenant).await), ("active", (1, 1)));
@@ -89,6 +96,18 @@ async fn what_would_come_back_as_somebody_elses_is_named() {
 }
 
 #[tokio::test]
+async fn rows_that_a_constraint_writes_during_the_restore_are_named() {
+    let made = "SET ROLE freehold_owner;
+        CREATE TABLE notes (x text);
+        CREATE FUNCTION noted(x text) RETURNS boolean LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO public.notes VALUES (x); RETURN true; END';
+        CREATE TABLE said (x text CHECK (public.noted(x)));
+        INSERT INTO said VALUES ('secret'); RESET ROLE";
+    let mend = "DROP TABLE said; DROP FUNCTION noted(text); DROP TABLE notes";
+    refused(made, "rehearse", "restore_differs", &["public.notes"], mend).await;
+}
+
+#[tokio::test]
 async fn a_definition_that_postgresql_writes_otherwise_is_no_difference() {
     let fleet = fleet::alone().await;
     let tenant = fleet.tenant().await;
@@ -106,4 +125,30 @@ async fn a_definition_that_postgresql_writes_otherwise_is_no_difference() {
     assert_eq!(contents(&tenant.database()).await, before);
     tenant.database().run("DROP VIEW paid; DROP TABLE orders").await;
     assert_eq!(on_server(&fleet, &tenant).await, (1, 1));
+}
+
+#[tokio::test]
+async fn what_postgresql_cannot_analyse_is_archived_woken_and_cloned_all_the_same() {
+    let fleet = fleet::alone().await;
+    let tenant = fleet.tenant().await;
+    // Neither the INSERT nor the dump evaluates the expression: only ANALYZE does.
+    let made_before = "SET ROLE freehold_owner;
+        CREATE TABLE ratios (id int PRIMARY KEY, x int NOT NULL);
+        CREATE STATISTICS inverse ON ((1 / x)) FROM ratios;
+        CREATE TABLE zeros (id int PRIMARY KEY);
+        INSERT INTO ratios VALUES (1, 0); INSERT INTO zeros SELECT generate_series(1, 1000); RESET ROLE";
+    tenant.database().run(made_before).await;
+    let before = contents(&tenant.database()).await;
+    let clone = made(&fleet, &tenant).await;
+    for action in ["archive", "restore"] {
+        done(&fleet, &tenant, action).await;
+    }
+    assert_eq!(contents(&tenant.database()).await, before);
+    // One table that cannot be analysed costs no other table its statistics.
+    let analysed = "SELECT string_agg(DISTINCT tablename, ' ' ORDER BY tablename) FROM pg_stats
+                     WHERE tablename IN ('ratios', 'users', 'zeros')";
+    for database in [tenant.database(), database_of(&fleet, &clone)] {
+        assert_eq!(database.value::<String>(analysed).await, "users zeros");
+    }
+    fleet.assert_clean().await;
 }

@@ -38,7 +38,8 @@ impl TransferLogin {
     }
 
     /// The database that the login is let into.
-    fn database(self) -> String {
+    #[must_use]
+    pub fn database(self) -> String {
         match self {
             Self::Dump(database) | Self::Restore(database) => database.to_string(),
             Self::Rehearse(of) => scratch_name(of),

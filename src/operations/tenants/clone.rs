@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use super::{
     change::refuse,
     provision::{self, Started, activate, forget},
+    restoring::REFUSALS,
     transfer::{self, Reading, Site, check_versions},
 };
 use crate::{
@@ -47,7 +48,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.clone", Unwind, {
     copy_database within LONG => discard_database,
     restrict_database => nothing,
     activate => never,
-});
+}, refusals REFUSALS);
 
 /// What an operator asks for.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod footprint;
 pub mod provision;
 mod rehearsal;
 pub mod restore;
+mod restoring;
 pub mod rotate_credentials;
 pub mod rotate_signing_keys;
 pub mod suspend;

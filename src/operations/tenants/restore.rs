@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     archive_store,
     change::{Change, Progress, refuse},
+    restoring::REFUSALS,
     transfer::{self, Site, check_versions},
 };
 use crate::{
@@ -38,7 +39,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.restore", Unwind, {
     restore_database within RESTORING => discard_database,
     restrict_database => nothing,
     activate => never,
-});
+}, refusals REFUSALS);
 
 /// The operation's input.
 #[derive(Debug, Serialize, Deserialize)]

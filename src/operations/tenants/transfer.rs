@@ -6,15 +6,14 @@
 
 use tokio::io::AsyncRead;
 
-use super::contents::Contents;
+use super::{contents::Contents, restoring};
 use crate::{
     control::{servers, tenants},
     error::{Error, Result},
     operations::{Context, context::Access, engine::run::Run},
     servers::{
-        Connection, Credentials, OWNER_ROLE, ServerAdmin, ServerVersion, TransferLogin,
+        Connection, Credentials, ServerAdmin, ServerVersion, TransferLogin,
         dump::{Dump, DumpPrograms, Selection, Target},
-        quote_ident,
     },
     types::{DbName, TableName, TenantId},
 };
@@ -74,27 +73,21 @@ impl<'a> Site<'a> {
     /// shows whether it is complete. Only the login that restores the dump can connect to the new database.
     ///
     /// # Errors
-    /// An error of `dump`; those of [`read`](Self::read); an internal error when the database does not match
-    /// `expected`.
+    /// An error of `dump`; those of [`read`](Self::read); `not_restorable`; `restore_differs` when the database does
+    /// not match `expected`.
     pub(in crate::operations) async fn fill(
         &self,
         dump: impl AsyncRead + Send + Unpin,
         expected: &Contents,
     ) -> Result<()> {
         let name = self.database.to_string();
-        let programs = self.programs().await?;
         self.admin.drop_database(self.database).await?;
         self.admin.ensure_empty_database(&name).await?;
-        let login = self.admin.ensure_transfer_login(TransferLogin::Restore(self.database)).await?;
-        programs.restore(&self.target(&name, &login), dump).await?;
-        let session = self.enter(&name, &login).await?;
-        // Without statistics the first queries would be planned as if all tables were empty.
-        session.batch_execute(&format!("SET ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
-        session.batch_execute("ANALYZE").await?;
+        let session = self.restore(TransferLogin::Restore(self.database), dump).await?;
         let contents = Contents::of(&session).await?;
         session.close().await;
         self.admin.drop_transfer_login(TransferLogin::Restore(self.database)).await?;
-        contents.compare(expected)
+        restoring::compare(&[], &contents, expected)
     }
 
     /// Undoes [`fill`](Self::fill): drops the database and the login.
