@@ -64,7 +64,7 @@ const UNUSUAL: &str = "
     INSERT INTO extra.numbers (mood) SELECT 'fine' FROM generate_series(1, 100)";
 
 /// A tenant, the server's administration, and what dumps and restores there.
-struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     fleet: &'a Fleet,
     context: &'a Context,
     admin: ServerAdmin,
@@ -73,7 +73,7 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    async fn of(fleet: &'a Fleet) -> Self {
+    pub(crate) async fn of(fleet: &'a Fleet) -> Self {
         let context = fleet.replica.app().operations();
         let url = AdminUrl::parse(&fleet.server_admin_url()).unwrap();
         let admin =
@@ -81,6 +81,11 @@ impl<'a> Desk<'a> {
         let admin = admin.await.unwrap();
         let programs = context.dump_tools.for_server(admin.version()).await.unwrap();
         Self { fleet, context, admin, url, programs }
+    }
+
+    /// What `pg_restore --list` says of a dump.
+    pub(crate) async fn listed(&self, dump: &[u8]) -> String {
+        self.programs.contents(dump).await.unwrap()
     }
 
     fn target<'t>(&'t self, database: &'t str, credentials: &'t Credentials) -> Target<'t> {

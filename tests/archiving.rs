@@ -85,7 +85,7 @@ fn folder(fleet: &Fleet, tenant: &Tenant<'_>) -> PathBuf {
     Path::new(fleet.setting("FREEHOLD_ARCHIVE_URL")).join(&tenant.id)
 }
 
-fn objects(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<PathBuf> {
+pub(crate) fn objects(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<PathBuf> {
     fs::read_dir(folder(fleet, tenant)).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 

@@ -177,6 +177,23 @@ async fn what_cannot_be_read_is_not_cloned_and_the_name_is_free_again() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_restored_is_not_cloned_and_is_named() {
+    let fleet = fleet::shared().await;
+    let source = fleet.tenant().await;
+    source.database().run("CREATE EXTENSION pg_stat_statements").await;
+    let asked = ask(fleet, &source).await;
+    let operation = failed(fleet, asked["operation_id"].as_str().unwrap()).await;
+    let error = operation["error"].as_str().unwrap();
+    assert!(error.starts_with("not_restorable: ") && error.contains("EXTENSION pg_stat_statements"), "{operation}");
+    let steps = operation["steps"].as_array().unwrap();
+    let copying = steps.iter().find(|step| step["name"] == "copy_database").unwrap();
+    // Once forwards, and once when it was undone.
+    assert_eq!(copying["attempts"], 2, "{operation}");
+    source.database().run("DROP EXTENSION pg_stat_statements").await;
+    made(fleet, &source).await;
+}
+
+#[tokio::test]
 async fn a_clone_lives_elsewhere_in_the_region_when_the_server_of_its_source_takes_nobody() {
     let (fleet, second) = two_servers().await;
     let mut body = new_tenant(&unique("tenant"));

@@ -23,6 +23,8 @@ mod documentation;
 #[cfg(feature = "crash-points")]
 mod engine;
 #[cfg(test)]
+mod exporting;
+#[cfg(test)]
 mod foreign_keys;
 #[cfg(test)]
 mod fsck;

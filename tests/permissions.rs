@@ -22,6 +22,7 @@ const PLATFORM: &[Row] = &[
     ("tenants:read", ALL),
     ("tenants:write", WORK),
     ("tenants:delete", ADMINS),
+    ("archives:export", ADMINS),
     ("servers:read", ALL),
     ("servers:write", ADMINS),
     ("operations:read", ALL),

@@ -140,6 +140,25 @@ async fn a_tenant_is_cloned_archived_and_woken() {
     assert!(archives["items"][0]["verified_at"].is_string(), "{archives}");
     let table = freehold(dev, &format!("tenant archives {id}")).await.out;
     assert!(table.contains("VERIFIED") && table.contains(archives["items"][0]["id"].as_str().unwrap()), "{table}");
+    let file = dev.folder().join(format!("{slug}.dump"));
+    let export = format!("archive export {slug} --to {}", file.display());
+    let exported = json(export.clone()).await;
+    let dump = fs::read(&file).unwrap();
+    assert_eq!((&exported["tenant_id"], &exported["bytes"]), (&id.into(), &dump.len().into()), "{exported}");
+    assert!(dump.starts_with(b"PGDMP"), "{exported}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(freehold(dev, &export).await.sentence().contains("already"), "a file was overwritten");
+    let unknown = freehold(dev, &format!("archive export {copy} --to {}.2", file.display())).await;
+    assert!(unknown.sentence().contains("archive_not_found"), "{}", unknown.err);
+    assert_eq!(
+        fs::read_dir(dev.folder())
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(&slug) })
+            .count(),
+        1,
+        "something is left behind"
+    );
+    fs::remove_file(&file).unwrap();
     let refused = freehold(dev, &format!("tenant clone {id} {}", unique("copy"))).await;
     assert!(refused.sentence().contains("archived"), "{}", refused.err);
     assert_eq!(json(format!("tenant restore {id}")).await["state"], "active");

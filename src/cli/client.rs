@@ -5,15 +5,18 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::{Instant, sleep, timeout},
+};
 use url::{Host, Url};
 
 use super::{
@@ -24,6 +27,10 @@ use super::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than a server takes for any answer (15 s).
 const ANSWER: Duration = Duration::from_secs(20);
+/// Longer than a server takes for an answer that it streams (12 h).
+const STREAM: Duration = Duration::from_hours(13);
+/// How long a stream may be silent.
+const SILENCE: Duration = Duration::from_mins(2);
 /// How long a call is repeated while Freehold is away or busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The most items that a list gives at once.
@@ -97,6 +104,27 @@ impl Client {
         self.send(key.iter().fold(request, |request, key| request.header(&IDEMPOTENCY_KEY, *key))).await
     }
 
+    /// `POST path`, whose answer is a stream of bytes: writes them to `file`. Returns how many they were.
+    pub(super) async fn download(&self, path: &str, mut file: impl AsyncWrite + Unpin) -> anyhow::Result<u64> {
+        let request = self.http.request(Method::POST, self.url(path)).json(&json!({})).timeout(STREAM);
+        let lost = |source| ClientError::Lost { url: self.base.to_string(), source };
+        let mut response = timeout(ANSWER, self.begin(request)).await.context("Freehold does not answer")??;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await.into());
+        }
+        let is_bytes =
+            response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+        let foreign = ClientError::Foreign { url: self.base.to_string(), status: response.status() };
+        ensure!(is_bytes, foreign);
+        let mut bytes = 0;
+        while let Some(piece) = timeout(SILENCE, response.chunk()).await.context("nothing more comes")?.map_err(lost)? {
+            file.write_all(&piece).await?;
+            bytes += u64::try_from(piece.len())?;
+        }
+        file.flush().await?;
+        Ok(bytes)
+    }
+
     /// `PATCH path`.
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         self.send(self.http.request(Method::PATCH, self.url(path)).json(body)).await
@@ -156,25 +184,41 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, ClientError> {
-        let url = self.base.to_string();
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(source) if source.is_connect() => return Err(ClientError::Unreachable { url, source }),
-            Err(source) => return Err(ClientError::Lost { url, source: source.without_url() }),
-        };
+        let response = self.begin(request).await?;
         let status = response.status();
-        let retry_after = retry_after(&response);
-        let body = response.bytes().await.map_err(|source| ClientError::Lost { url: url.clone(), source })?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
         }
-        let foreign = |_| ClientError::Foreign { url: url.clone(), status };
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(foreign);
+        if !status.is_success() {
+            return Err(self.refusal(response).await);
         }
-        let mut problem: Problem = serde_json::from_slice(&body).map_err(foreign)?;
+        let url = self.base.to_string();
+        let body = response.bytes().await.map_err(|source| ClientError::Lost { url: url.clone(), source })?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::Foreign { url, status })
+    }
+
+    /// Sends the request, and waits for the head of its answer.
+    async fn begin(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let url = self.base.to_string();
+        match request.send().await {
+            Ok(response) => Ok(response),
+            Err(source) if source.is_connect() => Err(ClientError::Unreachable { url, source }),
+            Err(source) => Err(ClientError::Lost { url, source: source.without_url() }),
+        }
+    }
+
+    /// What an answer says that is no success.
+    async fn refusal(&self, response: Response) -> ClientError {
+        let (url, status, retry_after) = (self.base.to_string(), response.status(), retry_after(&response));
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(source) => return ClientError::Lost { url, source },
+        };
+        let Ok(mut problem) = serde_json::from_slice::<Problem>(&body) else {
+            return ClientError::Foreign { url, status };
+        };
         problem.retry_after = retry_after;
-        Err(ClientError::Refused(Box::new(problem)))
+        ClientError::Refused(Box::new(problem))
     }
 }
 

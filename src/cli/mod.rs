@@ -10,6 +10,7 @@
 
 pub mod dev;
 
+mod archive;
 mod bootstrap;
 mod check_config;
 mod client;
@@ -82,6 +83,9 @@ enum Command {
     /// Make, list, show, change and delete tenants.
     #[command(subcommand)]
     Tenant(tenant::Command),
+    /// Get at the rows of archived tenants.
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Register and list the PostgreSQL servers that hold tenants' databases.
     #[command(subcommand)]
     Server(server::Command),
@@ -158,6 +162,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Migrate(command) => migrate::run(product, &command, environment, output),
         Command::Bootstrap(arguments) => bootstrap::run(product, arguments, environment, output),
         Command::Tenant(command) => process::block_on(tenant::run(command, remote()?, output)),
+        Command::Archive(command) => process::block_on(archive::run(command, remote()?, output)),
         Command::Server(command) => process::block_on(server::run(command, remote()?, output)),
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),

@@ -142,17 +142,25 @@ pub struct AppState {
 /// Limits streaming responses, which have no known end.
 #[derive(Clone, Debug)]
 pub struct Streams {
-    /// One permit for each stream.
+    /// One permit for each stream of events.
     pub slots: Arc<Semaphore>,
+    /// One permit for each archive that is being exported.
+    pub exports: Arc<Semaphore>,
     /// Cancelled when this replica stops: streams end then, so that connections can drain.
     pub stop: CancellationToken,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(MAX_STREAMS)), stop: CancellationToken::new() }
+        Self {
+            slots: Arc::new(Semaphore::new(MAX_STREAMS)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            stop: CancellationToken::new(),
+        }
     }
 }
 
 /// Each costs a task and, twice a second at most, a look at the control database.
 const MAX_STREAMS: usize = 100;
+/// Each decrypts as fast as its client reads.
+const MAX_EXPORTS: usize = 4;

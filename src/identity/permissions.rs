@@ -18,6 +18,8 @@ pub mod right {
         TenantsWrite = "tenants:write" for [Admin, Member];
         /// Delete tenants, and take that back.
         TenantsDelete = "tenants:delete" for [Admin];
+        /// Read the rows of archived tenants.
+        ArchivesExport = "archives:export" for [Admin];
         /// See servers.
         ServersRead = "servers:read" for [Admin, Member, Viewer];
         /// Register and change servers.

@@ -4,6 +4,7 @@ mod archiving;
 mod cloning;
 mod create;
 mod deletion;
+mod export;
 mod progress;
 mod rotate;
 mod suspension;
@@ -42,6 +43,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deletion::undelete))
         .routes(routes!(deletion::certificate))
         .merge(archiving::routes())
+        .routes(routes!(export::export))
         .routes(routes!(cloning::clone))
         .routes(routes!(rotate::credentials))
         .routes(routes!(rotate::signing_keys))

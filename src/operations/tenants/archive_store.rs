@@ -102,6 +102,12 @@ pub(in crate::operations) async fn newest(connection: &mut PgConnection, tenant:
     Ok(known.into_iter().rev().find(|archive| archive.verified_at.is_some()))
 }
 
+/// The error for a tenant that has no complete archive.
+pub(in crate::operations) fn missing() -> Error {
+    let detail = "no archive of this tenant is known".to_owned();
+    Error::NotFound { code: "archive_not_found", detail }
+}
+
 /// Deletes an archive. Marks its row first, so that no later attempt of the operation relies on the archive.
 pub(in crate::operations) async fn discard(run: &Run, archive: &Archive) -> Result<()> {
     let mut txn = run.begin().await?;

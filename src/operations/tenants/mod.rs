@@ -8,6 +8,7 @@ pub mod clone;
 mod contents;
 pub mod delete;
 pub(super) mod erase;
+pub mod export;
 mod footprint;
 pub mod provision;
 mod rehearsal;

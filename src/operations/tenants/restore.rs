@@ -19,7 +19,7 @@ use crate::{
         tenant_states,
         tenants::TenantState,
     },
-    error::{Error, Result},
+    error::Result,
     faults::crash_point,
     operations::{
         Context,
@@ -66,7 +66,7 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
         }
         state => return Err(refuse(state, "only an archived tenant can be woken")),
     }
-    let archive = archive_store::newest(change.txn(), id).await?.ok_or_else(missing)?;
+    let archive = archive_store::newest(change.txn(), id).await?.ok_or_else(archive_store::missing)?;
     check_versions(ServerVersion(archive.server_version), server)?;
     let operation = change.queue(&KIND, &Input { archive: archive.id }).await?;
     let change =
@@ -77,14 +77,9 @@ pub async fn start(ctx: &Context, id: TenantId, origin: &Origin) -> Result<Progr
     Ok(Progress { tenant, operation: Some(operation) })
 }
 
-fn missing() -> Error {
-    let detail = "no archive of this tenant is known".to_owned();
-    Error::NotFound { code: "archive_not_found", detail }
-}
-
 async fn archive(run: &Run) -> Result<Archive> {
     let input: Input = run.input()?;
-    archives::get(&mut *run.ctx.db.acquire().await?, input.archive).await?.ok_or_else(missing)
+    archives::get(&mut *run.ctx.db.acquire().await?, input.archive).await?.ok_or_else(archive_store::missing)
 }
 
 async fn restore_database(run: &Run) -> Result<()> {
