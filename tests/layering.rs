@@ -48,7 +48,7 @@ fn fence(lib: &str, number: usize) -> Edges {
 }
 
 /// The paths in `text` that begin with `root`, as their words without it, braces opened up and comments left out.
-fn paths_from(text: &str, root: &str) -> Vec<Vec<String>> {
+pub(crate) fn paths_from(text: &str, root: &str) -> Vec<Vec<String>> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
     let begins = |at: &usize| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$'));
     let places = code.match_indices(root).map(|(at, _)| at).filter(begins);
@@ -88,7 +88,7 @@ fn list(text: &str) -> (Vec<Vec<String>>, usize) {
 }
 
 /// All files of a module, which is a file, a folder, or both.
-fn files_of(folder: &Path, module: &str) -> Vec<PathBuf> {
+pub(crate) fn files_of(folder: &Path, module: &str) -> Vec<PathBuf> {
     let (mut left, mut files) = (vec![folder.join(format!("{module}.rs")), folder.join(module)], Vec::new());
     while let Some(path) = left.pop() {
         if path.is_dir() {
