@@ -37,7 +37,7 @@ async fn an_archive_that_cannot_be_restored_is_named_and_its_rows_are_had_all_th
     operator.post(&path(&tenant, "archives/export"), &json!({})).await.problem(404, "archive_not_found");
     fill(&tenant, &canary).await;
     // A role of the whole server: the archive grants it a right, and it is gone when the tenant is to be woken.
-    let (server, (role, _)) = (fleet.on_server("postgres"), fleet.on_server("postgres").add_role("NOLOGIN").await);
+    let (server, (role, _)) = (fleet.on_server("postgres"), fleet.on_server("postgres").add_role("").await);
     tenant.database().run(&format!("SET ROLE freehold_owner; GRANT SELECT ON projects TO {role}")).await;
     let before = contents(&tenant.database()).await;
     done(fleet, &tenant, "archive").await;

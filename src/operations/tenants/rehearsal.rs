@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::{
     contents::Contents,
-    restoring::{NOT_RESTORABLE, RESTORE_DIFFERS, compare, some},
+    restoring::{compare, some},
     transfer::Site,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Codes of errors that a retry cannot fix: somebody has to change the database first.
-pub(super) const REFUSALS: [&str; 3] = ["foreign_objects", NOT_RESTORABLE, RESTORE_DIFFERS];
+pub(super) const REFUSALS: [&str; 3] = ["foreign_objects", "not_restorable", "restore_differs"];
 
 /// The objects that belong to other roles. PostgreSQL records no ownership for the bootstrap superuser of the cluster.
 /// The objects of that superuser are found later: they are restored as `freehold_owner`'s, and so they differ.

@@ -18,9 +18,7 @@ use crate::{
 };
 
 /// Codes of errors that a retry cannot fix: somebody has to change something first.
-pub(super) const REFUSALS: [&str; 2] = [NOT_RESTORABLE, RESTORE_DIFFERS];
-pub(super) const NOT_RESTORABLE: &str = "not_restorable";
-pub(super) const RESTORE_DIFFERS: &str = "restore_differs";
+pub(super) const REFUSALS: [&str; 2] = ["not_restorable", "restore_differs"];
 
 /// How many objects an error names at most.
 const NAMED: usize = 5;
@@ -65,7 +63,7 @@ fn refused(error: Error) -> Error {
         "the database cannot be restored on this server: PostgreSQL refuses {object}; Freehold's log has its reason"
     );
     tracing::warn!(error = error.chain(), "a dump cannot be restored");
-    Error::conflict(NOT_RESTORABLE, detail)
+    Error::conflict("not_restorable", detail)
 }
 
 /// Collects statistics, without which the first queries would be planned as if all tables were empty. PostgreSQL
@@ -99,7 +97,7 @@ pub(super) fn compare(objects: &[&str], restored: &Contents, dumped: &Contents) 
     let objects = if objects.is_empty() { String::new() } else { format!("; it differs in {}", some(objects)) };
     let rows = rows.map(|rows| format!("; it holds {rows}")).unwrap_or_default();
     let detail = format!("the dump does not become the same database again{objects}{rows}");
-    Err(Error::conflict(RESTORE_DIFFERS, detail))
+    Err(Error::conflict("restore_differs", detail))
 }
 
 /// The first [`NAMED`] objects, and how many more there are.
