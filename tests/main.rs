@@ -49,6 +49,8 @@ mod lists;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]
+mod migrating;
+#[cfg(test)]
 mod migrations;
 #[cfg(test)]
 mod openapi;

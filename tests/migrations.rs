@@ -93,13 +93,14 @@ async fn a_set_that_diverges_or_does_not_apply_changes_nothing() {
         ("CREATE TABL x ()", "syntax error"),
         ("CREATE ROLE intruder", "permission denied"),
         ("RESET ROLE; CREATE ROLE intruder", "permission denied"),
-        ("RESET ROLE; COMMIT; ALTER ROLE freehold_owner LOGIN", "permission denied"),
+        ("RESET ROLE; COMMIT; ALTER ROLE freehold_owner LOGIN", "may not begin or end a transaction"),
         ("RESET ROLE; CREATE TABLE foundling (id int)", "did not stay the owner"),
         ("CREATE TABLE half (id int); SELECT * FROM nowhere", "does not exist"),
     ] {
         let answer = operator.post(MIGRATIONS, &set(&files, &format!("V{next}__bad.sql"), sql)).await;
         answer.wrong_field("files", "does_not_apply");
         assert!(answer.text().contains(words), "{sql}: {}", answer.text());
+        assert!(answer.text().contains("__bad.sql") && !answer.text().contains("internal error"), "{}", answer.text());
     }
     let gap = set(&files[1..], &format!("V{next}__next.sql"), "SELECT 1");
     operator.post(MIGRATIONS, &gap).await.wrong_field("files[0].name", "version_gap");
@@ -178,6 +179,45 @@ async fn a_bootstrap_with_a_mistake_publishes_nothing_and_can_be_done_again() {
     let (error, published) = Fleet::failed_bootstrap(broken).await;
     assert!(error.chain().contains("syntax error"), "{}", error.chain());
     assert_eq!(published, 0);
+}
+
+/// What pg_dump writes before and after the tables.
+const BASELINE: &str = "--
+-- PostgreSQL database dump
+--
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE public.invoices (id bigint NOT NULL, total numeric(12,2));
+ALTER TABLE public.invoices OWNER TO freehold_owner;
+ALTER TABLE ONLY public.invoices ADD CONSTRAINT invoices_pkey PRIMARY KEY (id);
+--
+-- PostgreSQL database dump complete
+--
+";
+
+#[tokio::test]
+async fn a_baseline_that_pg_dump_wrote_is_published() {
+    let fleet = fleet::alone().await;
+    let files = published(&fleet).await;
+    let next = files.len() + 1;
+    let mut set = set(&files, &format!("V{next}__baseline.sql"), BASELINE);
+    let more = json!({ "name": format!("V{}__more.sql", next + 1), "sql": "CREATE TABLE baseline_more (id int)" });
+    set["files"].as_array_mut().unwrap().push(more);
+    fleet.operator().post(MIGRATIONS, &set).await.expect(200);
+    let tenant = fleet.tenant().await;
+    let both = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname IN ('invoices', 'baseline_more')";
+    assert_eq!(tenant.database().values::<String>(both).await, ["public", "public"]);
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]

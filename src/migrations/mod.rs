@@ -1,7 +1,7 @@
 //! Migrations: ordered sets of SQL files, and how a set is applied to one database.
 //!
 //! A set comes from the program itself, from a folder, or from the control database; wherever it comes from it
-//! runs the same way, through refinery, one transaction a file, under a lock. Files are never changed once
+//! runs the same way, one transaction a file, under a lock, with refinery's history and checksums. Files are never changed once
 //! applied: a database whose history differs from the set is left alone and reported.
 //!
 //! A tenant's database has two streams ([`TenantSchema`]): Freehold's own in the schema `freehold`, and the product's in
@@ -14,15 +14,17 @@ mod embedded;
 mod file;
 mod history;
 mod marker;
+mod privileges;
 mod schema;
 mod set;
 mod tenant;
 
-pub use apply::{Report, apply_control, apply_tenant};
+pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant};
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
 pub use marker::Mode;
+pub use privileges::{Roles, default_privileges};
 pub use schema::Schema;
 pub use set::{MAX_FILES, MigrationSet};
 pub use tenant::TenantSchema;

@@ -59,6 +59,23 @@ pub struct SchemaVersions {
 }
 
 impl SchemaVersions {
+    /// That of one stream.
+    #[must_use]
+    pub const fn of(self, stream: Stream) -> i32 {
+        match stream {
+            Stream::Freehold => self.freehold,
+            Stream::Product => self.product,
+        }
+    }
+
+    /// The same, to be set.
+    pub const fn of_mut(&mut self, stream: Stream) -> &mut i32 {
+        match stream {
+            Stream::Freehold => &mut self.freehold,
+            Stream::Product => &mut self.product,
+        }
+    }
+
     /// Whether both streams go at least as far as in `other`.
     #[must_use]
     pub const fn reach(self, other: Self) -> bool {

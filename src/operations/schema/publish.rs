@@ -185,8 +185,9 @@ async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
     admin.drop_template(&schema.template_name()).await?;
     match built {
         Ok(_) => Ok(()),
-        Err(error @ Error::Unavailable { .. }) => Err(error),
-        Err(error) => Err(FieldError::new("files", "does_not_apply", error.chain()).into()),
+        Err(Error::Unprocessable { detail, .. }) => Err(FieldError::new("files", "does_not_apply", detail).into()),
+        // It is not the set's fault.
+        Err(error) => Err(error),
     }
 }
 

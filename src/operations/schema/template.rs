@@ -11,13 +11,17 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_postgres::Client;
 
+use super::ROLES;
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, HISTORY_TABLE, SELECT_VERSIONS, Schema, TenantSchema, applied_versions},
+    migrations::{
+        self, HISTORY_TABLE, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, applied_versions,
+        default_privileges,
+    },
     operations::Context,
     servers::{
         BUILDER_PREFIX, Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE,
@@ -31,8 +35,6 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How long to wait until the server no longer lists the builder's own session.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
-/// If a builder is paused within a transaction, PostgreSQL ends its session after this time and frees its locks.
-const SESSION: &str = "SET idle_in_transaction_session_timeout = '10s'";
 
 /// Makes sure that the server has the finished template of these sets. Returns its name.
 ///
@@ -109,7 +111,7 @@ impl Builder<'_> {
         protect_histories(&session).await?;
         let told = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
         if told != self.schema.versions() {
-            return Err(Error::defect(format!("a migration has written to a history, which says {told}")));
+            return Err(refused(format!("a migration has written to a history, which says {told}")));
         }
         let schema = Schema::of(&mut session).await?;
         session.close().await;
@@ -140,7 +142,7 @@ impl Builder<'_> {
         let applied = self.migrate_as(&login).await;
         let dropped = self.admin.drop_builder(&role).await;
         applied?;
-        dropped.map_err(|error| Error::defect(format!("a migration did not stay the owner: {}", error.chain())))
+        dropped.map_err(|error| refused(format!("a migration did not stay the owner: {}", error.chain())))
     }
 
     async fn migrate_as(&self, login: &Credentials) -> Result<()> {
@@ -154,23 +156,21 @@ impl Builder<'_> {
     /// next file would not find what it counts on.
     async fn apply(&self, session: &mut Client) -> Result<()> {
         let own = self.schema.up_to(SchemaVersions { product: 0, ..self.schema.versions() });
-        migrations::apply_tenant(session, &own, OWNER_ROLE).await?;
+        apply(session, &own).await?;
         let before = Schema::of(session).await?;
-        migrations::apply_tenant(session, self.schema, OWNER_ROLE).await?;
+        apply(session, self.schema).await?;
         let after = Schema::of(session).await?;
         let changed = before.changes_within(Stream::Freehold.schema(), &after);
         if changed.is_empty() {
             return Ok(());
         }
         let changed = Vec::from_iter(changed).join(", ");
-        Err(Error::defect(format!("the product's migrations change what is Freehold's: {changed}")))
+        Err(refused(format!("the product's migrations change what is Freehold's: {changed}")))
     }
 
     async fn enter(&self, credentials: &Credentials) -> Result<Connection> {
         let name = self.admin.application_name();
-        let session = self.ctx.connector.connect(self.address, self.name, credentials, name).await?;
-        session.batch_execute(SESSION).await?;
-        Ok(session)
+        self.ctx.connector.connect(self.address, self.name, credentials, name).await
     }
 
     /// Waits until the server has ended the builder's session. It does so shortly after the client has closed it, and a
@@ -188,6 +188,15 @@ impl Builder<'_> {
     }
 }
 
+async fn apply(session: &mut Client, schema: &TenantSchema) -> Result<Outcome> {
+    migrations::apply_tenant(session, schema, &ROLES, &Limits::default(), &watch::Sender::default()).await
+}
+
+/// The set does what no set may.
+const fn refused(detail: String) -> Error {
+    Error::Unprocessable { code: "migration_refused", detail }
+}
+
 /// The statements that create the schema of Freehold's stream beside `public`, which is the product's, and set the
 /// default privileges of the tenant role on all objects that the owner creates in either. `public` is revoked from
 /// PUBLIC: in PostgreSQL 14 and older everybody may create objects there, and a server's own template0 may allow it
@@ -195,16 +204,11 @@ impl Builder<'_> {
 fn grants() -> Result<String> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
     let (own, product) = (quote_ident(Stream::Freehold.schema())?, quote_ident(Stream::Product.schema())?);
-    let default = |grant: &str| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} {grant} {tenant}");
     Ok([
         format!("SET ROLE {owner}"),
         format!("REVOKE ALL ON SCHEMA {product} FROM PUBLIC"),
         format!("GRANT USAGE ON SCHEMA {product} TO {tenant}"),
-        default("GRANT USAGE ON SCHEMAS TO"),
-        default("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO"),
-        default("GRANT USAGE, SELECT ON SEQUENCES TO"),
-        default("GRANT EXECUTE ON FUNCTIONS TO"),
-        default("GRANT USAGE ON TYPES TO"),
+        default_privileges(&owner, &tenant),
         // After the default privileges, which cover it.
         format!("CREATE SCHEMA {own}"),
         "RESET ROLE".to_owned(),

@@ -1,0 +1,96 @@
+//! How long a migration may wait and work. A value: who migrates a fleet, and who builds an empty template, differ.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::types::Random;
+
+/// The bounds within which one database is migrated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long to wait for another runner at the same database.
+    pub runner: Duration,
+    /// How long one try waits for one lock. Whoever comes after it in the queue of that lock waits as long.
+    pub lock: Duration,
+    /// How long a file is tried again because it did not get a lock.
+    pub lock_budget: Duration,
+    /// How long a file may take, its waits for locks included.
+    pub statement: Duration,
+    /// How long its transaction may be open. PostgreSQL knows this bound from version 17 on.
+    pub transaction: Duration,
+    /// How long a transaction may wait for its client. If the runner is stopped within one, PostgreSQL ends its
+    /// session and frees its locks.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            runner: Duration::from_mins(1),
+            lock: Duration::from_millis(500),
+            lock_budget: Duration::from_mins(1),
+            statement: Duration::from_mins(10),
+            transaction: Duration::from_mins(11),
+            idle: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The pause after the first try for a lock; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause, before chance.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Limits {
+    /// The settings of a transaction.
+    pub(super) fn settings(&self) -> String {
+        let mut sql = String::new();
+        for (name, bound) in [
+            ("lock_timeout", self.lock),
+            ("statement_timeout", self.statement),
+            ("idle_in_transaction_session_timeout", self.idle),
+        ] {
+            let _ = write!(sql, "SET LOCAL {name} = {}; ", millis(bound));
+        }
+        // Older servers do not know the name.
+        let _ = write!(
+            sql,
+            "SELECT pg_catalog.set_config('transaction_timeout', '{}', true)
+              WHERE pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 170000; ",
+            millis(self.transaction)
+        );
+        sql
+    }
+}
+
+/// PostgreSQL counts in milliseconds, and takes 0 for no bound at all.
+fn millis(bound: Duration) -> u128 {
+    bound.as_millis().clamp(1, i32::MAX.unsigned_abs().into())
+}
+
+/// How long to pause after this many tries: those who queued behind the last one get their turn. At random by half, so
+/// that runners of many databases do not come back at the same moment.
+pub(super) fn pause_after(tries: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << tries.clamp(1, 10).saturating_sub(1)).min(LONGEST_PAUSE);
+    let chance = u32::from(u16::from_be_bytes(Random.bytes()));
+    pause / 2 + pause.saturating_mul(chance) / (u32::from(u16::MAX) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        for (tries, least, most) in [(1, 50, 150), (2, 100, 300), (9, 1_000, 3_000), (u32::MAX, 1_000, 3_000)] {
+            let pause = pause_after(tries).as_millis();
+            assert!((least..=most).contains(&pause), "{pause} ms after {tries} tries");
+        }
+    }
+
+    #[test]
+    fn no_bound_is_written_as_none() {
+        let limits = Limits { lock: Duration::from_micros(3), statement: Duration::MAX, ..Limits::default() };
+        let settings = limits.settings();
+        assert!(settings.starts_with("SET LOCAL lock_timeout = 1; SET LOCAL statement_timeout = 2147483647; "));
+    }
+}

@@ -1,0 +1,98 @@
+//! One stream of files on its way into one database.
+
+use refinery_core::{AsyncMigrate, Migration};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::{outcome::AppliedFile, session::Session, transaction::Change};
+use crate::{
+    error::Result,
+    migrations::{
+        MigrationFile, MigrationSet,
+        history::{self, History},
+    },
+    types::Stream,
+};
+
+/// Where the control database has its tables, and its history.
+const CONTROL_SCHEMA: &str = "public";
+
+/// A stream and how far the database has come in it. Only the control database has files of no stream.
+pub(super) struct Stage {
+    stream: Option<Stream>,
+    /// The version that the database had.
+    pub(super) version: i32,
+    migrations: Vec<Migration>,
+}
+
+impl Stage {
+    /// Reads the history, which is made if there is none, and compares it with the set.
+    pub(super) async fn read(session: &Session<'_>, set: &MigrationSet, stream: Option<Stream>) -> Result<Self> {
+        let mut stage = Self { stream, version: 0, migrations: set.to_refinery()? };
+        let history = History::read(session.client, &stage.history(), &stage.migrations).await?;
+        stage.version = history.version;
+        if !history.exists {
+            let create = <Client as AsyncMigrate>::assert_migrations_table_query(&stage.history());
+            session.as_owner(&create).await?;
+        }
+        Ok(stage)
+    }
+
+    fn schema(&self) -> &'static str {
+        self.stream.map_or(CONTROL_SCHEMA, Stream::schema)
+    }
+
+    fn history(&self) -> String {
+        history::table(self.schema())
+    }
+
+    /// Applies the files that are newer than the history.
+    pub(super) async fn apply(&self, session: &mut Session<'_>, set: &MigrationSet) -> Result<Vec<AppliedFile>> {
+        let mut applied = Vec::new();
+        for (file, migration) in set.files().iter().zip(&self.migrations) {
+            if file.version <= self.version {
+                continue;
+            }
+            session.progress.send_modify(|progress| progress.file = self.stream.map(|stream| (stream, file.version)));
+            let started = Instant::now();
+            let retries = session.carry_out(&self.change(file, migration)).await?;
+            if let Some(stream) = self.stream {
+                *session.versions.of_mut(stream) = file.version;
+            }
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            applied.push(AppliedFile { stream: self.stream, version: file.version, millis, retries });
+        }
+        if !applied.is_empty() {
+            tracing::info!(
+                migrations.schema = self.schema(),
+                migrations.from = self.version,
+                migrations.to = set.version(),
+                "migrations applied"
+            );
+        }
+        Ok(applied)
+    }
+
+    fn change<'a>(&self, file: &'a MigrationFile, migration: &Migration) -> Change<'a> {
+        // As refinery writes it. The name has been read by `MigrationFile::parse`, or checked by `MigrationSet::new`.
+        let record = format!(
+            r#"INSERT INTO {} (version, name, applied_on, checksum)
+               SELECT {}, '{}', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '{}'"#,
+            self.history(),
+            file.version,
+            file.name,
+            migration.checksum()
+        );
+        Change { label: label(self.stream, file), schema: self.schema(), sql: &file.sql, record }
+    }
+}
+
+/// What a file is called in sentences.
+fn label(stream: Option<Stream>, file: &MigrationFile) -> String {
+    let name = file.file_name();
+    match stream {
+        Some(Stream::Product) => name,
+        Some(Stream::Freehold) => format!("Freehold's {name}"),
+        None => format!("{name} of the control database"),
+    }
+}
