@@ -181,7 +181,7 @@ async fn a_bootstrap_with_a_mistake_publishes_nothing_and_can_be_done_again() {
     assert_eq!(published, 0);
 }
 
-/// What pg_dump writes before and after the tables.
+/// What `pg_dump` writes before and after the tables.
 const BASELINE: &str = "--
 -- PostgreSQL database dump
 --

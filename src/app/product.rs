@@ -8,10 +8,10 @@ use std::{fmt, pin::Pin, rc::Rc};
 use serde_json::Value;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, FieldError, Result},
     http::Routes,
     identity::Permissions,
-    migrations::{MigrationFile, MigrationSet},
+    migrations::MigrationSet,
     types::{ID_PREFIXES, Permission, RESERVED_PREFIXES, Stream, TableName},
 };
 
@@ -132,23 +132,20 @@ impl Product {
 
     /// The migrations as a set.
     fn set(&self) -> Result<MigrationSet, Vec<String>> {
-        let mut files = Vec::with_capacity(self.migrations.len());
-        let mut faults = Vec::new();
-        for (name, sql) in &self.migrations {
-            match MigrationFile::parse(name, *sql) {
-                Ok(file) => files.push(file),
-                Err(invalid) => faults.push(format!("the migration {name:?} {}", invalid.message)),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        MigrationSet::new(files).map_err(|error| match error {
-            Error::Validation(fields) => {
-                fields.into_iter().map(|one| format!("of its migrations, {} {}", one.field, one.message)).collect()
-            }
+        let texts = self.migrations.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned()));
+        MigrationSet::parse(texts).map_err(|error| match error {
+            Error::Validation(fields) => fields.iter().map(|fault| self.told(fault)).collect(),
             other => vec![other.to_string()],
         })
+    }
+
+    /// What is wrong with a migration: by its name, when it is the name that is wrong.
+    fn told(&self, FieldError { field, code, message }: &FieldError) -> String {
+        let number = field.strip_prefix("files[").and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
+        match number.and_then(|number| self.migrations.get(number)) {
+            Some((name, _)) if code == "invalid_file_name" => format!("the migration {name:?} {message}"),
+            _ => format!("of its migrations, {field} {message}"),
+        }
     }
 
     fn faults_of_prefixes(&self) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use refinery_core::Migration;
 
-use super::{MigrationFile, MigrationSet};
+use super::MigrationSet;
 use crate::error::{Error, Result};
 
 /// The oldest version of Freehold's stream that this release can serve. It rises in the release after the one that needs
@@ -32,7 +32,8 @@ impl MigrationSet {
 fn from_refinery(migrations: &[Migration]) -> Result<MigrationSet> {
     let file = |migration: &Migration| {
         let sql = migration.sql().ok_or_else(|| Error::defect("an embedded migration has no text"))?;
-        Ok(MigrationFile { version: migration.version(), name: migration.name().to_owned(), sql: sql.to_owned() })
+        // Its `Display` is its file's name, that of an undo file too.
+        Ok((format!("{migration}.sql"), sql.to_owned()))
     };
-    MigrationSet::new(migrations.iter().map(file).collect::<Result<_>>()?)
+    MigrationSet::parse(migrations.iter().map(file).collect::<Result<Vec<_>>>()?)
 }

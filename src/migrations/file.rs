@@ -49,7 +49,13 @@ impl MigrationFile {
     /// The name of the file: `V3__add_labels.sql`.
     #[must_use]
     pub fn file_name(&self) -> String {
-        format!("{}.sql", self.stem())
+        Self::named(self.version, &self.name)
+    }
+
+    /// The name of the file of this version and name.
+    #[must_use]
+    pub fn named(version: i32, name: &str) -> String {
+        format!("V{version}__{name}.sql")
     }
 
     /// What is wrong with the file by itself: the member and the reason.

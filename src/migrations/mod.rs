@@ -18,8 +18,9 @@ mod privileges;
 mod schema;
 mod set;
 mod tenant;
+mod undo_file;
 
-pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant};
+pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant, undo_tenant};
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
@@ -28,6 +29,7 @@ pub use privileges::{Roles, default_privileges};
 pub use schema::Schema;
 pub use set::{MAX_FILES, MigrationSet};
 pub use tenant::TenantSchema;
+pub use undo_file::UndoFile;
 
 /// A product's migrations, compiled in: `migrations!("migrations": "V1__notes.sql", "V2__pins.sql")`.
 ///

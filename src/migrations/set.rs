@@ -1,20 +1,24 @@
 //! An ordered set of migrations: all files up to a version. Sets only ever grow.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
 use refinery_core::Migration;
 
-use super::{MAX_SQL_BYTES, MigrationFile, schema::fingerprint};
-use crate::error::{Error, FieldError, Result};
+use super::{MAX_SQL_BYTES, MigrationFile, UndoFile, schema::fingerprint};
+use crate::{
+    error::{Error, FieldError, Result},
+    types::Invalid,
+};
 
 /// The most files that a set may have.
 pub const MAX_FILES: usize = 1_000;
 
-/// Files by version, from 1, without gaps.
+/// Files by version, from 1, without gaps, and the undo files of some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MigrationSet {
     files: Vec<MigrationFile>,
+    undo: BTreeMap<i32, String>,
 }
 
 impl MigrationSet {
@@ -24,35 +28,59 @@ impl MigrationSet {
     /// Every finding at once, on `files[i].name` or `files[i].sql`: `invalid_file_name`, `invalid_migration`,
     /// `duplicate_version`, `version_gap`; on `files`: `too_many`.
     pub fn new(files: Vec<MigrationFile>) -> Result<Self> {
-        if files.len() > MAX_FILES {
-            return Err(FieldError::new("files", "too_many", format!("must be {MAX_FILES} files at most")).into());
+        Self::build(files.into_iter().enumerate().collect(), Vec::new())
+    }
+
+    /// A set of these texts by their files' names, migrations and undo files, in whatever order they come.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and `undo_unmatched` for an undo file without its migration.
+    pub fn parse(texts: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        let (mut files, mut undo, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (name, sql)) in texts.into_iter().enumerate() {
+            let wrong = |invalid| FieldError::invalid(format!("files[{index}].name"), invalid);
+            if UndoFile::is_meant(&name) {
+                UndoFile::parse(&name, sql).map_or_else(|e| findings.push(wrong(e)), |file| undo.push((index, file)));
+            } else {
+                let file = MigrationFile::parse(&name, sql);
+                file.map_or_else(|e| findings.push(wrong(e)), |file| files.push((index, file)));
+            }
         }
-        let mut findings = wrong_by_themselves(&files);
-        let mut files: Vec<_> = files.into_iter().enumerate().collect();
-        files.sort_by_key(|(_, file)| file.version);
-        findings.extend(first_out_of_order(&files));
-        if !findings.is_empty() {
-            return Err(Error::Validation(findings));
-        }
-        Ok(Self { files: files.into_iter().map(|(_, file)| file).collect() })
+        if findings.is_empty() { Self::build(files, undo) } else { Err(Error::Validation(findings)) }
     }
 
     /// The set of all `*.sql` files of a folder. Other files and sub-folders are not looked at; a `*.sql` file
     /// with another name than a migration's is an error, not skipped.
     ///
     /// # Errors
-    /// As [`new`](Self::new), with the file's name in place of `files[i]`; internal when the folder cannot be read.
+    /// As [`parse`](Self::parse), with the file's name in place of `files[i]`; internal when the folder cannot be read.
     pub fn from_directory(directory: &Path) -> Result<Self> {
-        let mut files = Vec::new();
+        let (mut names, mut texts) = (Vec::new(), Vec::new());
         for path in sql_files(directory).map_err(Error::Internal)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let sql = read_bounded(&path).map_err(Error::Internal)?;
-            let file =
-                MigrationFile::parse(&name, sql).map_err(|invalid| Error::from(FieldError::invalid(&name, invalid)))?;
-            file.check().map_err(|(_, invalid)| Error::from(FieldError::invalid(&name, invalid)))?;
-            files.push(file);
+            texts.push((name.clone(), read_bounded(&path).map_err(Error::Internal)?));
+            names.push(name);
         }
-        Self::new(files)
+        Self::parse(texts).map_err(|error| match error {
+            Error::Validation(findings) => Error::Validation(named(findings, &names)),
+            other => other,
+        })
+    }
+
+    fn build(mut files: Vec<(usize, MigrationFile)>, undo: Vec<(usize, UndoFile)>) -> Result<Self> {
+        if files.len() > MAX_FILES {
+            return Err(FieldError::new("files", "too_many", format!("must be {MAX_FILES} files at most")).into());
+        }
+        let mut findings = wrong_by_themselves(files.iter().map(|(index, file)| (*index, file.check())));
+        findings.extend(wrong_by_themselves(undo.iter().map(|(index, file)| (*index, file.check()))));
+        files.sort_by_key(|(_, file)| file.version);
+        findings.extend(first_out_of_order(&files));
+        findings.extend(unmatched(&undo, &files));
+        if !findings.is_empty() {
+            return Err(Error::Validation(findings));
+        }
+        let undo = undo.into_iter().map(|(_, file)| (file.version, file.sql)).collect();
+        Ok(Self { files: files.into_iter().map(|(_, file)| file).collect(), undo })
     }
 
     /// The newest version; 0 for an empty set.
@@ -64,7 +92,11 @@ impl MigrationSet {
     /// The set as it was when `version` was its newest.
     #[must_use]
     pub fn up_to(&self, version: i32) -> Self {
-        Self { files: self.files.iter().filter(|file| file.version <= version).cloned().collect() }
+        let undo = self.undo.iter().filter(|(undone, _)| **undone <= version);
+        Self {
+            files: self.files.iter().filter(|file| file.version <= version).cloned().collect(),
+            undo: undo.map(|(undone, sql)| (*undone, sql.clone())).collect(),
+        }
     }
 
     /// The files, by version.
@@ -73,13 +105,45 @@ impl MigrationSet {
         &self.files
     }
 
-    /// Whether this set begins with all of `other`'s files, unchanged. Every set extends itself.
+    /// The undo file of a version, if there is one.
     #[must_use]
-    pub fn extends(&self, other: &Self) -> bool {
-        self.files.starts_with(&other.files)
+    pub fn undo_of(&self, version: i32) -> Option<&str> {
+        self.undo.get(&version).map(String::as_str)
     }
 
-    /// SHA-256 over all names and texts, in hexadecimal: equal sets have equal fingerprints.
+    /// All files by their names, as [`parse`](Self::parse) takes them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(String, &str)> {
+        let mut texts = Vec::new();
+        for file in &self.files {
+            texts.push((file.file_name(), file.sql.as_str()));
+            texts.extend(self.undo_of(file.version).map(|undo| (UndoFile::file_name(file.version, &file.name), undo)));
+        }
+        texts
+    }
+
+    /// How many versions have an undo file.
+    #[must_use]
+    pub fn undo_files(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// The versions whose undo file `other` lacks.
+    pub fn more_undo<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (i32, &'a str)> {
+        let more = self.undo.iter().filter(move |(version, _)| !other.undo.contains_key(version));
+        more.map(|(version, sql)| (*version, sql.as_str()))
+    }
+
+    /// Whether this set begins with all of `other`'s files, unchanged, and changes none of its undo files. Every set
+    /// extends itself. An undo file may come later than its migration, and need not be handed over again.
+    #[must_use]
+    pub fn extends(&self, other: &Self) -> bool {
+        let is_kept = |(version, sql): (&i32, &String)| self.undo.get(version).is_none_or(|mine| mine == sql);
+        self.files.starts_with(&other.files) && other.undo.iter().all(is_kept)
+    }
+
+    /// SHA-256 over all names and texts, in hexadecimal: sets that make the same of a database have equal fingerprints.
+    /// Undo files are no part of it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let parts: Vec<_> = self.files.iter().map(|file| (file.file_name(), file.sql.as_str())).collect();
@@ -91,12 +155,39 @@ impl MigrationSet {
     }
 }
 
-fn wrong_by_themselves(files: &[MigrationFile]) -> Vec<FieldError> {
-    let check = |(index, file): (usize, &MigrationFile)| {
-        let (member, invalid) = file.check().err()?;
+/// The findings with the name of the file in place of its number.
+fn named(findings: Vec<FieldError>, names: &[String]) -> Vec<FieldError> {
+    let with_name = |mut finding: FieldError| {
+        let number = finding.field.strip_prefix("files[").and_then(|rest| rest.split_once(']')?.0.parse().ok());
+        if let Some(name) = number.and_then(|number: usize| names.get(number)) {
+            finding.field.clone_from(name);
+        }
+        finding
+    };
+    findings.into_iter().map(with_name).collect()
+}
+
+fn wrong_by_themselves(checked: impl Iterator<Item = (usize, Result<(), (&'static str, Invalid)>)>) -> Vec<FieldError> {
+    let finding = |(index, checked): (usize, Result<(), (&'static str, Invalid)>)| {
+        let (member, invalid) = checked.err()?;
         Some(FieldError::invalid(format!("files[{index}].{member}"), invalid))
     };
-    files.iter().enumerate().filter_map(check).collect()
+    checked.filter_map(finding).collect()
+}
+
+/// Undo files that undo nothing, or what another one undoes.
+fn unmatched(undo: &[(usize, UndoFile)], files: &[(usize, MigrationFile)]) -> Vec<FieldError> {
+    let finding = |(place, (index, file)): (usize, &(usize, UndoFile))| {
+        let UndoFile { version, name, .. } = file;
+        let field = format!("files[{index}].name");
+        if undo.iter().take(place).any(|(_, other)| other.version == *version) {
+            return Some(FieldError::new(field, "duplicate_version", format!("version {version} is undone twice")));
+        }
+        let is_matched = files.iter().any(|(_, other)| other.version == *version && other.name == *name);
+        let message = || format!("there is no V{version}__{name}.sql that it undoes");
+        (!is_matched).then(|| FieldError::new(field, "undo_unmatched", message()))
+    };
+    undo.iter().enumerate().filter_map(finding).collect()
 }
 
 /// Versions must be 1, 2, 3, …; one finding is enough, since the rest follow from it.
@@ -159,6 +250,39 @@ mod tests {
         assert_eq!(codes(vec![file(3, "c"), file(1, "a")]), ["files[0].name version_gap"]);
         assert_eq!(codes(vec![file(1, "a"), file(1, "b")]), ["files[1].name duplicate_version"]);
         assert_eq!(codes(vec![file(1, "a"), file(2, "")]), ["files[1].sql invalid_migration"]);
+    }
+
+    fn parsed(texts: &[(&str, &str)]) -> Result<MigrationSet> {
+        MigrationSet::parse(texts.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())))
+    }
+
+    #[test]
+    fn undo_files_go_with_their_migrations() {
+        let set = parsed(&[("U2__b.sql", "c"), ("V1__a.sql", "a"), ("V2__b.sql", "b")]).unwrap();
+        assert_eq!((set.undo_of(1), set.undo_of(2), set.undo_files()), (None, Some("c"), 1));
+        assert_eq!(set.up_to(1).undo_files(), 0);
+        let codes = |texts: &[(&str, &str)]| match parsed(texts) {
+            Err(Error::Validation(errors)) => errors.into_iter().map(|e| format!("{} {}", e.field, e.code)).collect(),
+            other => vec![format!("{other:?}")],
+        };
+        assert_eq!(codes(&[("V1__a.sql", "a"), ("U2__b.sql", "b")]), ["files[1].name undo_unmatched"]);
+        assert_eq!(codes(&[("U1__b.sql", "b"), ("V1__a.sql", "a")]), ["files[0].name undo_unmatched"]);
+        assert_eq!(codes(&[("V1__a.sql", "a"), ("U1__a.sql", "-- b")]), ["files[1].sql invalid_migration"]);
+        let twice = [("V1__a.sql", "a"), ("U1__a.sql", "b"), ("U1__a.sql", "b")];
+        assert_eq!(codes(&twice), ["files[2].name duplicate_version"]);
+        let batched = [("V1__a.sql", "a"), ("U1__a.sql", "-- freehold:batched\nb")];
+        assert_eq!(codes(&batched), ["files[1].sql invalid_migration"]);
+    }
+
+    #[test]
+    fn an_undo_file_may_come_later_and_may_not_change() {
+        let bare = parsed(&[("V1__a.sql", "a")]).unwrap();
+        let with = parsed(&[("V1__a.sql", "a"), ("U1__a.sql", "b")]).unwrap();
+        let other = parsed(&[("V1__a.sql", "a"), ("U1__a.sql", "c")]).unwrap();
+        assert!(with.extends(&bare) && bare.extends(&with) && !other.extends(&with));
+        assert_eq!(with.more_undo(&bare).collect::<Vec<_>>(), [(1, "b")]);
+        assert_eq!(with.more_undo(&other).count(), 0);
+        assert_eq!(with.fingerprint(), bare.fingerprint(), "a database does not know of it");
     }
 
     #[test]

@@ -28,6 +28,12 @@ impl TenantSchema {
         SchemaVersions { freehold: self.freehold.version(), product: self.product.version() }
     }
 
+    /// How many undo files both sets have together.
+    #[must_use]
+    pub fn undo_files(&self) -> usize {
+        self.freehold.undo_files() + self.product.undo_files()
+    }
+
     /// Both sets as they were when `versions` were their newest.
     #[must_use]
     pub fn up_to(&self, versions: SchemaVersions) -> Self {

@@ -2,4 +2,6 @@
 
 mod files;
 mod locks;
+mod markers;
 mod subject;
+mod undo;

@@ -82,6 +82,15 @@ impl<'a> Subject<'a> {
         own.connect().await.unwrap()
     }
 
+    /// Ends the session of a run, as the server does for one whose program was killed.
+    pub(super) async fn end_session(&self) {
+        let sql = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'",
+            self.login.role
+        );
+        assert_eq!(self.database().value::<i64>(&sql).await, 1);
+    }
+
     /// Leaves nothing behind.
     pub(super) async fn finish(self) {
         self.admin.drop_builder(&self.login.role).await.unwrap();

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     control::migration_files,
-    error::{Error, FieldError, Result},
+    error::Result,
     http::{
         AppState,
         extract::{Json, Listing, Operator, right},
@@ -35,13 +35,15 @@ struct View {
     /// Its file's name.
     #[schema(example = "V1__identity.sql")]
     name: String,
+    /// Whether it can be undone: it has an undo file.
+    undoable: bool,
     /// When it was published.
     published_at: DateTime<Utc>,
     /// By whom.
     published_by: String,
 }
 
-/// A product's migration set: all files, the published ones included and unchanged.
+/// A product's migration set: all files, the published ones included and unchanged, and undo files of some of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSet {
@@ -53,7 +55,7 @@ struct NewSet {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewFile {
-    /// `V<version>__<name>.sql`.
+    /// `V<version>__<name>.sql`, or `U<version>__<name>.sql` for the undo file of that migration.
     #[schema(example = "V2__add_labels.sql")]
     name: String,
     /// The whole text.
@@ -81,7 +83,8 @@ async fn list(
     let view = |file: migration_files::Published| View {
         stream: file.stream,
         version: file.version,
-        name: format!("V{}__{}.sql", file.version, file.name),
+        name: MigrationFile::named(file.version, &file.name),
+        undoable: file.undo.is_some(),
         published_at: file.published_at,
         published_by: file.published_by,
     };
@@ -102,19 +105,7 @@ async fn publish_set(
     State(state): State<AppState>,
     Json(body): Json<NewSet>,
 ) -> Result<Json<Published>, Problem> {
-    let set = MigrationSet::new(parse(body.files)?)?;
+    let set = MigrationSet::parse(body.files.into_iter().map(|file| (file.name, file.sql)))?;
     let publish::Published { version, added } = publish::publish(&state.operations, &set, &caller.origin()).await?;
     Ok(Json(Published { version, added }))
-}
-
-fn parse(files: Vec<NewFile>) -> Result<Vec<MigrationFile>> {
-    let mut errors = Vec::new();
-    let mut parsed = Vec::with_capacity(files.len());
-    for (index, file) in files.into_iter().enumerate() {
-        match MigrationFile::parse(&file.name, file.sql) {
-            Ok(file) => parsed.push(file),
-            Err(invalid) => errors.push(FieldError::invalid(format!("files[{index}].name"), invalid)),
-        }
-    }
-    if errors.is_empty() { Ok(parsed) } else { Err(Error::Validation(errors)) }
 }

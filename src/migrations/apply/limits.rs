@@ -20,6 +20,14 @@ pub struct Limits {
     /// How long a transaction may wait for its client. If the runner is stopped within one, PostgreSQL ends its
     /// session and frees its locks.
     pub idle: Duration,
+    /// How long a statement outside a transaction may take.
+    pub outside: Duration,
+    /// How long one batch of a batched file is meant to take.
+    pub batch: Duration,
+    /// How long all batches of a file may take, with the pauses. The next run goes on with the rest.
+    pub batches: Duration,
+    /// How long a pause between two batches may take.
+    pub quiet: Duration,
 }
 
 impl Default for Limits {
@@ -29,6 +37,10 @@ impl Default for Limits {
             lock: Duration::from_millis(500),
             lock_budget: Duration::from_mins(1),
             statement: Duration::from_mins(10),
+            outside: Duration::from_hours(1),
+            batch: Duration::from_millis(200),
+            batches: Duration::from_hours(6),
+            quiet: Duration::from_mins(5),
             transaction: Duration::from_mins(11),
             idle: Duration::from_secs(10),
         }
@@ -63,7 +75,7 @@ impl Limits {
 }
 
 /// PostgreSQL counts in milliseconds, and takes 0 for no bound at all.
-fn millis(bound: Duration) -> u128 {
+pub(super) fn millis(bound: Duration) -> u128 {
     bound.as_millis().clamp(1, i32::MAX.unsigned_abs().into())
 }
 

@@ -9,6 +9,9 @@
 //! |---|---|
 //! | `session.rs` | the lock, the settings, and what becomes of them between two files |
 //! | `transaction.rs`, `after.sql` | a file and its row in the history, together; what no file may do |
+//! | `outside.rs`, `statement.rs` | one statement outside a transaction, and how it is begun again |
+//! | `batched.rs`, `quiet.sql` | one statement in many batches, and when it pauses |
+//! | `undo.rs` | the way back, by undo files |
 //! | `limits.rs` | how long all this may take |
 //! | `failure.rs` | why a file was not applied, in a sentence |
 //! | `outcome.rs` | what was done |
@@ -16,12 +19,16 @@
 //! The histories are refinery's, table and checksums, and its command-line tool reads them. Its runner is not used: it
 //! knows neither time limits nor tries, and lets a file commit without its row (docs/decisions/0027).
 
+mod batched;
 mod failure;
 mod limits;
 mod outcome;
+mod outside;
 mod session;
 mod stage;
+mod statement;
 mod transaction;
+mod undo;
 
 use tokio::sync::watch;
 use tokio_postgres::Client;
@@ -32,6 +39,7 @@ use crate::{error::Result, types::Stream};
 
 pub use limits::Limits;
 pub use outcome::{AppliedFile, Outcome, Progress, Report, Wait};
+pub use undo::undo_tenant;
 
 /// Applies what the control database lacks of its set, one transaction a migration.
 ///

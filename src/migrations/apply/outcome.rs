@@ -1,5 +1,7 @@
 //! What a run did to a database, and what it is doing.
 
+use tokio::time::Instant;
+
 use crate::types::{SchemaVersions, Stream};
 
 /// What was done to a tenant's database or to a template.
@@ -34,6 +36,14 @@ pub struct AppliedFile {
     pub retries: u32,
 }
 
+impl AppliedFile {
+    /// One that was begun at `started` and is done by now.
+    pub(super) fn new(stream: Option<Stream>, version: i32, started: Instant, retries: u32) -> Self {
+        let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Self { stream, version, millis, retries }
+    }
+}
+
 /// What was done to the control database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -48,6 +58,8 @@ pub struct Report {
 pub struct Progress {
     /// The file at work.
     pub file: Option<(Stream, i32)>,
+    /// How many rows its batches have touched.
+    pub rows: u64,
     /// Why it waits, if it does.
     pub wait: Option<Wait>,
 }
@@ -57,4 +69,10 @@ pub struct Progress {
 pub enum Wait {
     /// A lock that another session holds.
     Lock,
+    /// Between two batches: VACUUM or its like, at work on the table.
+    Vacuum,
+    /// Between two batches: other sessions, which wait for the table.
+    Sessions,
+    /// Between two batches: the archiving of WAL, which lags or fails.
+    Archiving,
 }

@@ -76,22 +76,29 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Leaves nothing of what files have set.
+    pub(super) async fn clean(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(CLEAN).await
+    }
+
     /// Whether this is a tenant's database, or a template of one.
     pub(super) const fn is_tenants(&self) -> bool {
         self.roles.is_some()
     }
 
-    /// What begins a file's transaction. What the file makes without naming a schema is made in `schema`. Answers with
-    /// the transaction's id.
-    pub(super) async fn open(&self, schema: &str) -> Result<String, Stop> {
-        self.client.batch_execute(CLEAN).await?;
-        let defaults = match &self.roles {
-            Some((owner, tenant)) => format!("{}; ", default_privileges(owner, tenant)),
-            None => String::new(),
-        };
+    /// What gives the tenant its rights on whatever a file makes.
+    pub(super) fn defaults(&self) -> String {
+        let roles = self.roles.as_ref();
+        roles.map(|(owner, tenant)| format!("{};", default_privileges(owner, tenant))).unwrap_or_default()
+    }
+
+    /// What begins a file's transaction, with these statements. What the file makes without naming a schema is made in
+    /// `schema`. Answers with the transaction's id.
+    pub(super) async fn open(&self, schema: &str, statements: &str) -> Result<String, Stop> {
+        self.clean().await?;
         // The lock of the session might have been given back by a file before.
         let sql = format!(
-            "START TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; {} {} {defaults}
+            "START TRANSACTION ISOLATION LEVEL READ COMMITTED READ WRITE; {} {} {statements}
              SET LOCAL search_path = {schema};
              SELECT pg_catalog.pg_try_advisory_xact_lock({LOCK}) AS locked,
                     pg_catalog.pg_current_xact_id()::pg_catalog.text AS transaction",
@@ -115,7 +122,7 @@ impl<'a> Session<'a> {
         )
     }
 
-    fn become_owner(&self) -> String {
+    pub(super) fn become_owner(&self) -> String {
         self.roles.as_ref().map(|(owner, _)| format!("SET LOCAL ROLE {owner};")).unwrap_or_default()
     }
 

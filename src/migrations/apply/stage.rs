@@ -4,11 +4,17 @@ use refinery_core::{AsyncMigrate, Migration};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::{outcome::AppliedFile, session::Session, transaction::Change};
+use super::{
+    failure,
+    outcome::{AppliedFile, Progress},
+    outside::note,
+    session::Session,
+    transaction::Change,
+};
 use crate::{
     error::Result,
     migrations::{
-        MigrationFile, MigrationSet,
+        MigrationFile, MigrationSet, Mode,
         history::{self, History},
     },
     types::Stream,
@@ -53,14 +59,14 @@ impl Stage {
             if file.version <= self.version {
                 continue;
             }
-            session.progress.send_modify(|progress| progress.file = self.stream.map(|stream| (stream, file.version)));
+            let at = self.stream.map(|stream| (stream, file.version));
+            session.progress.send_replace(Progress { file: at, ..Progress::default() });
             let started = Instant::now();
-            let retries = session.carry_out(&self.change(file, migration)).await?;
+            let retries = self.carry_out(session, file, migration).await?;
             if let Some(stream) = self.stream {
                 *session.versions.of_mut(stream) = file.version;
             }
-            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            applied.push(AppliedFile { stream: self.stream, version: file.version, millis, retries });
+            applied.push(AppliedFile::new(self.stream, file.version, started, retries));
         }
         if !applied.is_empty() {
             tracing::info!(
@@ -73,6 +79,24 @@ impl Stage {
         Ok(applied)
     }
 
+    async fn carry_out(&self, session: &Session<'_>, file: &MigrationFile, migration: &Migration) -> Result<u32> {
+        let change = self.change(file, migration);
+        match Mode::of(&file.sql) {
+            Ok(Mode::Transaction) => session.carry_out(&change).await,
+            Ok(Mode::NoTransaction) => {
+                session.carry_out_alone(&change, &note(file.version, migration.checksum())).await
+            }
+            Ok(Mode::Batched) => session.carry_out_batched(&change).await,
+            Err(invalid) => Err(failure::refused(&change.label, invalid.message)),
+        }
+    }
+
+    /// What undoes the newest version that the history has.
+    pub(super) fn undo<'a>(&self, version: i32, label: String, sql: &'a str) -> Change<'a> {
+        let record = format!("DELETE FROM {} WHERE version = {version}", self.history());
+        Change { label: labelled(self.stream, label), schema: self.schema(), sql, record, history: self.history() }
+    }
+
     fn change<'a>(&self, file: &'a MigrationFile, migration: &Migration) -> Change<'a> {
         // As refinery writes it. The name has been read by `MigrationFile::parse`, or checked by `MigrationSet::new`.
         let record = format!(
@@ -83,13 +107,13 @@ impl Stage {
             file.name,
             migration.checksum()
         );
-        Change { label: label(self.stream, file), schema: self.schema(), sql: &file.sql, record }
+        let label = labelled(self.stream, file.file_name());
+        Change { label, schema: self.schema(), sql: &file.sql, record, history: self.history() }
     }
 }
 
 /// What a file is called in sentences.
-fn label(stream: Option<Stream>, file: &MigrationFile) -> String {
-    let name = file.file_name();
+fn labelled(stream: Option<Stream>, name: String) -> String {
     match stream {
         Some(Stream::Product) => name,
         Some(Stream::Freehold) => format!("Freehold's {name}"),

@@ -33,6 +33,8 @@ pub(super) struct Change<'a> {
     pub(super) sql: &'a str,
     /// What records it in the history.
     pub(super) record: String,
+    /// The table of the history.
+    pub(super) history: String,
 }
 
 impl Session<'_> {
@@ -44,14 +46,7 @@ impl Session<'_> {
             let started = Instant::now();
             let Err(stop) = self.once(change).await else { return Ok(tries) };
             self.roll_back().await;
-            let error = match stop {
-                Stop::Postgres(error) => error,
-                Stop::Error(error) => return Err(error),
-            };
-            if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                let bound = self.limits.statement.min(self.limits.transaction);
-                return Err(failure::failed(change, &error, started.elapsed(), bound));
-            }
+            self.judge(change, stop, started.elapsed())?;
             tries += 1;
             let pause = pause_after(tries);
             if Instant::now() + pause > deadline {
@@ -61,14 +56,26 @@ impl Session<'_> {
         }
     }
 
-    async fn pause(&self, pause: Duration) {
+    /// Whether what has stopped a transaction is a lock, which is worth another try.
+    pub(super) fn judge(&self, change: &Change<'_>, stop: Stop, elapsed: Duration) -> Result<()> {
+        match stop {
+            Stop::Postgres(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(()),
+            Stop::Postgres(error) => {
+                let bound = self.limits.statement.min(self.limits.transaction);
+                Err(failure::failed(change, &error, elapsed, bound))
+            }
+            Stop::Error(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn pause(&self, pause: Duration) {
         self.progress.send_modify(|progress| progress.wait = Some(Wait::Lock));
         tokio::time::sleep(pause).await;
         self.progress.send_modify(|progress| progress.wait = None);
     }
 
     async fn once(&self, change: &Change<'_>) -> Result<(), Stop> {
-        let transaction = self.open(change.schema).await?;
+        let transaction = self.open(change.schema, &self.defaults()).await?;
         self.client.batch_execute(&within(change.sql)).await?;
         self.examine(&change.label, &transaction).await?;
         Ok(self.client.batch_execute(&format!("{}; COMMIT", change.record)).await?)

@@ -18,7 +18,7 @@ use crate::{
         servers::{self, Server},
     },
     error::{Error, FieldError, Result},
-    migrations::{MigrationFile, MigrationSet, TenantSchema},
+    migrations::{MigrationFile, MigrationSet, TenantSchema, UndoFile},
     operations::{Context, Memory, memory::Newest},
     types::{AuditEventId, Stream},
 };
@@ -37,8 +37,8 @@ pub struct Published {
 
 /// The newest published sets. Reads the files only if there is a newer version than the cached one.
 pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
-    let versions = migration_files::newest_versions(connection).await?;
-    if let Some(held) = memory.newest().filter(|held| held.schema.versions() == versions) {
+    let extent = migration_files::extent(connection).await?;
+    if let Some(held) = memory.newest().filter(|held| (held.schema.versions(), held.schema.undo_files()) == extent) {
         return Ok(held);
     }
     let newest = Arc::new(Newest::new(published(connection).await?));
@@ -80,7 +80,8 @@ pub async fn upcoming(ctx: &Context) -> Result<TenantSchema> {
 
 fn diverged(stream: Stream, own: &MigrationSet, known: &MigrationSet) -> Error {
     let mut pairs = own.files().iter().zip(known.files());
-    let name = pairs.find(|(own, known)| own != known).map(|(own, _)| own.file_name()).unwrap_or_default();
+    let name =
+        pairs.find(|(own, known)| own != known).map_or_else(|| "an undo file".to_owned(), |(own, _)| own.file_name());
     let detail = format!(
         "the program's migrations of the stream {stream} are not the published ones: {name} differs. A published file \
          never changes. Restore it, and write what shall change into a new file. In development, `freehold dev --reset` \
@@ -98,11 +99,15 @@ fn diverged(stream: Stream, own: &MigrationSet, known: &MigrationSet) -> Error {
 /// `migrations_diverged` (409), and the error of a set that does not apply.
 pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     let (schema, newest) = (upcoming(ctx).await?, current(&ctx.db).await?);
-    if schema.versions() == newest.versions() {
+    let undo: Vec<_> = schema.product.more_undo(&newest.product).map(|(version, _)| version).collect();
+    if schema.versions() == newest.versions() && undo.is_empty() {
         return Ok(());
     }
     let Some(platform) = platform(ctx).await? else { return Ok(()) };
     let (access, admin) = ctx.administer(&platform, "publication").await?;
+    if !undo.is_empty() {
+        template::try_out(ctx, &admin, &access, &schema, &undo).await?;
+    }
     template::ensure(ctx, &admin, &access.address, &access.credentials, &schema).await?;
     let mut txn = ctx.db.begin().await?;
     migration_files::lock_in_txn(&mut txn).await?;
@@ -110,7 +115,7 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     for stream in Stream::ALL {
         let (set, known) = (schema.stream(stream), newest.stream(stream));
         if set.extends(known) {
-            append_in_txn(ctx, &mut txn, (stream, set), known.version(), &ctx.origin()).await?;
+            append_in_txn(ctx, &mut txn, (stream, set), known, &ctx.origin()).await?;
         } else if !known.extends(set) {
             return Err(diverged(stream, set, known));
         }
@@ -127,34 +132,41 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
 pub async fn publish(ctx: &Context, product: &MigrationSet, origin: &Origin) -> Result<Published> {
     let newest = current(&ctx.db).await?;
     check(product, &newest.product)?;
-    if *product == newest.product {
+    if product.files() == newest.product.files() && product.more_undo(&newest.product).next().is_none() {
         return Ok(Published { version: newest.product.version(), added: 0 });
     }
-    rehearse(ctx, &TenantSchema { freehold: newest.freehold, product: product.clone() }).await?;
+    let undo: Vec<_> = product.more_undo(&newest.product).map(|(version, _)| version).collect();
+    rehearse(ctx, &TenantSchema { freehold: newest.freehold, product: product.clone() }, &undo).await?;
     let mut txn = ctx.db.begin().await?;
     migration_files::lock_in_txn(&mut txn).await?;
     let newest = published(&mut txn).await?.product;
     check(product, &newest)?;
-    let added = append_in_txn(ctx, &mut txn, (Stream::Product, product), newest.version(), origin).await?;
+    let added = append_in_txn(ctx, &mut txn, (Stream::Product, product), &newest, origin).await?;
     txn.commit().await?;
     Ok(Published { version: product.version(), added })
 }
 
-/// Appends the files of the set that are newer than `version`. Returns how many there are.
+/// Appends what the set has beyond the published one: newer files, and undo files of any. Returns how many there are.
 async fn append_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
     (stream, set): (Stream, &MigrationSet),
-    version: i32,
+    known: &MigrationSet,
     origin: &Origin,
 ) -> Result<usize> {
-    let new: Vec<_> = set.files().iter().filter(|file| file.version > version).collect();
+    let (new, more_undo): (Vec<_>, Vec<_>) =
+        (set.files().iter().filter(|file| file.version > known.version()).collect(), set.more_undo(known).collect());
     for file in &new {
-        let file = NewFile { stream, version: file.version, name: &file.name, sql: &file.sql };
+        let undo = set.undo_of(file.version);
+        let file = NewFile { stream, version: file.version, name: &file.name, sql: &file.sql, undo };
         migration_files::append_in_txn(txn, file, &origin.actor).await?;
     }
-    if !new.is_empty() {
-        let (version, added) = (set.version(), new.len());
+    for (version, undo) in more_undo.iter().filter(|(version, _)| *version <= known.version()) {
+        migration_files::add_undo_in_txn(txn, (stream, *version), undo).await?;
+    }
+    let added = new.len() + more_undo.len();
+    if added > 0 {
+        let version = set.version();
         let event = AuditEventId::generate(&ctx.clock, ctx.random);
         let details = serde_json::json!({ "stream": stream, "version": version, "added": added });
         audit::record_in_txn(txn, event, origin, ("migrations.publish", "migrations"), &details).await?;
@@ -165,7 +177,7 @@ async fn append_in_txn(
             "published migrations"
         );
     }
-    Ok(new.len())
+    Ok(added)
 }
 
 fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
@@ -173,19 +185,22 @@ fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
         return Ok(());
     }
     let detail = "the set must hold every published file of the product's stream unchanged, followed by new ones; \
-                  published files never change";
+                  published files, undo files too, never change";
     Err(Error::conflict(DIVERGED, detail))
 }
 
-/// Applies both sets to a scratch database on the platform server, and drops it again.
-async fn rehearse(ctx: &Context, schema: &TenantSchema) -> Result<()> {
+/// Applies both sets to a scratch database on the platform server, with the way back and forth of the product's versions
+/// `undo`, and drops it again.
+async fn rehearse(ctx: &Context, schema: &TenantSchema, undo: &[i32]) -> Result<()> {
     let platform = platform(ctx).await?.ok_or_else(|| Error::defect("there is no platform server"))?;
     let (access, admin) = ctx.administer(&platform, "rehearsal").await?;
-    let built = template::ensure(ctx, &admin, &access.address, &access.credentials, schema).await;
-    admin.drop_template(&schema.template_name()).await?;
-    match built {
-        Ok(_) => Ok(()),
+    match template::try_out(ctx, &admin, &access, schema, undo).await {
+        Ok(()) => Ok(()),
         Err(Error::Unprocessable { detail, .. }) => Err(FieldError::new("files", "does_not_apply", detail).into()),
+        // On an empty database it would go on for ever.
+        Err(error) if error.code() == "migration_unfinished" => {
+            Err(FieldError::new("files", "does_not_apply", error.to_string()).into())
+        }
         // It is not the set's fault.
         Err(error) => Err(error),
     }
@@ -201,12 +216,11 @@ async fn published(connection: &mut PgConnection) -> Result<TenantSchema> {
     let files = migration_files::list(connection).await?;
     let set = |stream| {
         let files = files.iter().filter(|file| file.stream == stream);
-        let file = |row: &migration_files::Published| MigrationFile {
-            version: row.version,
-            name: row.name.clone(),
-            sql: row.sql.clone(),
-        };
-        MigrationSet::new(files.map(file).collect())
+        let texts = files.flat_map(|row| {
+            let undo = row.undo.iter().map(move |undo| (UndoFile::file_name(row.version, &row.name), undo.clone()));
+            undo.chain([(MigrationFile::named(row.version, &row.name), row.sql.clone())])
+        });
+        MigrationSet::parse(texts)
             .map_err(|error| Error::defect(format!("the published migrations of {stream} are not a set: {error}")))
     };
     Ok(TenantSchema { freehold: set(Stream::Freehold)?, product: set(Stream::Product)? })

@@ -22,7 +22,7 @@ use crate::{
         self, HISTORY_TABLE, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, applied_versions,
         default_privileges,
     },
-    operations::Context,
+    operations::{Context, context::Access},
     servers::{
         BUILDER_PREFIX, Connection, Credentials, LockKey, OWNER_ROLE, ServerAddress, ServerAdmin, TENANT_ROLE,
         quote_ident,
@@ -35,6 +35,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How long to wait until the server no longer lists the builder's own session.
 const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the batches of a file may take where there are no rows yet.
+const BATCHES: Duration = Duration::from_secs(10);
 
 /// Makes sure that the server has the finished template of these sets. Returns its name.
 ///
@@ -55,7 +57,7 @@ pub(in crate::operations) async fn ensure(
     if !admin.lock(&key, LOCK_WAIT).await? {
         return Err(Error::unavailable("template_locked", "the template database is being built", None));
     }
-    let builder = Builder { ctx, admin, address, credentials, schema, name: &name };
+    let builder = Builder { ctx, admin, address, credentials, schema, name: &name, undo: &[] };
     let built = builder.build_unless_finished().await;
     if built.is_err() {
         builder.clear_away().await;
@@ -64,6 +66,31 @@ pub(in crate::operations) async fn ensure(
     built?;
     unlocked?;
     Ok(name)
+}
+
+/// Applies the sets to a scratch database and drops it again. Each of the product's versions `undo` is undone there, and
+/// done again: the way back has to lead to the schema that was there before.
+///
+/// # Errors
+/// `migration_refused` and the like, with the file; `template_locked` while another session tries the same sets.
+pub(super) async fn try_out(
+    ctx: &Context,
+    admin: &ServerAdmin,
+    access: &Access,
+    schema: &TenantSchema,
+    undo: &[i32],
+) -> Result<()> {
+    let name = format!("freehold_template_trial_{:.12}", schema.fingerprint());
+    let key = LockKey::Template(name.clone());
+    if !admin.lock(&key, LOCK_WAIT).await? {
+        return Err(Error::unavailable("template_locked", "the same migrations are being tried", None));
+    }
+    let (address, credentials) = (&access.address, &access.credentials);
+    let builder = Builder { ctx, admin, address, credentials, schema, name: &name, undo };
+    let tried = builder.try_out().await;
+    builder.clear_away().await;
+    admin.unlock(&key).await?;
+    tried
 }
 
 async fn is_finished(admin: &ServerAdmin, name: &str) -> Result<bool> {
@@ -79,6 +106,8 @@ struct Builder<'a> {
     credentials: &'a Credentials,
     schema: &'a TenantSchema,
     name: &'a str,
+    /// The versions of the product that are undone and done again on the way.
+    undo: &'a [i32],
 }
 
 impl Builder<'_> {
@@ -102,6 +131,12 @@ impl Builder<'_> {
         self.admin.mark_database(self.name).await?;
         tracing::info!(template = self.name, elapsed_ms = started.elapsed().as_millis(), "template database is ready");
         Ok(())
+    }
+
+    async fn try_out(&self) -> Result<()> {
+        self.admin.drop_unfinished_template(self.name).await?;
+        self.admin.ensure_empty_database(self.name).await?;
+        self.fill().await.map(drop)
     }
 
     async fn fill(&self) -> Result<Schema> {
@@ -129,9 +164,10 @@ impl Builder<'_> {
         }
     }
 
-    /// The name of the builder's role. Each template has its own, so the template's lock protects the role too.
+    /// The name of the builder's role. Each database has its own, so the database's lock protects the role too.
     fn builder_role(&self) -> String {
-        format!("{BUILDER_PREFIX}{}", self.schema.fingerprint().get(..12).unwrap_or_default())
+        let trial = if self.name.contains("_trial_") { "trial_" } else { "" };
+        format!("{BUILDER_PREFIX}{trial}{:.12}", self.schema.fingerprint())
     }
 
     /// Applies both sets with a temporary login that can `SET ROLE` to the owner and has no other right. So a migration
@@ -158,6 +194,9 @@ impl Builder<'_> {
         let own = self.schema.up_to(SchemaVersions { product: 0, ..self.schema.versions() });
         apply(session, &own).await?;
         let before = Schema::of(session).await?;
+        for version in self.undo {
+            self.undo_and_redo(session, *version).await?;
+        }
         apply(session, self.schema).await?;
         let after = Schema::of(session).await?;
         let changed = before.changes_within(Stream::Freehold.schema(), &after);
@@ -166,6 +205,21 @@ impl Builder<'_> {
         }
         let changed = Vec::from_iter(changed).join(", ");
         Err(refused(format!("the product's migrations change what is Freehold's: {changed}")))
+    }
+
+    async fn undo_and_redo(&self, session: &mut Client, version: i32) -> Result<()> {
+        let to = |product| SchemaVersions { product, ..self.schema.versions() };
+        apply(session, &self.schema.up_to(to(version - 1))).await?;
+        let before = Schema::of(session).await?;
+        apply(session, &self.schema.up_to(to(version))).await?;
+        migrations::undo_tenant(session, self.schema, to(version - 1), &ROLES, &Limits::default()).await?;
+        let after = Schema::of(session).await?;
+        let differing = before.differences(&after);
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let differing = differing.join(", ");
+        Err(refused(format!("the undo file of version {version} does not lead back to the schema before: {differing}")))
     }
 
     async fn enter(&self, credentials: &Credentials) -> Result<Connection> {
@@ -189,7 +243,8 @@ impl Builder<'_> {
 }
 
 async fn apply(session: &mut Client, schema: &TenantSchema) -> Result<Outcome> {
-    migrations::apply_tenant(session, schema, &ROLES, &Limits::default(), &watch::Sender::default()).await
+    let limits = Limits { batches: BATCHES, ..Limits::default() };
+    migrations::apply_tenant(session, schema, &ROLES, &limits, &watch::Sender::default()).await
 }
 
 /// The set does what no set may.
