@@ -149,6 +149,7 @@ async fn what_postgresql_cannot_analyse_is_archived_woken_and_cloned_all_the_sam
                      WHERE tablename IN ('ratios', 'users', 'zeros')";
     for database in [tenant.database(), database_of(&fleet, &clone)] {
         assert_eq!(database.value::<String>(analysed).await, "users zeros");
+        database.run("DROP TABLE ratios, zeros").await;
     }
     fleet.assert_clean().await;
 }

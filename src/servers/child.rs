@@ -57,7 +57,7 @@ const BUSY: [&str; 13] = [
     "No space left on device",
     "Disk quota exceeded",
     "wrote only",
-    "temp_file_limit",
+    "temporary file size exceeds",
     "out of memory",
     "out of shared memory",
     "Cannot allocate memory",
@@ -193,8 +193,13 @@ fn stopped_at(program: &str, said: &str) -> Option<String> {
     Some(object.chars().filter(|c| !is_steering(*c)).take(LONGEST_NAME).collect())
 }
 
-/// A command's keywords up to its first name, and that name.
+/// A command's keywords up to its first name, and that name. Of a grant, what it is on: its rights may name columns.
 fn beginning(command: &str) -> String {
+    if let Some((grant, on)) = command.split_once(" ON ")
+        && let Some(verb @ ("GRANT" | "REVOKE")) = grant.split_whitespace().next()
+    {
+        return format!("{verb} ON {}", beginning(on));
+    }
     let is_keyword = |word: &&str| word.chars().all(|c| c.is_ascii_uppercase());
     let noise = ["IF", "NOT", "EXISTS", "ONLY"];
     let keywords = command.split_whitespace().take_while(is_keyword).filter(|word| !noise.contains(word));
@@ -306,6 +311,8 @@ mod tests {
         assert_eq!(refused(extension), "CREATE EXTENSION pg_stat_statements");
         assert_eq!(refused("COMMENT ON TABLE public.t IS 'ada@example.com';"), "COMMENT ON TABLE public.t");
         assert_eq!(refused("CREATE FUNCTION public.f(x text) RETURNS text"), "CREATE FUNCTION public.f");
+        let grant = "GRANT SELECT(id),UPDATE ON TABLE public.t TO gone;";
+        assert_eq!(refused(grant), "GRANT ON TABLE public.t");
         assert_eq!(refused("SELECT pg_catalog.lo_create('4711');"), "SELECT pg_catalog.lo_create");
         assert_eq!(stopped_at("pg_restore", "pg_restore: error: connection to server"), None);
         let failed = |status| judge("pg_restore", ExitStatus::from_raw(status), "", Some("TABLE t".to_owned()));
