@@ -45,6 +45,8 @@ mod layering;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod linter;
+#[cfg(test)]
 mod lists;
 #[cfg(test)]
 mod matrix;

@@ -95,7 +95,7 @@ enum Command {
     /// Look at the plans that tenants can be on.
     #[command(subcommand)]
     Plan(plan::Command),
-    /// Publish the migrations of tenants' databases, and list the published ones.
+    /// Lint and publish the migrations of tenants' databases, and list the published ones.
     #[command(subcommand)]
     Migration(migration::Command),
     /// Look at the key-encryption keys, and wrap data keys anew.
@@ -166,7 +166,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Server(command) => process::block_on(server::run(command, remote()?, output)),
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
-        Command::Migration(command) => process::block_on(migration::run(command, remote()?, output)),
+        Command::Migration(command) => migration::run(command, environment, output),
         Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),
         Command::Verify(command) => process::block_on(verify::run(command, remote()?, output)),

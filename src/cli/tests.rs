@@ -34,6 +34,7 @@ fn every_documented_command_is_understood() {
         "freehold operation retry op_0198c0de0000700080000000000000ab",
         "freehold plan list",
         "freehold migration publish --dir tenant-migrations/product",
+        "freehold migration lint tenant-migrations/product -o json",
         "freehold migration list",
         "freehold -o json fsck",
         "freehold verify isolation -o json",
@@ -60,6 +61,7 @@ fn wrong_usage_is_2_and_help_is_0() {
         "freehold server add eu-1 --admin-url-stdin --label disk",
         "freehold operation show ten_0198c0de0000700080000000000000ab",
         "freehold fsck -o yaml",
+        "freehold migration lint",
     ] {
         assert_eq!(parse(line).err(), Some(2), "{line}");
     }

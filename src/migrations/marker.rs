@@ -5,7 +5,7 @@ use crate::types::Invalid;
 /// What begins every word that a comment says to Freehold.
 const PREFIX: &str = "freehold:";
 /// The word of a waiver, which the linter reads: `-- freehold:allow <rule>: <reason>`.
-const ALLOW: &str = "allow";
+pub(super) const ALLOW: &str = "allow";
 
 /// How the statements of a file are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,17 +27,29 @@ impl Mode {
     /// # Errors
     /// `invalid_marker`, with the line: a word that Freehold does not know, or a second marker.
     pub fn of(sql: &str) -> Result<Self, Invalid> {
+        let invalid = |(line, what)| Invalid::new("invalid_marker", format!("line {line}: {what}"));
+        Self::read(sql).map_err(invalid)
+    }
+
+    /// As [`of`](Self::of), with the line and what is wrong there.
+    pub(super) fn read(sql: &str) -> Result<Self, (usize, String)> {
         let mut mode = None;
-        for (line, text) in (1..).zip(sql.lines().map(str::trim)).take_while(|(_, text)| is_head(text)) {
+        for (line, text) in head(sql) {
             let Some(word) = word(text).filter(|word| !is_waiver(word)) else { continue };
             let marker = Self::MARKERS.iter().find(|(known, _)| *known == word);
-            let (_, named) = marker.ok_or_else(|| unknown(line, word))?;
+            let (_, named) = marker.ok_or_else(|| (line, unknown(word)))?;
             if mode.replace(*named).is_some() {
-                return Err(invalid(line, "a file has one marker at most"));
+                return Err((line, "a file has one marker at most".to_owned()));
             }
         }
         Ok(mode.unwrap_or_default())
     }
+}
+
+/// The lines that may hold the marker, with their numbers.
+pub(super) fn head(sql: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_head = |line: &str| line.is_empty() || line.starts_with("--");
+    (1..).zip(sql.lines().map(str::trim)).take_while(move |(_, text)| is_head(text))
 }
 
 /// What a comment line says to Freehold: what follows `-- freehold:`.
@@ -50,16 +62,8 @@ pub(super) fn is_waiver(word: &str) -> bool {
     word.strip_prefix(ALLOW).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', ':']))
 }
 
-fn is_head(line: &str) -> bool {
-    line.is_empty() || line.starts_with("--")
-}
-
-fn unknown(line: usize, word: &str) -> Invalid {
-    invalid(line, &format!("`{PREFIX}{word}` is none of `no-transaction`, `batched`, `allow <rule>: <reason>`"))
-}
-
-fn invalid(line: usize, what: &str) -> Invalid {
-    Invalid::new("invalid_marker", format!("line {line}: {what}"))
+fn unknown(word: &str) -> String {
+    format!("`{PREFIX}{word}` is none of `no-transaction`, `batched`, `allow <rule>: <reason>`")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod apply;
 mod embedded;
 mod file;
 mod history;
+pub mod lint;
 mod marker;
 mod privileges;
 mod schema;

@@ -1,0 +1,302 @@
+//! Files and sets: names, bytes, versions; and the walk over the statements of each file.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::Context;
+
+use super::{
+    Finding, columns, compatibility, finding, isolation,
+    known::{Facts, Known},
+    locks, mistakes, regrets,
+    rules::{
+        BATCHED_STATEMENT, BYTE_ORDER_MARK, CARRIAGE_RETURN, DUPLICATE_VERSION, EMPTY_FILE, FILE_NAME, FILE_UNREADABLE,
+        FOREIGN_KEY_INDEX, MARKER, NO_TRANSACTION_ONE, NOT_UTF8, NUL_BYTE, Rule, SYNTAX, UNDO_FILE, VERSION_GAP,
+    },
+    running,
+    scene::{Found, Scene},
+    syntax::{Kind, Node, Script},
+    tree::{child, column, columns as columns_of, inside, relation, start},
+    waivers::{self, Waiver},
+};
+use crate::{
+    error::{Error, Result},
+    migrations::{
+        MAX_SQL_BYTES, MigrationFile,
+        marker::{self, Mode},
+    },
+};
+
+/// A line, from 1.
+pub(super) type Place = usize;
+
+/// One file of a folder or set.
+pub(super) struct File {
+    pub(super) name: String,
+    /// Version and name, and whether it undoes; none of a misnamed file.
+    parsed: Option<(i32, String, bool)>,
+    text: String,
+    found: Vec<Found>,
+    waivers: Vec<Waiver>,
+}
+
+impl File {
+    pub(super) fn of(name: String, text: String) -> Self {
+        let undone = name.strip_prefix('U').map(|rest| format!("V{rest}"));
+        let parsed = MigrationFile::parse(undone.as_ref().unwrap_or(&name), "").ok();
+        let parsed = parsed.map(|file| (file.version, file.name, undone.is_some()));
+        Self { name, parsed, text, found: Vec::new(), waivers: Vec::new() }
+    }
+
+    fn report(&mut self, rule: &'static Rule, offset: usize, what: impl Into<String>) {
+        self.found.push(Found { rule, offset, what: what.into(), statement: None });
+    }
+
+    fn is_undo(&self) -> bool {
+        self.parsed.as_ref().is_some_and(|(_, _, undo)| *undo)
+    }
+
+    /// By version; misnamed files and those that undo come last.
+    fn order(&self) -> (bool, i32) {
+        self.parsed.as_ref().map_or((true, i32::MAX), |(version, _, undo)| (*undo, *version))
+    }
+
+    fn line(&self, offset: usize) -> Place {
+        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    fn into_findings(self) -> Vec<Finding> {
+        let mut findings: Vec<_> = self
+            .found
+            .iter()
+            .map(|found| finding(found.rule, &self.name, self.line(found.offset), &found.what))
+            .collect();
+        findings.sort_by_key(|finding| finding.line);
+        findings
+    }
+}
+
+/// The `*.sql` files of a folder.
+pub(super) fn read(directory: &Path) -> Result<Vec<File>> {
+    let what = || format!("the folder of migrations {}", directory.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).with_context(what).map_err(Error::Internal)? {
+        let path = entry.with_context(what).map_err(Error::Internal)?.path();
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) {
+            files.push(read_file(&path));
+        }
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> File {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let size = fs::metadata(path).map(|metadata| metadata.len());
+    let bytes = match size {
+        Ok(size) if size > MAX_SQL_BYTES as u64 => Err("it is longer than 256 KiB".to_owned()),
+        Ok(_) => fs::read(path).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match bytes.map(String::from_utf8) {
+        Ok(Ok(text)) => File::of(name, text),
+        Ok(Err(error)) => {
+            let offset = error.utf8_error().valid_up_to();
+            let mut file = File::of(name, String::from_utf8_lossy(error.as_bytes()).into_owned());
+            file.report(&NOT_UTF8, offset, "");
+            file
+        }
+        Err(failure) => {
+            let mut file = File::of(name, String::new());
+            file.report(&FILE_UNREADABLE, 0, failure);
+            file
+        }
+    }
+}
+
+/// A foreign key, and where it was made.
+struct ForeignKey {
+    file: usize,
+    statement: usize,
+    offset: usize,
+    table: String,
+    columns: Vec<String>,
+}
+
+/// All findings of the files.
+pub(super) fn findings(mut files: Vec<File>) -> Vec<Finding> {
+    files.sort_by_key(File::order);
+    versions(&mut files);
+    let (mut known, mut keys) = (Known::default(), Vec::new());
+    for (index, file) in files.iter_mut().enumerate() {
+        known.file = Facts::default();
+        let text = cleaned(file);
+        let is_empty = text.is_empty() && !file.found.is_empty();
+        if !is_empty {
+            lint(file, &text, &mut known, &mut |statement, (offset, table, columns)| {
+                keys.push(ForeignKey { file: index, statement, offset, table, columns });
+            });
+        }
+    }
+    without_index(&mut files, &known, keys);
+    files
+        .into_iter()
+        .flat_map(|mut file| {
+            file.found = waivers::apply(&file.waivers, std::mem::take(&mut file.found));
+            file.into_findings()
+        })
+        .collect()
+}
+
+/// Names and versions.
+fn versions(files: &mut [File]) {
+    let (mut newest, mut names) = (0, BTreeMap::new());
+    for file in files {
+        let Some((version, name, undo)) = file.parsed.clone() else {
+            file.report(&FILE_NAME, 0, "");
+            continue;
+        };
+        if undo {
+            if names.get(&version) != Some(&name) {
+                file.report(&UNDO_FILE, 0, format!("there is no V{version}__{name}.sql"));
+            }
+            continue;
+        }
+        if version > newest + 1 {
+            file.report(&VERSION_GAP, 0, format!("version {} is missing before version {version}", newest + 1));
+        } else if version == newest {
+            file.report(&DUPLICATE_VERSION, 0, format!("version {version} is there twice"));
+        }
+        newest = version;
+        names.insert(version, name);
+    }
+}
+
+/// The text as it is parsed: what does not belong into it is reported, and made a blank.
+fn cleaned(file: &mut File) -> String {
+    let text = file.text.replace('\0', " ").replace('\u{feff}', "   ");
+    for (character, rule) in [('\u{feff}', &BYTE_ORDER_MARK), ('\0', &NUL_BYTE), ('\r', &CARRIAGE_RETURN)] {
+        if let Some(offset) = file.text.find(character) {
+            file.report(rule, offset, "");
+        }
+    }
+    if file.text.len() > MAX_SQL_BYTES {
+        file.report(&FILE_UNREADABLE, 0, "it is longer than 256 KiB");
+        return String::new();
+    }
+    text
+}
+
+fn lint(file: &mut File, text: &str, known: &mut Known, key: &mut dyn FnMut(usize, Reference)) {
+    let script = Script::read(text);
+    let mode = markers(file, &script);
+    file.waivers = script.comments.iter().filter_map(Waiver::of).collect();
+    if script.statements.is_empty() {
+        file.report(&EMPTY_FILE, 0, "");
+    }
+    if let Some(second) = script.statements.get(1).filter(|_| mode != Mode::Transaction) {
+        let rule = if mode == Mode::Batched { &BATCHED_STATEMENT } else { &NO_TRANSACTION_ONE };
+        file.report(rule, second.offset, "");
+    }
+    for (index, statement) in script.statements.iter().enumerate() {
+        if let Some((offset, what)) = &statement.error {
+            file.found.push(Found { rule: &SYNTAX, offset: *offset, what: what.clone(), statement: Some(index) });
+        }
+        for node in &statement.nodes {
+            let place = (statement.offset, index);
+            let mut scene = Scene {
+                node,
+                known,
+                mode,
+                undo: file.is_undo(),
+                is_first: file.order() == (false, 1),
+                place,
+                found: Vec::new(),
+            };
+            check(&mut scene);
+            file.found.append(&mut scene.found);
+            references(node).for_each(|(offset, table, columns)| key(index, (offset + place.0, table, columns)));
+            known.learn(node);
+        }
+    }
+    for (index, statement) in script.statements.iter().enumerate() {
+        for node in &statement.nodes {
+            let place = (statement.offset, index);
+            let mut scene = Scene {
+                node,
+                known,
+                mode,
+                undo: file.is_undo(),
+                is_first: file.order() == (false, 1),
+                place,
+                found: Vec::new(),
+            };
+            regrets::without_key(&mut scene);
+            file.found.append(&mut scene.found);
+        }
+    }
+}
+
+/// The families of rules for statements.
+fn check(scene: &mut Scene<'_>) {
+    running::check(scene);
+    isolation::check(scene);
+    locks::check(scene);
+    columns::check(scene);
+    compatibility::check(scene);
+    mistakes::check(scene);
+    regrets::check(scene);
+}
+
+/// How the file is run; a marker that is not read is reported.
+fn markers(file: &mut File, script: &Script<'_>) -> Mode {
+    let head = marker::head(&file.text).count();
+    let stray = |offset: usize, text: &str| {
+        marker::word(text).is_some_and(|word| !marker::is_waiver(word)) && file.line(offset) > head
+    };
+    let stray: Vec<_> = script
+        .comments
+        .iter()
+        .filter(|comment| stray(comment.offset, comment.text))
+        .map(|comment| comment.offset)
+        .collect();
+    for offset in stray {
+        file.report(&MARKER, offset, "it does not stand before the first statement");
+    }
+    Mode::read(&file.text).unwrap_or_else(|(line, what)| {
+        let before: usize = file.text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        file.report(&MARKER, before, what);
+        Mode::default()
+    })
+}
+
+/// Where a foreign key is within its statement, of which table, of which columns.
+type Reference = (usize, String, Vec<String>);
+
+fn references(node: &Node) -> impl Iterator<Item = Reference> {
+    let makes = matches!(node.kind(), Kind::CREATE_TABLE | Kind::ALTER_TABLE);
+    let table = relation(node).filter(|_| makes);
+    let keys = inside(node, Kind::FOREIGN_KEY_CONSTRAINT).chain(inside(node, Kind::REFERENCES_CONSTRAINT));
+    keys.filter_map(move |key| {
+        let columns = match key.kind() {
+            Kind::FOREIGN_KEY_CONSTRAINT => child(&key, Kind::FOREIGN_KEY_COLUMN_LIST).map(|_| columns_of(&key))?,
+            _ => vec![column(&key.parent()?)],
+        };
+        Some((start(&key), table.clone()?, columns))
+    })
+}
+
+/// Foreign keys that no index of the whole set begins with.
+fn without_index(files: &mut [File], known: &Known, keys: Vec<ForeignKey>) {
+    for key in keys {
+        let mut indexes = known.indexes.iter().filter(|index| index.table == key.table);
+        let serves = |columns: &[String]| {
+            let first = columns.get(..key.columns.len()).unwrap_or_default();
+            !key.columns.is_empty() && key.columns.iter().all(|column| first.contains(column))
+        };
+        if known.tables.contains_key(&key.table) && !indexes.any(|index| serves(&index.columns)) {
+            let what = format!("{} ({})", key.table, key.columns.join(", "));
+            let statement = Some(key.statement);
+            files[key.file].found.push(Found { rule: &FOREIGN_KEY_INDEX, offset: key.offset, what, statement });
+        }
+    }
+}

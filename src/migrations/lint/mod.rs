@@ -1,0 +1,90 @@
+//! The linter: reads a set of migrations, and says what would lock, lose, break or leave a tenant. Text in, findings out.
+//!
+//! It knows what the runner does (time-outs, one transaction a file, markers), and it sees the whole set: what a file has
+//! made itself has no rows yet and is seen by nobody, and a later file knows the columns, checks and indexes of earlier
+//! ones. A comment right before a statement waives a rule for it: `-- freehold:allow <rule>: <reason>`.
+//!
+//! It is no wall. PostgreSQL judges the syntax, and the rights of the role that runs a migration bound what it may do;
+//! the linter says the same early, and with the line (docs/decisions/0032).
+
+mod columns;
+mod compatibility;
+mod files;
+mod isolation;
+mod known;
+mod locks;
+mod mistakes;
+mod regrets;
+mod rules;
+mod running;
+mod scene;
+mod syntax;
+mod tree;
+mod waivers;
+
+use std::{path::Path, thread};
+
+use self::files::{File, Place};
+pub use self::rules::{Level, RULES, Rule};
+use super::MigrationSet;
+use crate::error::Result;
+
+/// One finding, at its place.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// The file's name.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// The rule's name.
+    pub rule: &'static str,
+    /// The rule's level.
+    pub level: Level,
+    /// What was found, and why it matters.
+    pub message: String,
+    /// What to write in its place.
+    pub safe_form: &'static str,
+}
+
+impl Finding {
+    /// Whether it keeps the set from being published.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.level == Level::Error
+    }
+}
+
+/// All findings of a set, by file and line.
+#[must_use]
+pub fn lint_set(set: &MigrationSet) -> Vec<Finding> {
+    lint(set.files().iter().map(|file| File::of(file.file_name(), file.sql.clone())).collect())
+}
+
+/// All findings of the `*.sql` files of a folder, also of those that are misnamed or cannot be read.
+///
+/// # Errors
+/// Internal when the folder itself cannot be read.
+pub fn lint_directory(directory: &Path) -> Result<Vec<Finding>> {
+    Ok(lint(files::read(directory)?))
+}
+
+/// The parser descends recursively: it gets a thread with a stack for that.
+fn lint(files: Vec<File>) -> Vec<Finding> {
+    let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
+    let work = move || files::findings(files);
+    let thread = thread::Builder::new().name("lint".into()).stack_size(syntax::STACK).spawn(work);
+    let findings = thread
+        .map_err(|error| error.to_string())
+        .and_then(|thread| thread.join().map_err(|_| "the linter failed, which is a defect of Freehold".to_owned()));
+    findings.unwrap_or_else(|failure| {
+        names.iter().map(|name| finding(&rules::FILE_UNREADABLE, name, 1, &failure)).collect()
+    })
+}
+
+fn finding(rule: &'static Rule, file: &str, line: Place, what: &str) -> Finding {
+    let message = if what.is_empty() { rule.reason.to_owned() } else { format!("{what}: {}", rule.reason) };
+    Finding { file: file.to_owned(), line, rule: rule.name, level: rule.level, message, safe_form: rule.safe }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE TABLE stays (id uuid PRIMARY KEY, room int, during tstzrange, EXCLUDE USING gist (room WITH =, during WITH &&));

@@ -1,0 +1,3 @@
+-- finds: alter-system:3
+-- freehold:no-transaction
+ALTER SYSTEM SET max_connections = 10;

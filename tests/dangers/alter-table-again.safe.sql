@@ -1,0 +1,2 @@
+-- finds: nothing
+ALTER TABLE orders ADD COLUMN a text, ADD COLUMN b text;

@@ -1,0 +1,3 @@
+-- finds: alter-table-again:3
+ALTER TABLE orders ADD COLUMN a text;
+ALTER TABLE orders ADD COLUMN b text;

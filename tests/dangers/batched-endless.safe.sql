@@ -1,0 +1,3 @@
+-- finds: nothing
+-- freehold:batched
+UPDATE orders SET state = 'old' WHERE id IN (SELECT id FROM orders WHERE state = 'new' LIMIT $1);

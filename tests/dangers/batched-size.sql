@@ -1,0 +1,3 @@
+-- finds: batched-statement:3
+-- freehold:batched
+DELETE FROM orders WHERE state = 'old';

@@ -1,0 +1,3 @@
+-- finds: batched-statement:3
+-- freehold:batched
+ALTER TABLE orders ADD COLUMN note text;

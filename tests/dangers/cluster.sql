@@ -1,0 +1,2 @@
+-- finds: vacuum-full:2
+CLUSTER orders USING orders_pkey;

@@ -1,0 +1,2 @@
+-- finds: nothing
+INSERT INTO settings (name, value) VALUES ('a', 'b');

@@ -1,0 +1,3 @@
+-- finds: copy-file:2, copy-file:3
+COPY orders FROM '/etc/passwd';
+COPY orders TO '/tmp/orders.csv';

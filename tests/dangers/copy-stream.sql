@@ -1,0 +1,2 @@
+-- finds: copy-stream:2
+COPY orders FROM STDIN;

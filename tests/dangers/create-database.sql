@@ -1,0 +1,3 @@
+-- finds: drop-database:3
+-- freehold:no-transaction
+CREATE DATABASE other;

@@ -1,0 +1,2 @@
+-- finds: do-block:2
+DO $$ BEGIN PERFORM 1; END $$;

@@ -1,0 +1,2 @@
+-- finds: nothing
+ALTER DOMAIN email ADD CONSTRAINT at_sign CHECK (VALUE LIKE '%@%') NOT VALID;

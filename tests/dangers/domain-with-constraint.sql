@@ -1,0 +1,2 @@
+-- finds: domain-with-constraint:2
+CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');

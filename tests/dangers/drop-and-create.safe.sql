@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE OR REPLACE VIEW buyers AS SELECT 1 AS one;

@@ -1,0 +1,2 @@
+-- finds: drop-column:2
+ALTER TABLE orders DROP COLUMN total;

@@ -1,0 +1,2 @@
+-- finds: nothing
+ALTER TABLE orders ALTER COLUMN state SET DEFAULT 'open';

@@ -1,0 +1,2 @@
+-- finds: drop-schema:2
+DROP SCHEMA billing;

@@ -1,0 +1,3 @@
+-- finds: nothing
+CREATE TABLE scratch (id uuid PRIMARY KEY);
+DROP TABLE scratch;

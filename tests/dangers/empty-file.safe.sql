@@ -1,0 +1,2 @@
+-- finds: nothing
+SELECT 1;

@@ -1,0 +1,3 @@
+-- finds: empty-file:3
+-- file: V1__nothing.sql
+-- only /* a comment */ ;

@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE TYPE pair AS (one text, two text);

@@ -1,0 +1,2 @@
+-- finds: drop-index:2, index-without-concurrently:2
+DROP INDEX orders_buyer_idx;

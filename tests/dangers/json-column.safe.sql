@@ -1,0 +1,2 @@
+-- finds: nothing
+ALTER TABLE orders ADD COLUMN details jsonb;

@@ -1,0 +1,2 @@
+-- finds: listen:2
+LISTEN orders;

@@ -1,0 +1,2 @@
+-- finds: load-library:2
+LOAD '/tmp/evil.so';

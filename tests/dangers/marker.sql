@@ -1,0 +1,3 @@
+-- finds: marker:2
+-- freehold:no-transactions
+SELECT 1;

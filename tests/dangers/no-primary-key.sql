@@ -1,0 +1,2 @@
+-- finds: no-primary-key:2
+CREATE TABLE parts (id uuid, name text);

@@ -1,0 +1,3 @@
+-- finds: nothing
+-- freehold:no-transaction
+CREATE INDEX CONCURRENTLY orders_buyer_idx ON orders (buyer);

@@ -1,0 +1,3 @@
+-- finds: not-repeatable:3
+-- freehold:no-transaction
+CREATE INDEX CONCURRENTLY ON orders (buyer);

@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE SCHEMA mine;

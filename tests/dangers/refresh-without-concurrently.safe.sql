@@ -1,0 +1,2 @@
+-- finds: nothing
+REFRESH MATERIALIZED VIEW CONCURRENTLY totals;

@@ -1,0 +1,2 @@
+-- finds: refresh-without-concurrently:2
+REFRESH MATERIALIZED VIEW totals;

@@ -1,0 +1,2 @@
+-- finds: nothing
+ALTER TRIGGER a ON orders RENAME TO b;

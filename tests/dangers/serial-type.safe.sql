@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE TABLE parts (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY);

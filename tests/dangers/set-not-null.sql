@@ -1,0 +1,2 @@
+-- finds: set-not-null:2
+ALTER TABLE orders ALTER COLUMN buyer SET NOT NULL;

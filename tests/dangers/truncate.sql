@@ -1,0 +1,3 @@
+-- finds: truncate:2, truncate:3
+TRUNCATE orders;
+TRUNCATE TABLE items CASCADE;

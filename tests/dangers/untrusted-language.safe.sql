@@ -1,0 +1,2 @@
+-- finds: nothing
+CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';

@@ -1,0 +1,3 @@
+-- finds: nothing
+-- freehold:no-transaction
+VACUUM (ANALYZE) orders;

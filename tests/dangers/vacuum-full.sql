@@ -1,0 +1,3 @@
+-- finds: vacuum-full:3
+-- freehold:no-transaction
+VACUUM (FULL, ANALYZE) orders;

@@ -1,0 +1,2 @@
+-- finds: needs-no-transaction:2
+VACUUM orders;

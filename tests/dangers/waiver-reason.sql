@@ -1,0 +1,3 @@
+-- finds: waiver-reason:2
+-- freehold:allow drop-table:
+DROP TABLE orders;
