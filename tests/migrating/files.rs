@@ -2,7 +2,7 @@
 
 use freehold::migrations::Limits;
 
-use super::subject::{Subject, applied, version, versions};
+use super::subject::{Subject, applied};
 use crate::harness::fleet;
 
 #[tokio::test]
@@ -24,14 +24,17 @@ async fn a_file_that_ends_its_transaction_changes_nothing() {
          CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN ROLLBACK; CREATE TABLE other (id int); COMMIT; END $$; CALL p()",
     ] {
         let (code, sentence) = subject.refused(&[sql]).await;
-        let begins = format!("V{}__more.sql: a file may not begin or end a transaction", version(0));
+        let begins = format!("V{}__more.sql: a file may not begin or end a transaction", subject.version(0));
         assert!(code == "migration_refused" && sentence.starts_with(&begins), "{sql}: {code} {sentence}");
     }
     let (code, sentence) = subject.refused(&["CREATE TABLE half (id int); COPY half FROM STDIN"]).await;
     assert!(code == "migration_refused" && sentence.ends_with("write INSERT"), "{sentence}");
     let allowed = "SELECT 1 AS one INTO kept; -- the end";
     let outcome = subject.apply(&[allowed], &Limits::default()).await.unwrap();
-    assert_eq!((applied(&outcome), outcome.from, outcome.to), (vec![version(0)], versions(0), versions(1)));
+    assert_eq!(
+        (applied(&outcome), outcome.from, outcome.to),
+        (vec![subject.version(0)], subject.versions(0), subject.versions(1))
+    );
     assert!(outcome.files[0].retries == 0 && outcome.files[0].millis < 10_000, "{outcome:?}");
     assert_eq!(subject.database().value::<i32>("SELECT one FROM kept").await, 1);
     subject.finish().await;
@@ -73,7 +76,7 @@ async fn what_a_file_sets_ends_with_it() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;
     let outcome = subject.apply(&[LEAVES, FINDS], &Limits::default()).await.unwrap();
-    assert_eq!(applied(&outcome), [version(0), version(1)]);
+    assert_eq!(applied(&outcome), [subject.version(0), subject.version(1)]);
     let owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE tablename IN ('first', 'settled')";
     assert_eq!(subject.database().values::<String>(owners).await, ["freehold_owner"]);
     let times = "SELECT DISTINCT applied_on::timestamptz BETWEEN now() - interval '1 h' AND now()
@@ -145,7 +148,7 @@ async fn a_failure_names_the_file_the_line_and_the_reason_without_data() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;
     let make = "CREATE TABLE notes (n text); INSERT INTO notes VALUES ('the secret')";
-    let file = format!("V{}__more.sql", version(1));
+    let file = format!("V{}__more.sql", subject.version(1));
     for (sql, told) in [
         (
             "-- ä\nSELECT 1;\n  SELECT * FROM nowhere;",

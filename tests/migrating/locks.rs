@@ -5,7 +5,7 @@ use std::time::Duration;
 use freehold::migrations::Limits;
 use tokio::time::{Instant, sleep};
 
-use super::subject::{Subject, applied, code, version};
+use super::subject::{Subject, applied, code};
 use crate::harness::fleet;
 
 /// How long the other session keeps its lock.
@@ -36,7 +36,7 @@ async fn reads_go_on_while_a_file_waits_for_its_lock() {
     let (outcome, (), longest) = tokio::join!(alter, hold, read);
     drop((holder, reader));
     let outcome = outcome.unwrap();
-    assert_eq!(applied(&outcome), [version(0)]);
+    assert_eq!(applied(&outcome), [subject.version(0)]);
     assert!(outcome.retries() >= 2, "{outcome:?}");
     assert!(longest > Duration::from_millis(100), "the file stood before nobody: {longest:?}");
     assert!(longest < Duration::from_secs(1), "a read waited for {longest:?}");
@@ -59,7 +59,7 @@ async fn a_file_gives_up_after_its_budget_and_a_slow_one_is_stopped() {
         subject.apply(&["CREATE TABLE half (id int); DROP TABLE projects CASCADE"], &limits).await.unwrap_err();
     assert_eq!(refusal.code(), "migration_lock_timeout");
     assert!(
-        refusal.is_transient() && refusal.to_string().starts_with(&format!("V{}__more.sql: ", version(0))),
+        refusal.is_transient() && refusal.to_string().starts_with(&format!("V{}__more.sql: ", subject.version(0))),
         "{refusal}"
     );
     drop(holder);
@@ -85,7 +85,7 @@ async fn two_runners_apply_each_file_once() {
     let (one, other) = tokio::join!(subject.apply(&files, &limits), subject.apply(&files, &limits));
     let mut all = [applied(&one.unwrap()), applied(&other.unwrap())].concat();
     all.sort_unstable();
-    assert_eq!(all, [version(0), version(1), version(2)]);
+    assert_eq!(all, [subject.version(0), subject.version(1), subject.version(2)]);
     let holder = subject.database().connect().await.unwrap();
     holder.batch_execute("SELECT pg_advisory_lock(7382074225431899236)").await.unwrap();
     let impatient = Limits { runner: Duration::from_millis(300), ..Limits::default() };

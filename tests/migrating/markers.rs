@@ -9,7 +9,7 @@ use freehold::{
 };
 use tokio::{sync::watch, time::sleep};
 
-use super::subject::{Subject, applied, schema, version};
+use super::subject::{Subject, applied};
 use crate::harness::{eventually, eventually_within, fleet};
 
 const MAKE: &str = "CREATE TABLE big (id int PRIMARY KEY, old text, new text);
@@ -31,7 +31,7 @@ async fn an_index_is_made_beside_the_requests_and_recorded() {
     let drop = "-- freehold:no-transaction\nDROP INDEX CONCURRENTLY big_old_idx";
     let again = "-- freehold:no-transaction\nREINDEX TABLE CONCURRENTLY big";
     let outcome = subject.apply(&[MAKE, INDEX, again, drop, INDEX], &Limits::default()).await.unwrap();
-    assert_eq!(applied(&outcome), (0..5).map(version).collect::<Vec<_>>());
+    assert_eq!(applied(&outcome), (0..5).map(|number| subject.version(number)).collect::<Vec<_>>());
     let owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'big_old_idx'";
     assert_eq!(subject.database().value::<String>(owner).await, "freehold_owner");
     assert!(subject.database().value::<String>(STATE).await.starts_with("true"));
@@ -58,7 +58,10 @@ async fn an_index_is_made_beside_the_requests_and_recorded() {
     let tolerant = "-- freehold:no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS big_old_idx ON big (old)";
     let mut files = before.to_vec();
     files.extend([tolerant, "-- freehold:no-transaction\nVACUUM (ANALYZE) big"]);
-    assert_eq!(applied(&subject.apply(&files, &Limits::default()).await.unwrap()), [version(5), version(6)]);
+    assert_eq!(
+        applied(&subject.apply(&files, &Limits::default()).await.unwrap()),
+        [subject.version(5), subject.version(6)]
+    );
     subject.finish().await;
 }
 
@@ -86,15 +89,18 @@ async fn an_index_that_was_cut_off_is_made_again_and_one_that_was_made_is_kept()
     subject.apply(&files, &limits).await.unwrap();
     let whole: String = database.value(STATE).await;
     assert!(whole.starts_with("true") && whole[5..] != half[6..], "{half}, then {whole}");
-    assert_eq!(database.value::<i32>(RECORDED).await, version(1));
+    assert_eq!(database.value::<i32>(RECORDED).await, subject.version(1));
 
     // Cut off between the index and its row: somebody else is about to write the same row.
     let second = INDEX.replace("big_old_idx", "big_second_idx");
     let state = STATE.replace("big_old_idx", "big_second_idx");
     let files = [MAKE, INDEX, &second];
-    old.batch_execute(&format!("BEGIN; INSERT INTO refinery_schema_history VALUES ({}, 'x', '', '')", version(2)))
-        .await
-        .unwrap();
+    old.batch_execute(&format!(
+        "BEGIN; INSERT INTO refinery_schema_history VALUES ({}, 'x', '', '')",
+        subject.version(2)
+    ))
+    .await
+    .unwrap();
     let cut = async {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO public.ref%'
                           AND datname = current_database() AND pid <> pg_backend_pid()";
@@ -107,7 +113,7 @@ async fn an_index_that_was_cut_off_is_made_again_and_one_that_was_made_is_kept()
     drop(old);
     let made: String = database.value(&state).await;
     assert!(made.starts_with("true") && database.value::<String>(NOTE).await.contains(" has begun"), "{made}");
-    assert_eq!(applied(&subject.apply(&files, &limits).await.unwrap()), [version(2)]);
+    assert_eq!(applied(&subject.apply(&files, &limits).await.unwrap()), [subject.version(2)]);
     assert_eq!(database.value::<String>(&state).await, made, "it was not made twice");
     assert_eq!(database.value::<String>(NOTE).await, "");
     subject.finish().await;
@@ -119,11 +125,12 @@ async fn an_index_that_the_data_refuse_leaves_nothing_behind() {
     let subject = Subject::make(&fleet).await;
     let files = [MAKE, "INSERT INTO big VALUES (0, 'x1')", INDEX];
     let error = subject.apply(&files, &Limits::default()).await.unwrap_err();
-    let told = format!("V{}__more.sql: could not create unique index \"big_old_idx\" (PostgreSQL 23505)", version(2));
+    let told =
+        format!("V{}__more.sql: could not create unique index \"big_old_idx\" (PostgreSQL 23505)", subject.version(2));
     assert_eq!((error.code(), error.to_string()), ("migration_failed", told));
     assert_eq!(subject.database().value::<String>(STATE).await, "none");
     subject.database().run("DELETE FROM big WHERE id = 0").await;
-    assert_eq!(applied(&subject.apply(&files, &Limits::default()).await.unwrap()), [version(2)]);
+    assert_eq!(applied(&subject.apply(&files, &Limits::default()).await.unwrap()), [subject.version(2)]);
     assert!(subject.database().value::<String>(STATE).await.starts_with("true"));
     subject.finish().await;
 }
@@ -150,8 +157,8 @@ async fn batches_are_small_and_a_run_that_was_cut_off_goes_on() {
     ended.unwrap_err();
     let kept: i64 = database.value(done).await;
     assert!((1_000..4_000).contains(&kept), "{kept}");
-    assert_eq!(database.value::<i32>(RECORDED).await, version(1));
-    assert_eq!(applied(&subject.apply(&files, &limits).await.unwrap()), [version(2)]);
+    assert_eq!(database.value::<i32>(RECORDED).await, subject.version(1));
+    assert_eq!(applied(&subject.apply(&files, &limits).await.unwrap()), [subject.version(2)]);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM big WHERE new = old").await, 4_000);
     let sizes: Vec<i64> = database.values("SELECT count(*) FROM big GROUP BY xmin ORDER BY min(id)").await;
     let large = sizes.iter().filter(|size| **size > 450).count();
@@ -185,7 +192,7 @@ async fn batches_pause_while_the_table_is_needed_and_say_so() {
     vacuum.batch_execute("BEGIN; LOCK TABLE big IN SHARE UPDATE EXCLUSIVE MODE").await.unwrap();
     let progress = watch::Sender::<Progress>::default();
     let mut seen = progress.subscribe();
-    let (limits, schema) = (Limits::default(), schema(&[MAKE, FILL]));
+    let (limits, schema) = (Limits::default(), subject.schema(&[MAKE, FILL]));
     let run = async { apply_tenant(&mut subject.session().await, &schema, &ROLES, &limits, &progress).await };
     let look = async {
         let paused = *seen.wait_for(|now| now.wait == Some(Wait::Vacuum)).await.unwrap();
@@ -193,11 +200,11 @@ async fn batches_pause_while_the_table_is_needed_and_say_so() {
         let before: i64 = database.value(rows).await;
         sleep(Duration::from_secs(1)).await;
         assert_eq!(database.value::<i64>(rows).await, before, "it pauses");
-        assert_eq!((paused.rows, paused.file.map(|file| file.1)), (before.unsigned_abs(), Some(version(1))));
+        assert_eq!((paused.rows, paused.file.map(|file| file.1)), (before.unsigned_abs(), Some(subject.version(1))));
         vacuum.batch_execute("COMMIT").await.unwrap();
     };
     let (outcome, ()) = tokio::join!(run, look);
-    assert_eq!(applied(&outcome.unwrap()), [version(1)]);
+    assert_eq!(applied(&outcome.unwrap()), [subject.version(1)]);
     let impatient = Limits { quiet: Duration::from_millis(100), ..limits };
     vacuum.batch_execute("BEGIN; LOCK TABLE big IN SHARE UPDATE EXCLUSIVE MODE").await.unwrap();
     let again = FILL.replace("new = old", "new = NULL").replace("new IS NULL", "new IS NOT NULL");

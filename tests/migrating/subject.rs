@@ -1,6 +1,6 @@
 //! A tenant whose database is migrated by hand, as a rollout does it: in a session of a temporary login.
 
-use std::{path::Path, sync::atomic::AtomicU32, sync::atomic::Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use freehold::{
     error::{Error, Result},
@@ -10,16 +10,22 @@ use freehold::{
     types::{SchemaVersions, Stream},
 };
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
-use crate::harness::{fleet::Fleet, sql::Database, tenant::Tenant};
+use crate::{
+    harness::{fleet::Fleet, sql::Database, tenant::Tenant},
+    migrations::published,
+};
 
 /// A tenant, and the login that migrates it.
 pub(super) struct Subject<'a> {
     pub(super) tenant: Tenant<'a>,
     admin: ServerAdmin,
     login: Credentials,
+    /// The product's files that it was made of. Other tests have published some here.
+    published: MigrationSet,
 }
 
 impl<'a> Subject<'a> {
@@ -28,7 +34,10 @@ impl<'a> Subject<'a> {
         let (tenant, admin) = (fleet.tenant().await, fleet.server_admin().await);
         let name = format!("freehold_builder_test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let login = admin.ensure_builder(&name).await.unwrap();
-        Self { tenant, admin, login }
+        let text = |file: &Value, member: &str| file[member].as_str().unwrap().to_owned();
+        let files = published(fleet).await;
+        let published = MigrationSet::parse(files.iter().map(|file| (text(file, "name"), text(file, "sql")))).unwrap();
+        Self { tenant, admin, login, published }
     }
 
     pub(super) fn database(&self) -> Database {
@@ -43,7 +52,7 @@ impl<'a> Subject<'a> {
 
     /// Applies what the database lacks of the published files and these.
     pub(super) async fn apply(&self, more: &[&str], limits: &Limits) -> Result<Outcome> {
-        self.apply_all(&schema(more), limits).await
+        self.apply_all(&self.schema(more), limits).await
     }
 
     pub(super) async fn apply_all(&self, schema: &TenantSchema, limits: &Limits) -> Result<Outcome> {
@@ -82,6 +91,29 @@ impl<'a> Subject<'a> {
         own.connect().await.unwrap()
     }
 
+    /// The sets that are published, and these files of the product after them.
+    pub(super) fn schema(&self, more: &[&str]) -> TenantSchema {
+        let mut files = self.published.files().to_vec();
+        for (sql, number) in more.iter().zip(0..) {
+            files.push(MigrationFile { version: self.version(number), name: "more".into(), sql: (*sql).to_owned() });
+        }
+        TenantSchema {
+            freehold: MigrationSet::embedded_freehold().unwrap(),
+            product: MigrationSet::new(files).unwrap(),
+        }
+    }
+
+    /// The version of the file of this number, from 0, among those that a test adds.
+    pub(super) fn version(&self, number: i32) -> i32 {
+        self.published.version() + 1 + number
+    }
+
+    /// The published versions of both streams, and `more` of the product's.
+    pub(super) fn versions(&self, more: i32) -> SchemaVersions {
+        let SchemaVersions { freehold, product } = self.schema(&[]).versions();
+        SchemaVersions { freehold, product: product + more }
+    }
+
     /// Ends the session of a run, as the server does for one whose program was killed.
     pub(super) async fn end_session(&self) {
         let sql = format!(
@@ -98,25 +130,6 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The published sets, and these files of the product after them.
-pub(super) fn schema(more: &[&str]) -> TenantSchema {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tenant-migrations/product");
-    let mut files = MigrationSet::from_directory(&folder).unwrap().files().to_vec();
-    for sql in more {
-        files.push(MigrationFile { version: first_more(files.len()), name: "more".into(), sql: (*sql).to_owned() });
-    }
-    TenantSchema { freehold: MigrationSet::embedded_freehold().unwrap(), product: MigrationSet::new(files).unwrap() }
-}
-
-fn first_more(files: usize) -> i32 {
-    i32::try_from(files + 1).unwrap()
-}
-
-/// The version of the file of this number, from 0, among those that a test adds.
-pub(super) fn version(number: i32) -> i32 {
-    schema(&[]).product.version() + 1 + number
-}
-
 /// The versions of the applied files, which have to be the product's.
 pub(super) fn applied(outcome: &Outcome) -> Vec<i32> {
     let version = |file: &AppliedFile| {
@@ -124,12 +137,6 @@ pub(super) fn applied(outcome: &Outcome) -> Vec<i32> {
         file.version
     };
     outcome.files.iter().map(version).collect()
-}
-
-/// The published versions of both streams, and `more` of the product's.
-pub(super) fn versions(more: i32) -> SchemaVersions {
-    let SchemaVersions { freehold, product } = schema(&[]).versions();
-    SchemaVersions { freehold, product: product + more }
 }
 
 /// The code of an error.

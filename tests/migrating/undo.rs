@@ -7,7 +7,7 @@ use freehold::{
 };
 use serde_json::{Value, json};
 
-use super::subject::{Subject, applied, schema, version, versions};
+use super::subject::{Subject, applied};
 use crate::{
     harness::fleet,
     migrations::{MIGRATIONS, published, set},
@@ -16,10 +16,12 @@ use crate::{
 const FILES: [&str; 3] = ["CREATE TABLE a (id int)", "CREATE TABLE b (id int)", "ALTER TABLE a ADD more text"];
 
 /// The sets, with undo files of the product's versions (from 0) that a test adds.
-fn with_undo(undo: &[(i32, &str)]) -> TenantSchema {
-    let schema = schema(&FILES);
+fn with_undo(subject: &Subject<'_>, undo: &[(i32, &str)]) -> TenantSchema {
+    let schema = subject.schema(&FILES);
     let mut texts: Vec<_> = schema.product.texts().into_iter().map(|(name, sql)| (name, sql.to_owned())).collect();
-    texts.extend(undo.iter().map(|(number, sql)| (format!("U{}__more.sql", version(*number)), (*sql).to_owned())));
+    texts.extend(
+        undo.iter().map(|(number, sql)| (format!("U{}__more.sql", subject.version(*number)), (*sql).to_owned())),
+    );
     TenantSchema { product: MigrationSet::parse(texts).unwrap(), ..schema }
 }
 
@@ -36,29 +38,36 @@ async fn files_are_undone_one_by_one_and_done_again() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;
     let database = subject.database();
-    let schema = with_undo(&[(1, "DROP TABLE b"), (2, "ALTER TABLE a DROP more")]);
+    let schema = with_undo(&subject, &[(1, "DROP TABLE b"), (2, "ALTER TABLE a DROP more")]);
     subject.apply_all(&schema, &Limits::default()).await.unwrap();
 
-    let refusal = undo(&subject, &schema, versions(0)).await.unwrap_err();
+    let refusal = undo(&subject, &schema, subject.versions(0)).await.unwrap_err();
     assert_eq!(refusal.code(), "undo_missing");
-    assert!(refusal.to_string().contains(&format!("V{}__more.sql has no undo file", version(0))), "{refusal}");
-    assert_eq!(database.value::<i32>("SELECT max(version) FROM refinery_schema_history").await, version(2));
-    let older = TenantSchema { product: schema.product.up_to(version(1)), ..schema.clone() };
-    assert_eq!(undo(&subject, &older, versions(1)).await.unwrap_err().code(), "undo_missing");
+    assert!(refusal.to_string().contains(&format!("V{}__more.sql has no undo file", subject.version(0))), "{refusal}");
+    assert_eq!(database.value::<i32>("SELECT max(version) FROM refinery_schema_history").await, subject.version(2));
+    let older = TenantSchema { product: schema.product.up_to(subject.version(1)), ..schema.clone() };
+    assert_eq!(undo(&subject, &older, subject.versions(1)).await.unwrap_err().code(), "undo_missing");
 
-    let outcome = undo(&subject, &schema, versions(1)).await.unwrap();
-    assert_eq!((applied(&outcome), outcome.from, outcome.to), (vec![version(2), version(1)], versions(3), versions(1)));
+    let outcome = undo(&subject, &schema, subject.versions(1)).await.unwrap();
+    assert_eq!(
+        (applied(&outcome), outcome.from, outcome.to),
+        (vec![subject.version(2), subject.version(1)], subject.versions(3), subject.versions(1))
+    );
     assert!(!database.value::<bool>("SELECT to_regclass('b') IS NOT NULL").await);
-    assert_eq!(applied(&undo(&subject, &schema, versions(2)).await.unwrap()), [0; 0], "it is not beyond");
+    assert_eq!(applied(&undo(&subject, &schema, subject.versions(2)).await.unwrap()), [0; 0], "it is not beyond");
     let outcome = subject.apply_all(&schema, &Limits::default()).await.unwrap();
-    assert_eq!(applied(&outcome), [version(1), version(2)]);
+    assert_eq!(applied(&outcome), [subject.version(1), subject.version(2)]);
 
-    let bad = with_undo(&[(1, "DROP TABLE a; DROP TABLE b; COMMIT"), (2, "ALTER TABLE a DROP more")]);
-    let refusal = undo(&subject, &bad, versions(1)).await.unwrap_err();
+    let bad = with_undo(&subject, &[(1, "DROP TABLE a; DROP TABLE b; COMMIT"), (2, "ALTER TABLE a DROP more")]);
+    let refusal = undo(&subject, &bad, subject.versions(1)).await.unwrap_err();
     assert_eq!(refusal.code(), "migration_refused");
-    assert!(refusal.to_string().starts_with(&format!("U{}__more.sql: ", version(1))), "{refusal}");
+    assert!(refusal.to_string().starts_with(&format!("U{}__more.sql: ", subject.version(1))), "{refusal}");
     let now = "SELECT max(version) || ' ' || (to_regclass('b') IS NOT NULL) FROM refinery_schema_history";
-    assert_eq!(database.value::<String>(now).await, format!("{} true", version(1)), "the one before it is undone");
+    assert_eq!(
+        database.value::<String>(now).await,
+        format!("{} true", subject.version(1)),
+        "the one before it is undone"
+    );
     subject.finish().await;
 }
 
