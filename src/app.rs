@@ -309,10 +309,10 @@ impl App {
         if ctx.settings.janitor {
             background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
         }
-        let (ctx, OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, .. }) =
-            (self.state.operations.clone(), self.config.operations);
-        background
-            .keep("checks", move |stop| schedule::run(ctx.clone(), schedule::Intervals { fsck, isolation }, stop));
+        let (ctx, config) = (self.state.operations.clone(), self.config.operations);
+        let OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, drift_interval: drift, .. } = config;
+        let intervals = schedule::Intervals { fsck, isolation, drift };
+        background.keep("checks", move |stop| schedule::run(ctx.clone(), intervals, stop));
         let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);

@@ -92,26 +92,30 @@ impl<'a> Desk<'a> {
         Target { address: &self.url.address, database, credentials, application_name: "freehold:test:dump" }
     }
 
-    async fn dump(&self, database: DbName) -> Dump {
+    pub(crate) async fn dump(&self, database: DbName) -> Dump {
         let login = self.admin.ensure_transfer_login(TransferLogin::Dump(database)).await.unwrap();
         self.programs.dump(&self.target(&database.to_string(), &login), &Selection::default()).await.unwrap()
     }
 
     /// A database for a tenant that nobody knows of, to be restored into.
-    async fn empty_database(&self) -> DbName {
+    pub(crate) async fn empty_database(&self) -> DbName {
         let name = TenantId::generate(&Clock::default(), Random).db_name();
         self.admin.ensure_empty_database(&name.to_string()).await.unwrap();
         name
     }
 
-    async fn restore(&self, name: DbName, input: impl tokio::io::AsyncRead + Send + Unpin) -> Result<(), Error> {
+    pub(crate) async fn restore(
+        &self,
+        name: DbName,
+        input: impl tokio::io::AsyncRead + Send + Unpin,
+    ) -> Result<(), Error> {
         let login = self.admin.ensure_transfer_login(TransferLogin::Restore(name)).await.unwrap();
         let restored = self.programs.restore(&self.target(&name.to_string(), &login), input).await;
         self.admin.drop_transfer_login(TransferLogin::Restore(name)).await.unwrap();
         restored
     }
 
-    async fn discard(&self, name: DbName) {
+    pub(crate) async fn discard(&self, name: DbName) {
         let server = self.fleet.on_server("postgres");
         server.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
         server.run(&format!("DROP ROLE IF EXISTS {name}")).await;
@@ -122,7 +126,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn database_of(tenant: &Tenant<'_>) -> DbName {
+pub(crate) fn database_of(tenant: &Tenant<'_>) -> DbName {
     tenant.database_name().parse().unwrap()
 }
 

@@ -20,10 +20,14 @@ mod dev_launcher;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 #[cfg(feature = "crash-points")]
 mod engine;
 #[cfg(test)]
 mod exporting;
+#[cfg(test)]
+mod fingerprints;
 #[cfg(test)]
 mod foreign_keys;
 #[cfg(test)]
@@ -87,9 +91,13 @@ mod process_warm;
 #[cfg(test)]
 mod product;
 #[cfg(test)]
+mod publication;
+#[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+mod schema_changes;
 #[cfg(test)]
 mod server_admin;
 #[cfg(test)]

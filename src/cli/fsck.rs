@@ -58,6 +58,14 @@ fn text(report: &Value, findings: &[Value]) -> String {
     if findings.is_empty() {
         format!("{state}\n\n{counts}")
     } else {
-        format!("{state}\n\n{counts}\n\n{}", output::table(findings, &COLUMNS))
+        let differences: Vec<_> = findings.iter().flat_map(differences).collect();
+        format!("{state}\n\n{counts}\n\n{}{}", output::table(findings, &COLUMNS), differences.concat())
     }
+}
+
+/// What each differing object of a finding should be, and what it is.
+fn differences(finding: &Value) -> Vec<String> {
+    let differences = finding.get("differences").and_then(Value::as_array);
+    let text = |difference| format!("\n\n{}", output::difference(difference));
+    differences.into_iter().flatten().map(text).collect()
 }

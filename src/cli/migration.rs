@@ -1,12 +1,13 @@
 //! `freehold migration …`: the migrations of tenants' databases.
 
 use std::{
+    collections::HashSet,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::ensure;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Environment, Outcome,
@@ -15,11 +16,14 @@ use super::{
     process,
 };
 use crate::migrations::{
-    MigrationSet,
+    MigrationSet, Sent,
     lint::{self, Finding},
 };
 
 const PATH: &str = "/platform/v1/migrations";
+
+/// How much that is new a request holds at most, in bytes: well within what the route takes.
+const PART: usize = 3 * 1024 * 1024;
 
 const COLUMNS: [Column; 6] = [
     ("STREAM", "/stream"),
@@ -48,7 +52,8 @@ Example:
     #[command(after_help = "\
 The folder holds V1__first.sql, V2__second.sql, …: every published file of the product unchanged, followed by new ones.
 U2__second.sql beside V2__second.sql undoes it: it may be added later, and never changes once it is published.
-The set is tried on a scratch database first. Freehold's own migrations come with the program and stay as they are.
+Of the published ones only digests are sent. More than 3 MiB of new files are published in several parts, one after the
+other. The set is tried on a scratch database first. Freehold's own migrations come with the program and stay as they are.
 
 Example:
   freehold migration publish --dir tenant-migrations/product")]
@@ -95,10 +100,7 @@ async fn run_remote(command: Command, client: Client, output: Output) -> anyhow:
         Command::Lint { .. } => {}
         Command::Publish { dir } => {
             ensure!(dir.is_dir(), "there is no folder {}: say --dir and the folder of the migrations", dir.display());
-            let set = MigrationSet::from_directory(&dir)?;
-            let files: Vec<_> =
-                set.texts().into_iter().map(|(name, sql)| json!({ "name": name, "sql": sql })).collect();
-            let published = client.post(PATH, &json!({ "files": files }), None).await?;
+            let published = publish(&client, &MigrationSet::from_directory(&dir)?).await?;
             output.record(&published, &[("version", "/version"), ("added", "/added")])?;
         }
         Command::List => {
@@ -107,4 +109,77 @@ async fn run_remote(command: Command, client: Client, output: Output) -> anyhow:
         }
     }
     Ok(Outcome::Success)
+}
+
+/// Sends what is published already as digests, and what is new in parts that each fit into a request.
+async fn publish(client: &Client, set: &MigrationSet) -> anyhow::Result<Value> {
+    // Whoever may not read what is published sends everything.
+    let listed = client.whole(PATH).await.ok();
+    let mut known: Option<HashSet<String>> = listed.map(|files| files.iter().flat_map(names).collect());
+    let (texts, mut added) = (set.texts(), 0);
+    loop {
+        let (files, sent) = part(&texts, known.as_ref());
+        let mut answer = client.post(PATH, &json!({ "files": files }), None).await?;
+        added += answer.get("added").and_then(Value::as_u64).unwrap_or_default();
+        if sent == texts.len() {
+            answer["added"] = added.into();
+            return Ok(answer);
+        }
+        known.get_or_insert_default().extend(texts.iter().take(sent).map(|(name, _)| name.clone()));
+    }
+}
+
+/// The names of a published migration's files.
+fn names(file: &Value) -> Vec<String> {
+    let is_product = file.get("stream").is_some_and(|stream| stream == "product");
+    let name = file.get("name").and_then(Value::as_str).filter(|_| is_product);
+    let undo = file.get("undoable").and_then(Value::as_bool).unwrap_or_default();
+    let undo_name = name.filter(|_| undo).and_then(|name| name.strip_prefix('V')).map(|rest| format!("U{rest}"));
+    name.map(str::to_owned).into_iter().chain(undo_name).collect()
+}
+
+/// The files of one request, and how many of the set's they are: those that are known to be published as digests, and of
+/// the others as many as fit. Everything, where it is not known what is published.
+fn part(texts: &[(String, &str)], known: Option<&HashSet<String>>) -> (Vec<Value>, usize) {
+    let (mut part, mut size, mut new) = (Vec::new(), 0, 0);
+    for (name, sql) in texts {
+        if known.is_some_and(|known| known.contains(name)) {
+            part.push(json!({ "name": name, "sha256": Sent::digest(sql) }));
+            continue;
+        }
+        let whole = json!({ "name": name, "sql": sql });
+        size += whole.to_string().len();
+        if size > PART && new > 0 && known.is_some() {
+            break;
+        }
+        new += 1;
+        part.push(whole);
+    }
+    let count = part.len();
+    (part, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_history_is_sent_in_parts_that_each_fit() {
+        let sql = "x".repeat(200_000);
+        let texts: Vec<_> = (1..=40).map(|version| (format!("V{version}__a.sql"), sql.as_str())).collect();
+        let mut known: HashSet<_> = texts[..3].iter().map(|(name, _)| name.clone()).collect();
+        let (mut sent, mut parts) = (0, 0);
+        while sent < texts.len() {
+            let (part, end) = part(&texts, Some(&known));
+            assert!(end > sent && json!({ "files": part }).to_string().len() < 4 * 1024 * 1024);
+            assert!(part[..3].iter().all(|file| file.get("sql").is_none()));
+            known.extend(texts[..end].iter().map(|(name, _)| name.clone()));
+            (sent, parts) = (end, parts + 1);
+        }
+        assert!((2..=4).contains(&parts), "{parts}");
+        assert_eq!(part(&texts, Some(&known)).1, 40);
+        assert_eq!(part(&texts, None).1, 40);
+        let undoable = json!({ "stream": "product", "name": "V2__a.sql", "undoable": true });
+        assert_eq!(names(&undoable), ["V2__a.sql", "U2__a.sql"]);
+    }
 }

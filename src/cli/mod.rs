@@ -16,6 +16,7 @@ mod check_config;
 mod client;
 mod configuration;
 mod crypto;
+mod drift;
 mod fsck;
 mod keys;
 mod migrate;
@@ -103,6 +104,8 @@ enum Command {
     Keys(keys::Command),
     /// Compare what Freehold remembers with what is really there; exit code 1 when something differs.
     Fsck,
+    /// Show where the schemas of tenants are not what their versions say; exit code 1 when one is.
+    Drift(drift::Arguments),
     /// Try what must not be possible.
     #[command(subcommand)]
     Verify(verify::Command),
@@ -169,6 +172,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Migration(command) => migration::run(command, environment, output),
         Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),
+        Command::Drift(arguments) => process::block_on(drift::run(arguments, remote()?, output)),
         Command::Verify(command) => process::block_on(verify::run(command, remote()?, output)),
     }
 }

@@ -141,6 +141,13 @@ fn cell(value: Option<&Value>) -> String {
     if text.is_empty() { "-".to_owned() } else { printable(&text) }
 }
 
+/// An object of a schema that differs: `-` what it should be, `+` what it is.
+pub(super) fn difference(item: &Value) -> String {
+    let part = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or("nothing");
+    let lines = |name: &str| part(name).lines().map(printable).collect::<Vec<_>>().join("\n  ");
+    format!("{}\n- {}\n+ {}", lines("object"), lines("expected"), lines("actual"))
+}
+
 /// The text without what could steer the terminal that shows it, or make it look like another one.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if is_steering(c) { '\u{fffd}' } else { c }).collect()

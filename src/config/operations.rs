@@ -34,6 +34,8 @@ pub struct OperationsConfig {
     pub fsck_interval: Option<Duration>,
     /// Between two rounds of `verify isolation`; none goes round without.
     pub isolation_interval: Option<Duration>,
+    /// Between two rounds of the drift sweep; none goes round without.
+    pub drift_interval: Option<Duration>,
     /// What tests set the pauses of the engine and the janitor to. A release build has no such setting.
     #[cfg(feature = "crash-points")]
     pub test_pace: Option<Duration>,
@@ -46,6 +48,7 @@ impl OperationsConfig {
         let mut interval = |name, default| Some(seconds(name, default, 0)).filter(|interval| !interval.is_zero());
         let fsck_interval = interval("fsck_interval_seconds", 300);
         let isolation_interval = interval("isolation_interval_seconds", DAY);
+        let drift_interval = interval("drift_interval_seconds", DAY);
         let slug_redirect = seconds("slug_redirect_seconds", 30 * DAY, 0);
         let slug_reservation = seconds("slug_reservation_seconds", 30 * DAY, 0);
         let warm_min = reader.number("warm_min", 2, 0..=1_000);
@@ -64,6 +67,7 @@ impl OperationsConfig {
             warm_max,
             fsck_interval,
             isolation_interval,
+            drift_interval,
             #[cfg(feature = "crash-points")]
             test_pace: Some(reader.number("test_pace_millis", 0, 0..=1_000))
                 .filter(|millis| *millis > 0)

@@ -1,7 +1,7 @@
 //! Table `checks`: the checks that run on a schedule, and what they found last.
 //!
 //! A replica claims a check for a time, runs one piece of it, and gives it back with a checkpoint. A replica that dies
-//! meanwhile costs that time and the piece.
+//! meanwhile costs that time and the piece. Somebody may ask for a round that begins now.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,6 +22,8 @@ pub struct Claimed {
     pub after: Option<TenantId>,
     /// What was counted up to there.
     pub so_far: Counts,
+    /// Whether somebody has asked for a round, and waits.
+    pub is_asked: bool,
 }
 
 /// How far a claimed check is.
@@ -46,20 +48,22 @@ pub struct Ended {
     pub counts: Counts,
 }
 
-/// Claims the check for `lease` if its last round ended longer than `interval` ago and nobody else has it.
+/// Claims the check for `lease` if a round of it is under way, if its last one ended longer than `interval` ago, or if
+/// somebody has asked for one; and if nobody else has it.
 pub async fn claim(
     connection: &mut PgConnection,
     name: &str,
-    interval: Duration,
+    interval: Option<Duration>,
     lease: Duration,
 ) -> Result<Option<Claimed>> {
     let row = sqlx::query!(
-        r#"UPDATE checks SET claimed_until = now() + $3 * interval '1 second'
-         WHERE name = $1 AND claimed_until < now()
-           AND (ended_at IS NULL OR ended_at < now() - $2 * interval '1 second')
-         RETURNING claimed_until, after, so_far AS "so_far: Json<Counts>""#,
+        r#"UPDATE checks SET claimed_until = now() + $3 * interval '1 second',
+                began_at = CASE WHEN after IS NULL THEN now() ELSE began_at END
+         WHERE name = $1 AND claimed_until < now() AND (after IS NOT NULL OR asked_at IS NOT NULL
+             OR $2::float8 IS NOT NULL AND (ended_at IS NULL OR ended_at < now() - $2 * interval '1 second'))
+         RETURNING claimed_until, after, so_far AS "so_far: Json<Counts>", asked_at IS NOT NULL AS "is_asked!""#,
         name,
-        interval.as_secs_f64(),
+        interval.map(|interval| interval.as_secs_f64()),
         lease.as_secs_f64()
     )
     .fetch_optional(connection)
@@ -68,6 +72,7 @@ pub async fn claim(
         until: row.claimed_until,
         after: row.after.map(TenantId::from_uuid),
         so_far: row.so_far.0,
+        is_asked: row.is_asked,
     }))
 }
 
@@ -95,7 +100,8 @@ pub async fn give_back(
         ),
         Checkpoint::Finished(counts) => sqlx::query!(
             "UPDATE checks
-             SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $3
+             SET claimed_until = '-infinity', after = NULL, so_far = '{}', ended_at = now(), counts = $3,
+                 asked_at = CASE WHEN asked_at <= began_at THEN NULL ELSE asked_at END
              WHERE name = $1 AND claimed_until = $2",
             name,
             until,
@@ -113,4 +119,35 @@ pub async fn ended(connection: &mut PgConnection) -> Result<Vec<Ended>> {
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| Ended { name: row.name, at: row.at, counts: row.counts.0 }).collect())
+}
+
+/// Asks for a round of the check that begins from now on.
+pub async fn ask_in_txn(txn: &mut PgConnection, name: &str) -> Result<()> {
+    sqlx::query!("UPDATE checks SET asked_at = now() WHERE name = $1", name).execute(txn).await?;
+    Ok(())
+}
+
+/// How a check stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// When a round was asked for that has not come to its end yet.
+    pub asked_at: Option<DateTime<Utc>>,
+    /// When the round under way, or the last one, began.
+    pub began_at: Option<DateTime<Utc>>,
+    /// When the last round ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// What that counted.
+    pub counts: Counts,
+}
+
+/// How the check stands.
+pub async fn standing(connection: &mut PgConnection, name: &str) -> Result<Standing> {
+    let row = sqlx::query!(
+        r#"SELECT asked_at, began_at, ended_at, counts AS "counts: Json<Counts>" FROM checks WHERE name = $1"#,
+        name
+    )
+    .fetch_one(connection)
+    .await?;
+    let (asked_at, began_at, ended_at) = (row.asked_at, row.began_at, row.ended_at);
+    Ok(Standing { asked_at, began_at, ended_at, counts: row.counts.0 })
 }

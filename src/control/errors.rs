@@ -1,10 +1,16 @@
 //! What goes wrong between Freehold and the control database, in the domain's words.
 
+use super::pool;
 use crate::error::Error;
 
 impl From<sqlx::Error> for Error {
     /// A control database that is away, starting, full or slow is a 503; everything else is a defect.
     fn from(error: sqlx::Error) -> Self {
+        if is_of_another_schema(&error) {
+            pool::schema_has_changed();
+            let detail = "the control database has just been migrated; the same request will be served";
+            return Self::unavailable("control_database_unavailable", detail, anyhow::Error::from(error));
+        }
         if is_unavailable(&error) {
             let detail = "the control database cannot be reached; try again shortly";
             return Self::unavailable("control_database_unavailable", detail, anyhow::Error::from(error));
@@ -33,6 +39,19 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
                 || ["08", "53", "57"].iter().any(|class| code.starts_with(class))
         }),
         _ => false,
+    }
+}
+
+/// A statement was prepared for another result, as before a migration of a later release, or is not prepared any more.
+fn is_of_another_schema(error: &sqlx::Error) -> bool {
+    let Some(cause) = error.as_database_error() else { return false };
+    match cause.code().as_deref() {
+        // The same code says that PostgreSQL lacks a feature. The name of its function is never translated.
+        Some("0A000") => {
+            let cause = cause.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+            cause.and_then(|cause| cause.routine()) == Some("RevalidateCachedQuery")
+        }
+        code => code == Some("26000"),
     }
 }
 

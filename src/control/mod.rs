@@ -10,6 +10,7 @@ pub mod audit;
 pub mod checks;
 pub mod data_keys;
 pub mod deletion_certificates;
+pub mod drifts;
 pub mod idempotency;
 pub mod janitor;
 pub mod key_rings;

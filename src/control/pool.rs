@@ -4,7 +4,7 @@
 use std::{
     ops::{Deref, DerefMut},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -79,6 +79,9 @@ impl ControlDb {
             .test_before_acquire(false)
             .before_acquire(|connection, known| {
                 Box::pin(async move {
+                    if is_outdated(known.age) {
+                        return Ok(false);
+                    }
                     if known.idle_for > FRESH {
                         connection.ping().await?;
                     }
@@ -141,6 +144,22 @@ impl ControlDb {
     }
 }
 
+/// When a statement was last refused because the control database had been migrated since it was prepared.
+static CHANGED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Called when a statement was refused because the control database has been migrated. All connections that are open
+/// now are closed before their next use, since they have prepared the same statements. An error does not say whose pool
+/// it comes from, so this holds for all pools of the process, which usually has one.
+pub(super) fn schema_has_changed() {
+    *CHANGED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+}
+
+/// Whether a connection of this age is older than the last change of the schema that was seen.
+fn is_outdated(age: Duration) -> bool {
+    let changed = *CHANGED.lock().unwrap_or_else(PoisonError::into_inner);
+    changed.is_some_and(|changed| changed.elapsed() <= age)
+}
+
 /// Keeps one connection for many statements of one task: to give one back and to take it again costs a round trip each
 /// time. No more than a fixed share of the pool is kept like that; whoever comes later takes one each time.
 #[derive(Debug)]
@@ -160,7 +179,7 @@ impl Keeper {
         if self.permit.is_none() {
             return Ok(Lent::Once(self.db.acquire().await?));
         }
-        self.kept.take_if(|(_, used)| used.elapsed() > FRESH);
+        self.kept.take_if(|(_, used)| used.elapsed() > FRESH || is_outdated(used.elapsed()));
         let connection = match self.kept.take() {
             Some((connection, _)) => connection,
             None => self.db.acquire().await?,

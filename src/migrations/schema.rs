@@ -1,4 +1,13 @@
 //! What a database's schema really is, object by object, and its fingerprint: what drift is found by.
+//!
+//! Two definitions of an object are the same if their canonical forms are ([`canonical`]), which a dump and a restore do
+//! not change, whatever the object. A fingerprint, `fsck` and the rehearsal of an archive all compare by that form.
+//!
+//! Not part of it: the order of a table's columns, which programs do not rely on, and which differs where columns were
+//! added in another order; what PostgreSQL keeps for itself (statistics targets, storage, comments, the inside of
+//! aggregates and operators); and everything that does not belong to the database alone.
+
+mod canonical;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,55 +15,115 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use tokio_postgres::Client;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::error::Result;
+use self::canonical::canonical;
+use crate::error::{Error, Result};
 
-const DESCRIBE: &str = include_str!("schema.sql");
-/// So that every name is written out in full, and a statement that hangs does not hold up more than itself.
-const SETTINGS: &str = "SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '10s'";
+/// The form of fingerprints and of what they are made of. Another form, another number: then templates of an earlier
+/// release are built and recorded anew, and no tenant is held against what cannot be compared.
+pub(super) const FORM: u32 = 2;
+
+const DESCRIBE: &str = include_str!("schema/describe.sql");
+/// So that every name is written out in full and every constant in the same way, whatever is set for the database or the
+/// role, and so that a statement that hangs does not hold up more than itself.
+const SETTINGS: &str = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '10s';
+    SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres';
+    SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C';
+    SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on";
 
 /// A database's schema: objects and their definitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Schema {
     objects: BTreeMap<String, String>,
 }
 
+/// An object that is another in two schemas, or in one of them only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its kind and its full name: `column public.projects.name`.
+    pub object: String,
+    /// Its definition as it should be. None: it should not be there.
+    pub expected: Option<String>,
+    /// Its definition as it is. None: it is not there.
+    pub actual: Option<String>,
+}
+
 impl Schema {
-    /// Reads the schema of the database that `session` is in. Any login may: catalogues are open to everybody.
+    /// Reads the schema of the database that `session` is in: one statement in one round trip, outside of a transaction.
+    /// Any login may: catalogues are open to everybody.
     pub async fn of(session: &mut Client) -> Result<Self> {
-        let txn = session.transaction().await?;
-        txn.batch_execute(SETTINGS).await?;
-        let rows = txn.query(DESCRIBE, &[]).await?;
-        txn.rollback().await?;
-        let objects = rows.iter().map(|row| Ok((row.try_get("object")?, row.try_get("definition")?)));
-        Ok(Self { objects: objects.collect::<Result<_>>()? })
-    }
-
-    /// The objects that `restored`, made out of a dump of this, lacks, has beyond this, or has otherwise. PostgreSQL writes
-    /// an expression back with other casts and parentheses than it was given: that is no difference.
-    #[must_use]
-    pub fn differences<'a>(&'a self, restored: &'a Self) -> Vec<&'a str> {
-        let is_same = |object: &String, definition: &String| {
-            restored.objects.get(object).is_some_and(|other| loosened(other) == loosened(definition))
+        let described = session.simple_query(&format!("{SETTINGS}; {DESCRIBE}; ROLLBACK")).await;
+        let answers = match described {
+            Ok(answers) => answers,
+            Err(error) => {
+                // An error leaves the transaction open. One of the session itself is told by the caller's next statement.
+                drop(session.batch_execute("ROLLBACK").await);
+                return Err(error.into());
+            }
         };
-        let changed = self.objects.iter().filter(|(object, definition)| !is_same(object, definition));
-        let added = restored.objects.keys().filter(|object| !self.objects.contains_key(*object));
-        changed.map(|(object, _)| object.as_str()).chain(added.map(String::as_str)).collect()
+        let rows = answers.iter().filter_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let object = |row: &tokio_postgres::SimpleQueryRow| {
+            let name = row.try_get("object")?.ok_or_else(|| Error::defect("an object of a schema has no name"))?;
+            let mut definition = row.try_get("definition")?.unwrap_or_default().trim().to_owned();
+            let mut granted: Vec<_> = row.try_get("granted")?.unwrap_or_default().lines().collect();
+            if !granted.is_empty() {
+                granted.sort_unstable();
+                let _ = write!(definition, " GRANTED {}", granted.join(", "));
+            }
+            Ok((name.to_owned(), definition))
+        };
+        Ok(Self { objects: rows.map(object).collect::<Result<_>>()? })
     }
 
-    /// SHA-256 over all objects and definitions, in hexadecimal: equal schemas have equal fingerprints.
+    /// The objects that are not in `other` as they are here, or in `other` only.
+    #[must_use]
+    pub fn changes<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
+        self.pairs(other)
+            .filter(|(_, own, others)| match (own, others) {
+                (Some(own), Some(others)) => own != others && canonical(own) != canonical(others),
+                _ => true,
+            })
+            .map(|(object, ..)| object)
+            .collect()
+    }
+
+    /// As [`Self::changes`], with what each object should be, which is as here, and what it is in `found`.
+    #[must_use]
+    pub fn differences(&self, found: &Self) -> Vec<Difference> {
+        let changes = self.changes(found);
+        let difference = |object: &str| Difference {
+            object: object.to_owned(),
+            expected: self.objects.get(object).cloned(),
+            actual: found.objects.get(object).cloned(),
+        };
+        changes.into_iter().map(difference).collect()
+    }
+
+    /// SHA-256 over all objects and their canonical definitions, in hexadecimal: equal schemas have equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        fingerprint(self.objects.iter().flat_map(|(object, definition)| [object.as_bytes(), definition.as_bytes()]))
+        let objects: Vec<_> = self.objects.iter().map(|(object, definition)| (object, canonical(definition))).collect();
+        fingerprint(objects.iter().flat_map(|(object, definition)| [object.as_bytes(), definition.as_bytes()]))
     }
 
-    /// What is another in `later`, or in one of the two only, of the objects in the PostgreSQL schema `schema`.
+    /// What is another in `later`, to the letter, or in one of the two only, of the objects in the PostgreSQL schema
+    /// `schema`. For two readings of one database.
     #[must_use]
     pub fn changes_within<'a>(&'a self, schema: &str, later: &'a Self) -> BTreeSet<&'a str> {
-        let all = self.objects.keys().chain(later.objects.keys());
-        let changed = |object: &&String| self.objects.get(*object) != later.objects.get(*object);
-        all.filter(|object| is_within(object, schema)).filter(changed).map(String::as_str).collect()
+        let changed = self.pairs(later).filter(|(_, before, after)| before != after);
+        changed.map(|(object, ..)| object).filter(|object| is_within(object, schema)).collect()
+    }
+
+    /// All objects of both, with the definitions in each.
+    fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, Option<&'a String>, Option<&'a String>)> {
+        let all: BTreeSet<_> = self.objects.keys().chain(other.objects.keys()).map(String::as_str).collect();
+        all.into_iter().map(move |object| (object, self.objects.get(object), other.objects.get(object)))
     }
 }
 
@@ -62,30 +131,6 @@ impl Schema {
 fn is_within(object: &str, schema: &str) -> bool {
     let Some((_, name)) = object.split_once(' ') else { return false };
     name.strip_prefix(schema).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// A definition without parentheses, blanks and casts.
-fn loosened(definition: &str) -> String {
-    let mut parts = definition.split("::");
-    let mut kept = parts.next().unwrap_or_default().to_owned();
-    parts.for_each(|part| kept.push_str(after_type(part)));
-    kept.retain(|c| !c.is_whitespace() && !matches!(c, '(' | ')'));
-    kept
-}
-
-/// What follows the name of a type: `character varying(20)[]`, `timestamp(3) with time zone`, `public."State"`.
-fn after_type(text: &str) -> &str {
-    let mut rest = text.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '"'));
-    loop {
-        let size = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        let size =
-            size.filter(|(inner, _)| inner.chars().all(|c| c.is_ascii_digit() || c == ',')).map(|(_, after)| after);
-        let words = [" varying", " precision", " with time zone", " without time zone", "[]"];
-        match size.or_else(|| words.iter().find_map(|word| rest.strip_prefix(word))) {
-            Some(after) => rest = after,
-            None => return rest,
-        }
-    }
 }
 
 /// SHA-256 over `parts`, in hexadecimal.
@@ -96,7 +141,12 @@ pub(super) fn fingerprint<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    context.finish().as_ref().iter().fold(String::new(), |mut hex, byte| {
+    hex(context.finish().as_ref())
+}
+
+/// These bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
@@ -116,28 +166,36 @@ mod tests {
         let made =
             "CHECK (((state)::text = ANY ((ARRAY['new'::character varying, 'paid'::character varying])::text[])))";
         let restored = "CHECK (((state)::text = ANY (ARRAY[('new'::character varying)::text, ('paid'::character varying)::text])))";
-        let made = schema(&[("constraint orders.state", made), ("relation orders", "r p freehold_owner")]);
-        let same = schema(&[("constraint orders.state", restored), ("relation orders", "r p freehold_owner")]);
-        assert_eq!(made.differences(&same), Vec::<&str>::new());
-        assert_eq!(loosened("(a)::timestamp(3) with time zone AND b"), loosened("a AND b::public.\"B\"[]"));
-        let other = schema(&[("relation orders", "r p postgres"), ("relation more", "r")]);
-        assert_eq!(made.differences(&other), ["constraint orders.state", "relation orders", "relation more"]);
+        let made = schema(&[("constraint orders.state", made), ("relation orders", "table owner freehold_owner")]);
+        let same = schema(&[("constraint orders.state", restored), ("relation orders", "table owner freehold_owner")]);
+        assert!(made.changes(&same).is_empty());
+        assert_eq!(made.fingerprint(), same.fingerprint());
+        let other = schema(&[("relation orders", "table owner postgres"), ("relation more", "table")]);
+        assert_eq!(
+            Vec::from_iter(made.changes(&other)),
+            ["constraint orders.state", "relation more", "relation orders"]
+        );
+        assert_ne!(made.fingerprint(), other.fingerprint());
+        let difference = &made.differences(&other)[2];
+        assert_eq!(difference.expected.as_deref(), Some("table owner freehold_owner"));
+        assert_eq!(difference.actual.as_deref(), Some("table owner postgres"));
+        assert_eq!(made.differences(&other)[1].expected, None);
     }
 
     #[test]
     fn changes_are_told_of_one_schema_alone() {
         let before = schema(&[
             ("schema freehold", "owner"),
-            ("relation freehold.users", "r"),
-            ("relation freehold.gone", "r"),
-            ("relation freeholders.users", "r"),
-            ("relation public.users", "r"),
+            ("relation freehold.users", "table"),
+            ("relation freehold.gone", "table"),
+            ("relation freeholders.users", "table"),
+            ("relation public.users", "table"),
         ]);
         let after = schema(&[
             ("schema freehold", "PUBLIC"),
-            ("relation freehold.users", "r"),
+            ("relation freehold.users", "table"),
             ("column freehold.users.added", "text"),
-            ("relation freeholders.users", "v"),
+            ("relation freeholders.users", "view"),
         ]);
         let changed = ["column freehold.users.added", "relation freehold.gone", "schema freehold"];
         assert_eq!(before.changes_within("freehold", &after), BTreeSet::from(changed));

@@ -11,8 +11,8 @@ use crate::{
     types::Invalid,
 };
 
-/// The most files that a set may have.
-pub const MAX_FILES: usize = 1_000;
+/// The most files that a set may have: one a day for a quarter of a century.
+pub const MAX_FILES: usize = 10_000;
 
 /// Files by version, from 1, without gaps, and the undo files of some of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! Both streams of a tenant's database, always together: what a template is made of.
 
-use super::{MigrationSet, schema::fingerprint};
+use super::{
+    MigrationSet,
+    schema::{FORM, fingerprint},
+};
 use crate::types::{SchemaVersions, Stream};
 
 /// What a tenant's database is made of: a set of each stream.
@@ -40,11 +43,12 @@ impl TenantSchema {
         Self { freehold: self.freehold.up_to(versions.freehold), product: self.product.up_to(versions.product) }
     }
 
-    /// SHA-256 over both sets, in hexadecimal: equal pairs of sets have equal fingerprints.
+    /// SHA-256 over both sets, in hexadecimal: equal pairs of sets have equal fingerprints. A release that describes
+    /// schemas in another form has other fingerprints: it builds templates of its own, whose schemas it can compare.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let sets = Stream::ALL.map(|stream| self.stream(stream).fingerprint());
-        fingerprint(sets.iter().map(String::as_bytes))
+        fingerprint(sets.iter().map(String::as_bytes).chain([&FORM.to_be_bytes()[..]]))
     }
 
     /// The name of the template database that holds both: another text in either, another template.

@@ -1,7 +1,8 @@
 //! What PostgreSQL's errors mean to the domain.
 //!
 //! A server that is away, full, busy or restarting is `Unavailable`: the same call may succeed later. A database that
-//! is not there, and a password that is refused, are damage that others have done. All else is a broken assumption.
+//! is not there, and a password that is refused, are damage that others have done. A schema that changes beneath a
+//! statement is `Unavailable` too. All else is a broken assumption.
 //! The server's DETAIL and CONTEXT hold customer data and are left out of every text.
 
 use tokio_postgres::error::SqlState;
@@ -44,7 +45,9 @@ impl From<&tokio_postgres::Error> for Error {
                 let detail = "a database of Freehold's is not on its server";
                 Self::Damaged { code: "database_missing", detail, source: cause }
             }
+            Some(_) if is_of_another_schema(error) => schema_changed(error),
             Some(state) if is_transient(state) => unavailable(cause),
+            None if is_of_another_type(error) => schema_changed(error),
             None if is_connection_failure(error) => unavailable(cause),
             _ => Self::Internal(cause),
         }
@@ -61,6 +64,67 @@ pub(super) fn unavailable(cause: anyhow::Error) -> Error {
 pub fn login_refused(whose: impl std::fmt::Display) -> Error {
     let source = anyhow::anyhow!("postgresql refuses the password of {whose}");
     Error::Damaged { code: "database_login_refused", detail: "postgresql refuses a login of Freehold's", source }
+}
+
+/// The code when a tenant's schema is not what a statement was written or prepared for.
+pub(crate) const SCHEMA_CHANGED: &str = "tenant_schema_changed";
+
+/// The schema has changed beneath a statement, or it is not the one that this release works with.
+pub(crate) fn schema_changed(error: &tokio_postgres::Error) -> Error {
+    let detail = "the tenant's schema has changed, or is changing; the same request may be served now";
+    Error::unavailable(SCHEMA_CHANGED, detail, anyhow::Error::msg(describe(error)))
+}
+
+/// What a statement that is right is refused for when the schema has changed beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SchemaFault {
+    /// The session remembers what is no more: the statement would succeed on another session.
+    Remembered,
+    /// The schema lacks what the statement names, or has it otherwise.
+    Misfit,
+}
+
+/// What the error may say about the schema. Only a statement that is known to be right may be judged by it, since a
+/// wrong one is refused with the same codes.
+pub(crate) fn schema_fault(error: &tokio_postgres::Error) -> Option<SchemaFault> {
+    let answer = error.as_db_error()?;
+    if is_of_another_schema(error) || answer.code() == &SqlState::DATATYPE_MISMATCH {
+        return Some(SchemaFault::Remembered);
+    }
+    // Messages of internal errors are never translated.
+    let internal = ["cache lookup failed for ", "could not open relation with OID ", "could not find "];
+    if answer.code() == &SqlState::INTERNAL_ERROR {
+        let is_lost = internal.iter().any(|text| answer.message().starts_with(text));
+        return is_lost.then_some(SchemaFault::Remembered);
+    }
+    let misfits = [
+        &SqlState::UNDEFINED_TABLE,
+        &SqlState::UNDEFINED_COLUMN,
+        &SqlState::UNDEFINED_FUNCTION,
+        &SqlState::UNDEFINED_OBJECT,
+        &SqlState::INVALID_SCHEMA_NAME,
+        &SqlState::AMBIGUOUS_COLUMN,
+        &SqlState::AMBIGUOUS_FUNCTION,
+        &SqlState::CANNOT_COERCE,
+        &SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    misfits.contains(&answer.code()).then_some(SchemaFault::Misfit)
+}
+
+/// Whether a statement was prepared for another result, or is not prepared any more.
+fn is_of_another_schema(error: &tokio_postgres::Error) -> bool {
+    let Some(answer) = error.as_db_error() else { return false };
+    match answer.code() {
+        // The same code says that PostgreSQL lacks a feature. The name of its function is never translated.
+        &SqlState::FEATURE_NOT_SUPPORTED => answer.routine() == Some("RevalidateCachedQuery"),
+        code => code == &SqlState::INVALID_SQL_STATEMENT_NAME,
+    }
+}
+
+/// Whether a column, or a parameter, is of another type than the program reads, or sends.
+fn is_of_another_type(error: &tokio_postgres::Error) -> bool {
+    let is_wrong_type = |cause: &(dyn std::error::Error + 'static)| cause.is::<tokio_postgres::types::WrongType>();
+    std::error::Error::source(error).is_some_and(is_wrong_type)
 }
 
 /// Classes and codes that heal by themselves (PostgreSQL manual, appendix A).

@@ -34,6 +34,7 @@ mod sessions;
 pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
 pub use admin::{ServerAdmin, ServerVersion};
 pub use connect::{CONNECT_TIMEOUT, Connection, Connector};
+pub(crate) use errors::{SCHEMA_CHANGED, SchemaFault, schema_changed, schema_fault};
 pub use errors::{constraint, is_sqlstate, login_refused};
 pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};

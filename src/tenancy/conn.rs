@@ -4,7 +4,7 @@
 //! which database the session is on. Acquire a connection late and release it early. Never hold it across a password
 //! hash, a request to somebody else or work on another database. A connection that is dropped within a transaction
 //! rolls back. Session state that its statements left is reset before the next user gets the session
-//! ([`super::session`]).
+//! ([`super::session`]). A statement whose schema has changed is prepared anew ([`super::prepared`]).
 
 use deadpool::managed::Object;
 use deadpool_postgres::Transaction;
@@ -12,6 +12,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     login::Login,
+    prepared::{Affected, AllRows, Line, OneRow, Prepared, Sent, StatementError},
     session::{Lent, Session, Traces},
 };
 use crate::{error::Result, types::TenantId};
@@ -28,7 +29,9 @@ pub struct TenantConn {
 /// A transaction on one tenant's database. If it is dropped without [`TenantTxn::commit`], it is rolled back.
 pub struct TenantTxn<'a> {
     client: Transaction<'a>,
+    prepared: &'a Prepared,
     traces: &'a Traces,
+    sent: Sent,
     tenant: TenantId,
 }
 
@@ -45,8 +48,13 @@ impl TenantConn {
 
     /// Begins a transaction (READ COMMITTED).
     pub async fn begin(&mut self) -> Result<TenantTxn<'_>> {
-        let Session { client, traces } = &mut *self.session;
-        Ok(TenantTxn { client: client.transaction().await?, traces, tenant: self.tenant })
+        let Session { client, prepared, traces } = &mut *self.session;
+        let client = client.transaction().await?;
+        Ok(TenantTxn { client, prepared, traces, sent: Sent::default(), tenant: self.tenant })
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line::outside(&self.session)
     }
 }
 
@@ -60,6 +68,10 @@ impl TenantTxn<'_> {
     /// Commits.
     pub async fn commit(self) -> Result<()> {
         Ok(self.client.commit().await?)
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line::within(self.client.client(), self.prepared, self.traces, &self.sent)
     }
 }
 
@@ -76,56 +88,36 @@ pub trait Statements: Send + Sync {
         &self,
         sql: &'static str,
         params: &[Param<'_>],
-    ) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Row>, StatementError>> + Send;
 
     /// Runs a query and returns the row, if there is one. More than one row is an error.
     fn row(
         &self,
         sql: &'static str,
         params: &[Param<'_>],
-    ) -> impl Future<Output = Result<Option<Row>, tokio_postgres::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Row>, StatementError>> + Send;
 
     /// Runs a statement and returns how many rows it affected.
-    fn run(
-        &self,
-        sql: &'static str,
-        params: &[Param<'_>],
-    ) -> impl Future<Output = Result<u64, tokio_postgres::Error>> + Send;
+    fn run(&self, sql: &'static str, params: &[Param<'_>]) -> impl Future<Output = Result<u64, StatementError>> + Send;
 }
 
 macro_rules! statements {
-    ($name:ty, $($session:ident)?) => {
+    ($name:ty) => {
         impl Statements for $name {
-            async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
-                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
-                traces.expect(sql);
-                let rows = client.query(&client.prepare_cached(sql).await?, params).await?;
-                traces.answered();
-                Ok(rows)
+            async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, StatementError> {
+                self.line().send::<AllRows>(sql, params).await
             }
 
-            async fn row(
-                &self,
-                sql: &'static str,
-                params: &[Param<'_>],
-            ) -> Result<Option<Row>, tokio_postgres::Error> {
-                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
-                traces.expect(sql);
-                let row = client.query_opt(&client.prepare_cached(sql).await?, params).await?;
-                traces.answered();
-                Ok(row)
+            async fn row(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Option<Row>, StatementError> {
+                self.line().send::<OneRow>(sql, params).await
             }
 
-            async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, tokio_postgres::Error> {
-                let (client, traces) = (&self.$($session.)?client, &self.$($session.)?traces);
-                traces.expect(sql);
-                let touched = client.execute(&client.prepare_cached(sql).await?, params).await?;
-                traces.answered();
-                Ok(touched)
+            async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, StatementError> {
+                self.line().send::<Affected>(sql, params).await
             }
         }
     };
 }
 
-statements!(TenantConn, session);
-statements!(TenantTxn<'_>,);
+statements!(TenantConn);
+statements!(TenantTxn<'_>);

@@ -11,10 +11,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
-use super::{Statements, TenantConn, TenantTxn};
+use super::{StatementError, Statements, TenantConn, TenantTxn};
 use crate::{
     error::{Error, Result},
-    servers::is_sqlstate,
+    servers::{SCHEMA_CHANGED, is_sqlstate},
     types::{Idempotency, Stream, TableName},
 };
 
@@ -39,6 +39,8 @@ const PURGE: &str = "DELETE FROM freehold.idempotency_keys WHERE (principal, rou
 /// Creates the resource with this id and commits, or returns the answer that an earlier request with the same key got.
 /// Without a key, each request creates a resource.
 ///
+/// `make` runs a second time when the tenant's schema changed during the first, of which the database then has nothing.
+///
 /// Only a digest of the request is stored. The request must contain no secret all the same: the digest is not keyed, so
 /// a secret could be guessed from it.
 ///
@@ -46,6 +48,21 @@ const PURGE: &str = "DELETE FROM freehold.idempotency_keys WHERE (principal, rou
 /// Those of `make`; `idempotency_key_reused` (422); `idempotency_in_progress` (409) while another request with the same
 /// key is running.
 pub async fn once<T>(
+    conn: &mut TenantConn,
+    idempotency: Option<&Idempotency>,
+    resource: Uuid,
+    make: impl AsyncFnOnce(&TenantTxn<'_>) -> Result<T> + Clone,
+) -> Result<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    match attempt(conn, idempotency, resource, make.clone()).await {
+        Err(error) if error.code() == SCHEMA_CHANGED => attempt(conn, idempotency, resource, make).await,
+        answer => answer,
+    }
+}
+
+async fn attempt<T>(
     conn: &mut TenantConn,
     idempotency: Option<&Idempotency>,
     resource: Uuid,
@@ -102,7 +119,7 @@ async fn keep_in_txn<T: Serialize>(txn: &TenantTxn<'_>, request: &Idempotency, a
     }
 }
 
-fn waited_in_vain(error: tokio_postgres::Error) -> Error {
+fn waited_in_vain(error: StatementError) -> Error {
     if is_sqlstate(&error, &SqlState::LOCK_NOT_AVAILABLE) { in_progress() } else { error.into() }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,12 +18,12 @@ use deadpool_postgres::ClientWrapper;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::error::SqlState;
 
-use super::{Registry, proof::Proofs, session::Session, vault::Vault};
+use super::{Registry, prepared::Texts, proof::Proofs, session::Session, vault::Vault};
 use crate::{
     control::{sealed::SealedTenant, sealing::KeyRing},
     error::{Error, Result},
     servers::{Connector, Credentials, is_sqlstate, login_refused},
-    types::TenantId,
+    types::{SchemaVersions, TenantId},
 };
 
 /// How often secrets are read again for one connection. The first read may have begun before the password changed. The
@@ -40,6 +40,8 @@ pub(super) struct Login {
     /// The revision of the tenant's row at which the next password was the valid one. At that revision it is tried
     /// first, so that a rotation that is held up does not fill PostgreSQL's log with failed logins.
     prefers_next: AtomicI64,
+    /// The versions of its schema that were heard of last; 0 before the first time.
+    versions: AtomicU64,
     /// Which statements are proven to leave no session state in its database.
     proofs: Arc<Proofs>,
 }
@@ -51,11 +53,27 @@ pub(super) struct Door {
     pub(super) keys: Arc<KeyRing>,
     pub(super) connector: Connector,
     pub(super) application_name: String,
+    /// The statements that are known to be right.
+    pub(super) texts: Arc<Texts>,
 }
 
 impl Login {
     pub(super) fn new(tenant: TenantId, door: Arc<Door>) -> Self {
-        Self { tenant, door, prefers_next: AtomicI64::new(0), proofs: Arc::default() }
+        Self { tenant, door, prefers_next: AtomicI64::new(0), versions: AtomicU64::new(0), proofs: Arc::default() }
+    }
+
+    /// Called with what the control database says of the versions of the tenant's schema. When they are others than
+    /// before, the database was migrated: what its sessions have prepared, and what is proven, may not hold any more.
+    pub(super) fn heed(&self, versions: SchemaVersions) {
+        let packed = [versions.freehold, versions.product].map(|version| u64::from(version.unsigned_abs()));
+        let versions = packed[0] << 32 | packed[1];
+        let before = self.versions.load(Ordering::Relaxed);
+        if before != versions {
+            self.versions.store(versions, Ordering::Relaxed);
+            if before != 0 {
+                self.proofs.doubt();
+            }
+        }
     }
 
     async fn log_in(&self) -> Result<ClientWrapper> {
@@ -141,7 +159,7 @@ impl Manager for Login {
         // Boxed, because the future is large and rarely needed.
         let client = Box::pin(self.log_in()).await?;
         self.verify_identity(&client).await?;
-        Ok(Session::new(client, Arc::clone(&self.proofs)))
+        Ok(Session::new(client, Arc::clone(&self.door.texts), Arc::clone(&self.proofs)))
     }
 
     /// Checks a used session. Sessions usually return clean; the rare one that could not be reset at once is reset

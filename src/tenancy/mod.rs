@@ -13,6 +13,7 @@ mod gate;
 pub mod idempotency;
 mod login;
 mod pools;
+mod prepared;
 mod proof;
 mod registry;
 pub mod resolve;
@@ -27,6 +28,7 @@ pub use digest::RegistryDigest;
 pub use gate::gate;
 pub(crate) use login::LOGIN_DENIED;
 pub use pools::PoolSettings;
+pub use prepared::StatementError;
 pub use registry::Registry;
 use vault::Vault;
 
@@ -61,6 +63,7 @@ impl Tenancy {
             keys,
             connector,
             application_name: settings.application_name.clone(),
+            texts: Arc::default(),
         };
         Self { registry, vault, pools: Arc::new(pools::Pools::new(Arc::new(door), settings)) }
     }

@@ -71,6 +71,9 @@ impl Pools {
             Some(pool) => pool,
             None => self.by_tenant.try_get_with(tenant, async { self.open(tenant) }).await.map_err(Error::shared)?,
         };
+        if let Some(versions) = self.door.registry.versions_of(tenant) {
+            pool.manager().heed(versions);
+        }
         let started = Instant::now();
         let object = pool.get().await;
         self.waits.record(started.elapsed());

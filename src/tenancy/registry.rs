@@ -29,7 +29,7 @@ use crate::{
         tenants::{self, Tenant, TenantState},
     },
     error::{Error, Result},
-    types::{Slug, TenantId},
+    types::{SchemaVersions, Slug, TenantId},
 };
 
 /// How long the registry is used while the control database is unavailable (promises.md §2).
@@ -137,6 +137,11 @@ impl Registry {
     /// The revision of the tenant's row in memory; 0 if the tenant is not in memory.
     pub(super) fn revision_of(&self, id: TenantId) -> i64 {
         self.read(|known| known.by_id.get(&id).map_or(0, |tenant| tenant.revision))
+    }
+
+    /// The versions of the tenant's schema, if the tenant is in memory.
+    pub(super) fn versions_of(&self, id: TenantId) -> Option<SchemaVersions> {
+        self.read(|known| known.by_id.get(&id).map(|tenant| tenant.versions))
     }
 
     /// The newest revision that was read, and the digest of all tenants.

@@ -25,6 +25,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{
     login::Login,
+    prepared::{Prepared, Texts},
     proof::{LOOK_INTERVAL, Look, Proofs},
 };
 
@@ -36,6 +37,7 @@ const RESET: &str = include_str!("reset.sql");
 /// A session, as a pool keeps it.
 pub(super) struct Session {
     pub(super) client: ClientWrapper,
+    pub(super) prepared: Prepared,
     pub(super) traces: Traces,
 }
 
@@ -48,16 +50,21 @@ pub(super) struct Traces {
     /// How many statements were sent and not answered, or answered with an error. The next user of the session must not
     /// wait for a statement that the last one has given up.
     unanswered: AtomicU32,
+    /// Whether the session must be closed after use, because statements that are right fail on it.
+    worn_out: AtomicBool,
 }
 
 impl Session {
     /// A new session, on which nothing has run yet.
-    pub(super) fn new(client: ClientWrapper, proofs: Arc<Proofs>) -> Self {
-        let generation = proofs.generation();
-        Self {
-            client,
-            traces: Traces { proofs, generation, left: AtomicBool::new(false), unanswered: AtomicU32::new(0) },
-        }
+    pub(super) fn new(client: ClientWrapper, texts: Arc<Texts>, proofs: Arc<Proofs>) -> Self {
+        let traces = Traces {
+            generation: proofs.generation(),
+            proofs,
+            left: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
+            worn_out: AtomicBool::new(false),
+        };
+        Self { client, prepared: Prepared::new(texts), traces }
     }
 
     /// Resets the state of the session.
@@ -66,6 +73,10 @@ impl Session {
     /// The session has state that only ends with it, or the reset failed. The caller must close the session.
     pub(super) async fn reset(&mut self) -> Result<(), ResetError> {
         let generation = self.traces.proofs.generation();
+        if self.traces.generation != generation {
+            // The schema may have changed.
+            self.prepared.forget(&self.client);
+        }
         let answers = self.client.simple_query(RESET).await?;
         let rows = answers.iter().filter_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => Some(row),
@@ -120,6 +131,17 @@ impl Traces {
         self.unanswered.fetch_sub(1, Relaxed);
     }
 
+    /// Called when a statement was refused because the schema has changed. Ends all proofs, and makes the tenant's other
+    /// sessions forget what they have prepared before their next use.
+    pub(super) fn schema_has_changed(&self) {
+        self.proofs.doubt();
+    }
+
+    /// Called when a statement fails on this session although it was prepared anew.
+    pub(super) fn wear_out(&self) {
+        self.worn_out.store(true, Relaxed);
+    }
+
     /// Whether state may have been left, a statement may still be running, or a proof that was used has turned out to
     /// be wrong.
     pub(super) fn are_possible(&self) -> bool {
@@ -156,6 +178,9 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let Some(object) = self.0.take_if(|session| session.traces.are_possible()) else { return };
+        if object.traces.worn_out.load(Relaxed) {
+            return drop(Object::take(object));
+        }
         object.tell_if_ended();
         // Without a Tokio runtime it returns as it is, and the pool resets it before its next use.
         if let Ok(runtime) = Handle::try_current() {

@@ -96,6 +96,7 @@ fn launch(folder: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Child> {
         // They log in as every tenant and would come into some turns and not into others.
         ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
         ("FREEHOLD_FSCK_INTERVAL_SECONDS", "0"),
+        ("FREEHOLD_DRIFT_INTERVAL_SECONDS", "0"),
     ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
     command.args(["dev", "--folder", "data"]).current_dir(folder).env_clear().envs(places()).envs(quiet);

@@ -327,6 +327,7 @@ fn settings(environment: &Environment) -> BTreeMap<String, String> {
         // Nothing is to come and go that no test asks for.
         ("FREEHOLD_FSCK_INTERVAL_SECONDS", "0"),
         ("FREEHOLD_ISOLATION_INTERVAL_SECONDS", "0"),
+        ("FREEHOLD_DRIFT_INTERVAL_SECONDS", "0"),
         // Tests of the limit set their own.
         ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
         // Nobody waits here for what is away to come back.

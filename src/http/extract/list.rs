@@ -124,7 +124,7 @@ macro_rules! always_stored {
         })+
     };
 }
-always_stored!(uuid::Uuid, AuditEventId, OperationId, TenantId);
+always_stored!(i32, uuid::Uuid, AuditEventId, OperationId, TenantId);
 
 /// The query of a list without filters.
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -2,8 +2,9 @@
 
 mod audit_events;
 mod checks;
+mod drift;
 mod keys;
-mod migrations;
+pub(super) mod migrations;
 mod operations;
 mod plans;
 mod servers;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(migrations::routes())
         .merge(audit_events::routes())
         .merge(checks::routes())
+        .merge(drift::routes())
 }
 
 /// Refuses those who may not touch the secrets of this tenant: with those of their own, the platform tenant, one signs

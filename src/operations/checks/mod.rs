@@ -1,5 +1,6 @@
-//! `fsck`, `verify isolation`, and the schedule that runs them. They change nothing.
+//! `fsck`, `verify isolation`, the drift sweep, and the schedule that runs them. They change nothing.
 
+pub mod drift;
 pub mod fsck;
 pub mod isolation;
 pub mod schedule;

@@ -1,9 +1,9 @@
-//! The schedule of `fsck` and `verify isolation`, so that whoever watches the metrics need not ask.
+//! The schedule of `fsck`, `verify isolation` and the drift sweep, so that whoever watches the metrics need not ask.
 //!
 //! Every replica looks whether a check is due. One at a time runs a piece of it and keeps a checkpoint. The control
 //! database has what the last round found, and every replica exports it as metrics. A round of `fsck` counts when nothing
-//! was under way that would explain what it saw; until then it is tried again. A round of `verify isolation` takes a
-//! page of tenants at a time. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on
+//! was under way that would explain what it saw; until then it is tried again. A round of `verify isolation` and one
+//! of the sweep take a page of tenants at a time; a sweep that somebody has asked for goes on at once. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on
 //! servers, since the janitor never looks at a server itself.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use metrics::{describe_gauge, gauge};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    drift::{self, Tally},
     fsck::{self, Verdict},
     isolation::{self, Pace},
     verify_isolation::Report,
@@ -41,31 +42,53 @@ pub struct Intervals {
     pub fsck: Option<Duration>,
     /// Of `verify isolation`.
     pub isolation: Option<Duration>,
+    /// Of the drift sweep.
+    pub drift: Option<Duration>,
 }
 
 /// Checks what is due, until `stop`.
 pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
-    let wanted = [(FSCK, intervals.fsck), (ISOLATION, intervals.isolation)];
-    let wanted = wanted.into_iter().filter_map(|(name, interval)| Some((name, interval?))).collect::<Vec<_>>();
-    let mut ticks = tokio::time::interval(wanted.iter().map(|(_, interval)| *interval).fold(INTERVAL, Duration::min));
+    let all = [(FSCK, intervals.fsck), (ISOLATION, intervals.isolation), (drift::NAME, intervals.drift)];
+    // Somebody may ask for a sweep where none goes round by itself.
+    let wanted = all.into_iter().filter(|(name, interval)| interval.is_some() || *name == drift::NAME);
+    let wanted: Vec<_> = wanted.collect();
+    let shortest = wanted.iter().filter_map(|(_, interval)| *interval).fold(INTERVAL, Duration::min);
+    let mut ticks = tokio::time::interval(shortest);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        let woken = async {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = ctx.memory.checks_woken() => {}
+            }
+        };
+        if stop.run_until_cancelled(woken).await.is_none() {
+            return;
+        }
         for &(name, interval) in &wanted {
-            let outcome = stop.run_until_cancelled(Box::pin(run_piece(&ctx, name, interval))).await;
-            if let Some(Err(error)) = outcome {
-                tracing::warn!(error = error.chain(), check = name, "a scheduled check could not go on");
+            // What somebody waits for goes on at once.
+            while let Some(outcome) = stop.run_until_cancelled(Box::pin(run_piece(&ctx, name, interval))).await {
+                match outcome {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(error = error.chain(), check = name, "a scheduled check could not go on");
+                        break;
+                    }
+                }
             }
         }
     }
 }
 
-/// One piece of a check, if it is due and nobody else is at it.
-async fn run_piece(ctx: &Context, name: &str, interval: Duration) -> Result<()> {
+/// One piece of a check, if it is due and nobody else is at it. Whether somebody waits for the next one.
+async fn run_piece(ctx: &Context, name: &str, interval: Option<Duration>) -> Result<bool> {
     let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
-    let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(()) };
-    let until = claimed.until;
+    let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(false) };
+    let (until, is_asked) = (claimed.until, claimed.is_asked);
     let reached = match name {
         FSCK => fsck_round(ctx).await,
+        drift::NAME => drift_page(ctx, claimed).await,
         _ => isolation_page(ctx, claimed).await,
     };
     let (checkpoint, failed) = match reached {
@@ -76,7 +99,14 @@ async fn run_piece(ctx: &Context, name: &str, interval: Duration) -> Result<()> 
     if !bounded(ANSWER, given).await? {
         tracing::warn!(check = name, "a piece of a check took so long that somebody else has begun it anew");
     }
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(is_asked), Err)
+}
+
+async fn drift_page(ctx: &Context, claimed: Claimed) -> Result<Checkpoint> {
+    let (tally, next) = drift::sweep(ctx, claimed.after).await?;
+    let mut counts = claimed.so_far;
+    tally.add_to(&mut counts);
+    Ok(next.map_or_else(|| Checkpoint::Finished(counts.clone()), |next| Checkpoint::At(next, counts.clone())))
 }
 
 async fn fsck_round(ctx: &Context) -> Result<Checkpoint> {
@@ -132,12 +162,19 @@ fn tell(ended: Ended) {
     let number = |count: i64| f64::from(i32::try_from(count).unwrap_or(i32::MAX));
     let at = Duration::from_millis(u64::try_from(ended.at.timestamp_millis()).unwrap_or_default());
     let is_fsck = ended.name == FSCK;
+    if ended.name == drift::NAME {
+        let Tally { drifted, unreadable, .. } = Tally::of(&ended.counts);
+        gauge!("freehold_drifted_tenants").set(number(drifted));
+        gauge!("freehold_drift_unreadable_tenants").set(number(unreadable));
+    }
+    let is_isolation = ended.name == ISOLATION;
     gauge!("freehold_check_timestamp_seconds", "check" => ended.name).set(at.as_secs_f64());
     for (what, count) in ended.counts {
         match &*what {
             _ if is_fsck => gauge!("freehold_fsck_findings", "class" => what).set(number(count)),
             "attempts" => gauge!("freehold_isolation_attempts").set(number(count)),
             "unproven" => gauge!("freehold_isolation_unproven").set(number(count)),
+            _ if !is_isolation => {}
             _ => gauge!("freehold_isolation_successes").set(number(count)),
         }
     }
@@ -152,5 +189,7 @@ pub fn describe_metrics() {
     );
     describe_gauge!("freehold_isolation_successes", "how much of it was possible");
     describe_gauge!("freehold_isolation_unproven", "tenants that the last round could not try");
+    describe_gauge!("freehold_drifted_tenants", "tenants whose schema the last sweep found to be another one");
+    describe_gauge!("freehold_drift_unreadable_tenants", "tenants whose schema the last sweep could not compare");
     describe_gauge!("freehold_check_timestamp_seconds", "when the last round of the check ended");
 }

@@ -18,7 +18,7 @@ use crate::{
         servers::{self, Server},
     },
     error::{Error, FieldError, Result},
-    migrations::{MigrationFile, MigrationSet, TenantSchema, UndoFile},
+    migrations::{MigrationFile, MigrationSet, Sent, TenantSchema, UndoFile, published_differs},
     operations::{Context, Memory, memory::Newest},
     types::{AuditEventId, Stream},
 };
@@ -123,6 +123,14 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
+/// The set of the product that was sent, with the texts of the published files.
+///
+/// # Errors
+/// Those of [`MigrationSet::complete`].
+pub async fn complete(ctx: &Context, sent: Vec<(String, Sent)>) -> Result<MigrationSet> {
+    MigrationSet::complete(sent, &current(&ctx.db).await?.product)
+}
+
 /// Publishes an operator's set of the product's stream. First applies it, with Freehold's own, to a scratch database on
 /// the platform server. The set must begin with all files of the newest one, unchanged.
 ///
@@ -184,9 +192,7 @@ fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
     if set.extends(newest) {
         return Ok(());
     }
-    let detail = "the set must hold every published file of the product's stream unchanged, followed by new ones; \
-                  published files, undo files too, never change";
-    Err(Error::conflict(DIVERGED, detail))
+    Err(published_differs())
 }
 
 /// Applies both sets to a scratch database on the platform server, with the way back and forth of the product's versions

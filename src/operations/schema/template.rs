@@ -127,7 +127,8 @@ impl Builder<'_> {
         self.admin.close_template(self.name).await?;
         // Recorded before the mark is set, so that every finished template has a recorded schema.
         let (connection, major) = (&mut *self.ctx.db.acquire().await?, self.admin.version().major());
-        templates::record(connection, self.name, major, &schema.fingerprint()).await?;
+        let objects = serde_json::to_value(&schema).map_err(Error::internal)?;
+        templates::record(connection, self.name, major, (&schema.fingerprint(), &objects)).await?;
         self.admin.mark_database(self.name).await?;
         tracing::info!(template = self.name, elapsed_ms = started.elapsed().as_millis(), "template database is ready");
         Ok(())
@@ -214,7 +215,7 @@ impl Builder<'_> {
         apply(session, &self.schema.up_to(to(version))).await?;
         migrations::undo_tenant(session, self.schema, to(version - 1), &ROLES, &Limits::default()).await?;
         let after = Schema::of(session).await?;
-        let differing = before.differences(&after);
+        let differing = Vec::from_iter(before.changes(&after));
         if differing.is_empty() {
             return Ok(());
         }

@@ -66,7 +66,7 @@ impl Site<'_> {
         let original = self.schema().await?;
         let (restored, contents) = self.restore_scratch(dump).await?;
         self.end_rehearsal().await?;
-        compare(&original.differences(&restored), &contents, expected)
+        compare(&Vec::from_iter(original.changes(&restored)), &contents, expected)
     }
 
     /// Drops the scratch database and its login, whether the rehearsal succeeded or not.

@@ -17,7 +17,7 @@ use crate::{
         text::Search,
     },
     servers::constraint,
-    tenancy::{Param, Statements, TenantConn, TenantTxn},
+    tenancy::{Param, StatementError, Statements, TenantConn, TenantTxn},
     types::UserId,
 };
 
@@ -196,7 +196,7 @@ async fn lock_in_txn(txn: &TenantTxn<'_>, id: TaskId, expected: Option<&IfMatch>
 }
 
 /// A reference that leads nowhere is the client's mistake.
-fn refused(error: tokio_postgres::Error) -> Error {
+fn refused(error: StatementError) -> Error {
     match constraint(&error) {
         Some("tasks_assignee_id_fkey") => {
             FieldError::new("assignee_id", "unknown_user", "there is no such user").into()

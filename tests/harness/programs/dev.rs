@@ -73,6 +73,7 @@ impl Dev {
             ("WARM_MAX", "0"),
             ("FSCK_INTERVAL_SECONDS", "0"),
             ("ISOLATION_INTERVAL_SECONDS", "0"),
+            ("DRIFT_INTERVAL_SECONDS", "0"),
         ];
         for (name, value) in settings.into_iter().chain(changes.iter().copied()) {
             variables.insert(format!("FREEHOLD_{name}"), value.to_owned());

@@ -1,4 +1,5 @@
-//! Whether every tenant's schema is what its versions say, in both streams' schemas and any other, found by comparing fingerprints.
+//! Whether every tenant's schema is what its versions say, in both streams' schemas and any other, found by comparing
+//! fingerprints. Where they differ, the objects are compared, so that each difference is named.
 //!
 //! Each tenant is looked at by its own role, for one query. A fleet too large for the time of a request is looked at
 //! in part, at random, so that repeated checks see all of it.
@@ -11,16 +12,20 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use super::{Finding, finding};
+use super::{Difference, Finding, finding};
 use crate::{
     control::{
         servers::Server,
         templates,
         tenants::{Tenant, TenantState},
     },
-    error::{Result, Severity},
-    migrations::Schema,
-    operations::{Context, context::address, fleet::tenant_login, schema::publish},
+    error::{Error, Result, Severity},
+    migrations,
+    operations::{
+        Context,
+        checks::drift::{self, Looked, Reference},
+        schema::publish,
+    },
     servers::ServerVersion,
     types::{SchemaVersions, TenantId},
 };
@@ -29,6 +34,9 @@ use crate::{
 const CONCURRENCY: usize = 6;
 /// How long looking may take, all tenants together.
 const BUDGET: Duration = Duration::from_secs(6);
+
+/// How many differing objects of a tenant are told of.
+const TOLD: usize = 20;
 
 /// The class of what is found where the server keeps everybody from looking.
 const UNREACHABLE: &str = "unreachable_server";
@@ -39,6 +47,7 @@ struct Subject {
     versions: SchemaVersions,
     server: Server,
     expected: String,
+    template: String,
 }
 
 /// The tenants on `servers` whose schema is another than that of their versions' template.
@@ -66,19 +75,17 @@ async fn subjects(ctx: &Context, servers: &[&Server], tenants: &[Tenant]) -> Res
         let server = servers.iter().find(|server| server.id == tenant.server_id)?;
         let name = names.entry(tenant.versions).or_insert_with(|| newest.up_to(tenant.versions).template_name());
         let expected = fingerprints.get(&(name.clone(), ServerVersion(server.version_num).major()))?.clone();
-        Some(Subject { tenant: tenant.id, versions: tenant.versions, server: (*server).clone(), expected })
+        let (server, template) = ((*server).clone(), name.clone());
+        Some(Subject { tenant: tenant.id, versions: tenant.versions, server, expected, template })
     };
     Ok(tenants.iter().filter(is_open).filter_map(subject).collect())
 }
 
 async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
     let (tenant, server) = (subject.tenant, &subject.server.name);
-    match fingerprint(&ctx, &subject).await {
-        Ok(found) if found == subject.expected => None,
-        Ok(_) => {
-            let detail = format!("the schema is not that of {}", subject.versions);
-            Some(finding("schema_drift", server, tenant.to_string(), &detail))
-        }
+    match differences(&ctx, &subject).await {
+        Ok(None) => None,
+        Ok(Some(differences)) => Some(drifted(&subject, differences)),
         // The server is short of sessions, say, or went away meanwhile: nothing is known of the tenant.
         Err(error) if error.severity() == Severity::Dependency => {
             tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant's schema cannot be read at the moment");
@@ -91,10 +98,28 @@ async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
     }
 }
 
-async fn fingerprint(ctx: &Context, subject: &Subject) -> Result<String> {
-    let address = address(&subject.server)?;
-    let (_, mut session) = tenant_login::open(ctx, &address, subject.tenant, "fsck").await?;
-    let schema = Schema::of(&mut session).await;
-    session.close().await;
-    Ok(schema?.fingerprint())
+/// What differs from the template's schema; none if nothing does. Only then are the template's objects read, and the
+/// tenant is looked at once more.
+async fn differences(ctx: &Context, subject: &Subject) -> Result<Option<Vec<migrations::Difference>>> {
+    let reference = Reference { fingerprint: subject.expected.clone(), schema: None };
+    if drift::look(ctx, &subject.server, subject.tenant, &reference).await? == Looked::Same {
+        return Ok(None);
+    }
+    let major = ServerVersion(subject.server.version_num).major();
+    let recorded = templates::schema(&mut *ctx.db.acquire().await?, &subject.template, major).await?;
+    let schema = recorded.and_then(|(_, objects)| objects).map(serde_json::from_value).transpose();
+    let reference = Reference { schema: schema.map_err(Error::internal)?, ..reference };
+    match drift::look(ctx, &subject.server, subject.tenant, &reference).await? {
+        Looked::Drifted(differences) => Ok(Some(differences)),
+        Looked::Same | Looked::Unreadable => Ok(None),
+    }
+}
+
+fn drifted(subject: &Subject, differences: Vec<migrations::Difference>) -> Finding {
+    let count = differences.len();
+    let objects: Vec<_> = differences.iter().take(TOLD).map(|difference| difference.object.as_str()).collect();
+    let more = if count > TOLD { format!(" and {} more", count - TOLD) } else { String::new() };
+    let detail = format!("the schema is not that of {}: {}{more}", subject.versions, objects.join(", "));
+    let found = finding("schema_drift", &subject.server.name, subject.tenant.to_string(), &detail);
+    Finding { differences: differences.into_iter().take(TOLD).map(Difference::from).collect(), ..found }
 }

@@ -25,6 +25,7 @@ use crate::{
         warm_databases,
     },
     error::Result,
+    migrations,
     operations::{Context, fleet::remains::Leftover},
     tenancy::RegistryDigest,
     types::TenantId,
@@ -69,6 +70,29 @@ pub struct Finding {
     pub object: String,
     /// In a sentence.
     pub detail: String,
+    /// The objects of a tenant's schema that differ; up to twenty of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub differences: Vec<Difference>,
+}
+
+/// An object of a tenant's schema that is not what the tenant's versions say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = SchemaDifference)]
+pub struct Difference {
+    /// Its kind and its name: `column public.projects.name`.
+    pub object: String,
+    /// What it should be, in PostgreSQL's words; null if it should not be there.
+    pub expected: Option<String>,
+    /// What it is; null if it is not there.
+    pub actual: Option<String>,
+}
+
+impl From<migrations::Difference> for Difference {
+    fn from(difference: migrations::Difference) -> Self {
+        let migrations::Difference { object, expected, actual } = difference;
+        Self { object, expected, actual }
+    }
 }
 
 /// The classes, in the order in which they are told.
@@ -182,5 +206,6 @@ async fn replica_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Fin
 }
 
 fn finding(class: &'static str, server: &str, object: String, detail: &str) -> Finding {
-    Finding { class, server: server.to_owned(), object, detail: detail.to_owned() }
+    let differences = Vec::new();
+    Finding { class, server: server.to_owned(), object, detail: detail.to_owned(), differences }
 }

@@ -1,0 +1,101 @@
+//! A publication holds what is new, however long the history of a product is.
+
+use std::{collections::BTreeMap, fs};
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{
+        fleet::{self, Fleet},
+        folder::Folder,
+        programs::{Variables, run},
+        unique,
+    },
+    migrations::{MIGRATIONS, published},
+};
+
+/// A file of this version that is nearly as long as one may be.
+fn long(version: usize) -> Value {
+    let sql = format!("SELECT {version}; -- {}\n", unique("x").repeat(24_000));
+    json!({ "name": format!("V{version}__long.sql"), "sql": sql[..240_000] })
+}
+
+fn text<'a>(file: &'a Value, name: &str) -> &'a str {
+    file[name].as_str().unwrap()
+}
+
+/// Other tests publish here as well, and send all there is.
+async fn forget(fleet: &Fleet, first: usize) {
+    fleet.control().run(&format!("DELETE FROM migrations WHERE stream = 'product' AND version >= {first}")).await;
+}
+
+#[tokio::test]
+async fn a_history_beyond_a_mebibyte_is_published_and_its_files_stand_for_themselves() {
+    let fleet = fleet::alone().await;
+    let operator = fleet.operator();
+    let old = published(&fleet).await;
+    let (first, five) = (old.len() + 1, old.len() + 5);
+    let mut files = old.clone();
+    files.extend((first..=five).map(long));
+    // As every client has sent it so far: the whole history with its texts.
+    let answer = operator.post(MIGRATIONS, &json!({ "files": files })).await.expect(200);
+    assert_eq!(answer, json!({ "version": five, "added": 5 }));
+    // By digests, which the list tells.
+    let listed = operator.get(MIGRATIONS).await.expect(200);
+    let listed = listed["items"].as_array().unwrap().iter().filter(|file| file["stream"] == "product");
+    let digests: Vec<_> = listed.map(|file| json!({ "name": file["name"], "sha256": file["sha256"] })).collect();
+    assert_eq!(digests.len(), five);
+    let post = async |files: &[Value]| operator.post(MIGRATIONS, &json!({ "files": files })).await;
+    assert_eq!(post(&digests).await.expect(200), json!({ "version": five, "added": 0 }));
+    let with = |file: Value| [&digests[..], &[file]].concat();
+    let answer = post(&with(long(five + 1))).await.expect(200);
+    assert_eq!(answer, json!({ "version": five + 1, "added": 1 }));
+    let stored: Vec<_> = published(&fleet).await;
+    assert_eq!(stored[..five], files[..], "the texts are those that were published");
+
+    // What is published is still neither left out nor changed.
+    post(&digests).await.problem(409, "migrations_diverged");
+    let mut changed = with(long(five + 1));
+    changed[0]["sha256"] = json!("0".repeat(64));
+    post(&changed).await.problem(409, "migrations_diverged");
+    let next = format!("V{}__new.sql", five + 1);
+    let unknown = json!({ "name": format!("V{}__new.sql", five + 2), "sha256": "0".repeat(64) });
+    let at = |member: &str| format!("files[{five}].{member}");
+    post(&with(unknown)).await.wrong_field(&at("sha256"), "not_published");
+    post(&with(json!({ "name": next }))).await.wrong_field(&at("sql"), "required");
+    let both = json!({ "name": next, "sql": "SELECT 1", "sha256": "0".repeat(64) });
+    post(&with(both)).await.wrong_field(&at("sha256"), "unknown_field");
+    post(&with(json!({ "name": next, "sha256": "x" }))).await.wrong_field(&at("sha256"), "invalid_format");
+    // There is a bound all the same.
+    let many: Vec<_> = (1..20).map(long).collect();
+    post(&many).await.problem(413, "payload_too_large");
+    forget(&fleet, first).await;
+}
+
+#[tokio::test]
+async fn the_command_sends_what_is_new_in_as_many_parts_as_it_takes() {
+    let fleet = fleet::alone().await;
+    let mut files = published(&fleet).await;
+    let first = files.len() + 1;
+    files.extend((first..first + 20).map(long));
+    let folder = Folder::new("publication");
+    for file in &files {
+        fs::write(folder.path().join(text(file, "name")), text(file, "sql")).unwrap();
+    }
+    let operator = fleet.operator();
+    let reached = operator.for_programs("publication", &BTreeMap::new());
+    let variables = Variables::from([
+        ("FREEHOLD_URL".to_owned(), text(&reached, "url").to_owned()),
+        ("FREEHOLD_API_KEY".to_owned(), operator.bearer().expose_secret().to_owned()),
+    ]);
+    for added in [20, 0] {
+        let arguments = ["migration", "publish", "--dir", ".", "-o", "json"];
+        let output = run(folder.path(), &arguments, &variables, "").await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said, json!({ "version": files.len(), "added": added }));
+    }
+    assert_eq!(published(&fleet).await, files);
+    forget(&fleet, first).await;
+}
