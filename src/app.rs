@@ -42,6 +42,7 @@ use crate::{
         tenants::rotate_signing_keys,
     },
     redis::{self, Redis},
+    rollouts,
     servers::{Connection, Connector, dump::DumpTools},
     telemetry::{meters::Meters, metrics::Metrics},
     tenancy::{self, Tenancy},
@@ -302,9 +303,11 @@ impl App {
         background.keep("signals", move |stop| signals.clone().run(db.clone(), stop));
         self.state.tenancy.spawn(&self.signals, background);
         engine::spawn(&self.state.operations, kinds::ALL, self.config.operations.concurrency, background);
+        rollouts::worker::spawn(&self.state.operations, self.config.operations.concurrency, background);
         self.keep_warm(background);
         let (ctx, pool_size) = (self.state.operations.clone(), self.config.tenancy.pool_size);
-        background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, stop));
+        let migrates = self.config.operations.concurrency > 0;
+        background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, migrates, stop));
         let ctx = self.state.operations.clone();
         if ctx.settings.janitor {
             background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
@@ -317,6 +320,10 @@ impl App {
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
         background.keep("signing_keys", move |stop| rotate_signing_keys::keep_young(ctx.clone(), age, stop));
+        if self.config.operations.rollout_on_start {
+            let ctx = self.state.operations.clone();
+            background.spawn(async move { rollouts::start::on_start(&ctx).await });
+        }
         let app = self.clone();
         background.keep("gauges", move |stop| app.clone().gauges(stop));
     }
@@ -350,6 +357,7 @@ impl App {
             self.state.tenancy.record_gauges();
             self.state.operations.db.record_gauges();
             warm::record_gauges(&self.state.operations).await;
+            rollouts::progress::record_gauges(&self.state.operations).await;
             schedule::record_gauges(&self.state.operations).await;
         }
     }
@@ -382,6 +390,7 @@ fn describe_metrics() {
     engine::describe_metrics();
     janitor::describe_metrics();
     warm::describe_metrics();
+    rollouts::describe_metrics();
 }
 
 fn judge_registry(tenancy: &Tenancy) -> Result<()> {

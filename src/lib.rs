@@ -29,8 +29,9 @@
 //! product    -> app, http, tenancy, servers, migrations
 //! cli        -> app, config, operations, servers, migrations, telemetry, faults
 //! app        -> config, http, operations, identity, tenancy, limits, redis
-//! app        -> archives, servers, migrations, control, telemetry, background
-//! http       -> operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! app        -> rollouts, archives, servers, migrations, control, telemetry, background
+//! http       -> rollouts, operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! rollouts   -> operations, servers, control, faults, background
 //! operations -> archives, identity, tenancy, limits, redis, servers, migrations, control, faults, background
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control, background
@@ -47,7 +48,7 @@
 //! kinds      -> engine, tenants, fleet
 //! checks     -> janitor, fleet, schema, context
 //! janitor    -> tenants, fleet, context
-//! tenants    -> engine, fleet, labels, context
+//! tenants    -> engine, fleet, schema, labels, context
 //! fleet      -> engine, schema, labels, memory, context
 //! schema     -> memory, context
 //! engine     -> context, pace
@@ -73,6 +74,7 @@ pub mod migrations;
 pub mod operations;
 pub mod product;
 pub mod redis;
+pub mod rollouts;
 pub mod servers;
 pub mod telemetry;
 pub mod tenancy;

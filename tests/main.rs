@@ -95,6 +95,8 @@ mod publication;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
+mod rollouts;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod schema_changes;

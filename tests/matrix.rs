@@ -75,6 +75,17 @@ const ADMIN: &[Row<10>] = &[
     ("POST /platform/v1/operations/{id}/retry", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /platform/v1/operations/{id}/cancel", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("GET /platform/v1/plans",               [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("GET /platform/v1/rollouts",            [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
+    ("POST /platform/v1/rollouts",           [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("POST /platform/v1/rollouts/plan",      [401, 401, 401, 403, 401, 422, 422, 422, 422, 422]),
+    ("GET /platform/v1/rollouts/{id}",       [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("GET /platform/v1/rollouts/{id}/tenants", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("GET /platform/v1/rollouts/{id}/events", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
+    ("POST /platform/v1/rollouts/{id}/pause", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
+    ("POST /platform/v1/rollouts/{id}/resume", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
+    ("POST /platform/v1/rollouts/{id}/abort", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
+    ("POST /platform/v1/rollouts/{id}/retry", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("POST /platform/v1/rollouts/{id}/skip", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/servers",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("POST /platform/v1/servers",            [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/servers/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
@@ -106,7 +117,14 @@ const ADMIN: &[Row<10>] = &[
 
 /// What stands for `{id}`: of the right kind, and nobody's.
 fn concrete(path: &str) -> String {
-    let kinds = [("projects", "prj"), ("tasks", "tsk"), ("operations", "op"), ("servers", "srv"), ("tenants", "ten")];
+    let kinds = [
+        ("projects", "prj"),
+        ("tasks", "tsk"),
+        ("operations", "op"),
+        ("servers", "srv"),
+        ("tenants", "ten"),
+        ("rollouts", "rol"),
+    ];
     let kind = kinds.iter().find(|(name, _)| path.contains(&format!("/{name}/{{id}}"))).map_or("", |(_, kind)| kind);
     path.replace("{id}", &format!("{kind}_01900000000070008000000000000000"))
 }

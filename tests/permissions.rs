@@ -30,6 +30,8 @@ const PLATFORM: &[Row] = &[
     ("plans:read", ALL),
     ("migrations:read", ALL),
     ("migrations:write", ADMINS),
+    ("rollouts:read", ALL),
+    ("rollouts:write", ADMINS),
     ("keys:read", ADMINS),
     ("keys:write", ADMINS),
     ("audit:read", ADMINS),

@@ -118,14 +118,14 @@ async fn publish(client: &Client, set: &MigrationSet) -> anyhow::Result<Value> {
     let mut known: Option<HashSet<String>> = listed.map(|files| files.iter().flat_map(names).collect());
     let (texts, mut added) = (set.texts(), 0);
     loop {
-        let (files, sent) = part(&texts, known.as_ref());
+        let (files, count) = part(&texts, known.as_ref());
         let mut answer = client.post(PATH, &json!({ "files": files }), None).await?;
         added += answer.get("added").and_then(Value::as_u64).unwrap_or_default();
-        if sent == texts.len() {
+        if count == texts.len() {
             answer["added"] = added.into();
             return Ok(answer);
         }
-        known.get_or_insert_default().extend(texts.iter().take(sent).map(|(name, _)| name.clone()));
+        known.get_or_insert_default().extend(texts.iter().take(count).map(|(name, _)| name.clone()));
     }
 }
 

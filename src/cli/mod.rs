@@ -27,6 +27,7 @@ mod plan;
 mod problem;
 mod process;
 mod progress;
+mod rollout;
 mod secret_input;
 mod serve;
 mod server;
@@ -99,6 +100,9 @@ enum Command {
     /// Lint and publish the migrations of tenants' databases, and list the published ones.
     #[command(subcommand)]
     Migration(migration::Command),
+    /// Carry the published migrations to the tenants that exist: plan, start, watch, pause, retry.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Look at the key-encryption keys, and wrap data keys anew.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -170,6 +174,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
         Command::Migration(command) => migration::run(command, environment, output),
+        Command::Rollout(command) => process::block_on(rollout::run(command, remote()?, output)),
         Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),
         Command::Drift(arguments) => process::block_on(drift::run(arguments, remote()?, output)),

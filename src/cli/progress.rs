@@ -37,9 +37,15 @@ impl Progress {
 
     /// Tells the present state.
     pub(super) fn tell(&mut self, message: &str) {
-        match &mut self.0 {
-            Kind::Terminal(bar) => bar.set_message(message.to_owned()),
-            Kind::Lines { last, at } => {
+        self.0.tell(message);
+    }
+}
+
+impl Kind {
+    fn tell(&mut self, message: &str) {
+        match self {
+            Self::Terminal(bar) => bar.set_message(message.to_owned()),
+            Self::Lines { last, at } => {
                 let due = at.is_none_or(|at| at.elapsed() >= PACE);
                 if due && last != message {
                     output::note(message);
@@ -49,12 +55,52 @@ impl Progress {
             }
         }
     }
+
+    fn clear(&self) {
+        if let Self::Terminal(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Kind::Terminal(bar) = &self.0 {
-            bar.finish_and_clear();
+        self.0.clear();
+    }
+}
+
+/// How much is done, as a bar at a terminal. Dropped, it leaves nothing behind there.
+pub(super) struct Bar(Kind);
+
+impl Bar {
+    /// Nothing is done yet.
+    pub(super) fn begin() -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(Kind::Lines { last: String::new(), at: None });
         }
+        let bar = ProgressBar::new(0);
+        // The template is a constant, and a bar without it is one all the same.
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+            bar.set_style(style);
+        }
+        Self(Kind::Terminal(bar))
+    }
+
+    /// So much of it is done, and `message`.
+    pub(super) fn tell(&mut self, done: u64, of: u64, message: &str) {
+        match &mut self.0 {
+            Kind::Terminal(bar) => {
+                bar.set_length(of);
+                bar.set_position(done);
+                bar.set_message(message.to_owned());
+            }
+            kind @ Kind::Lines { .. } => kind.tell(&format!("{done} of {of}: {message}")),
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }

@@ -15,6 +15,8 @@ pub struct OperationsConfig {
     /// How many operations run at once in this replica. PostgreSQL copies databases one after another, so a
     /// few suffice; 0 makes a replica that serves requests and leaves operations to others.
     pub concurrency: u32,
+    /// Whether this replica starts a rollout of what is published when it starts and tenants are behind.
+    pub rollout_on_start: bool,
     /// Whether this replica does what is due by itself: erasures, mends of what leaked, forgetting. Off while people
     /// look at what a restored control database lacks.
     pub janitor: bool,
@@ -58,6 +60,7 @@ impl OperationsConfig {
         }
         Self {
             concurrency: reader.number("operation_concurrency", 4, 0..=64),
+            rollout_on_start: reader.boolean("rollout_on_start", false),
             janitor: reader.boolean("janitor", true),
             deletion_grace,
             slug_redirect,

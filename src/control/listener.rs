@@ -33,6 +33,10 @@ pub enum Signal {
     OperationStepped(OperationId),
     /// This operation has ended or is blocked.
     OperationSettled(OperationId),
+    /// A rollout, or a wave of one, was begun, has ended, or goes on or not.
+    RolloutChanged,
+    /// It was recorded what became of tenants of a rollout.
+    RolloutProgressed,
     /// Signals may have been missed: anything may have changed.
     Lost,
 }
@@ -77,7 +81,7 @@ impl Signals {
 
     async fn listen(&self, db: &ControlDb) -> Result<()> {
         let mut listener = PgListener::connect_with(db.pool()).await?;
-        listener.listen_all(["freehold_tenants", "freehold_plans", "freehold_operations"]).await?;
+        listener.listen_all(["freehold_tenants", "freehold_plans", "freehold_operations", "freehold_rollouts"]).await?;
         self.send(Signal::Lost);
         loop {
             match listener.try_recv().await? {
@@ -112,6 +116,9 @@ fn parse(channel: &str, payload: &str) -> Option<Signal> {
     match (channel, payload.split_once(' ')) {
         ("freehold_tenants", None) => payload.parse().ok().map(|id| Signal::Tenant(TenantId::from_uuid(id))),
         ("freehold_plans", _) => Some(Signal::Plans),
+        ("freehold_rollouts", None) => {
+            Some(if payload == "state" { Signal::RolloutChanged } else { Signal::RolloutProgressed })
+        }
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
         ("freehold_operations", Some((what, id))) => {
             let id = OperationId::from_uuid(id.parse().ok()?);

@@ -22,6 +22,12 @@ pub mod operation_steps;
 pub mod operations;
 pub mod plans;
 pub mod replicas;
+pub mod rollout_claims;
+pub mod rollout_plan;
+pub mod rollout_states;
+pub mod rollout_tenants;
+pub mod rollout_waves;
+pub mod rollouts;
 pub mod sealed;
 pub mod sealing;
 pub mod secrets;
@@ -36,5 +42,6 @@ pub mod warm_databases;
 
 mod errors;
 mod pool;
+mod words;
 
 pub use pool::{ControlDb, Keeper, Lent, Settings, bounded, describe_metrics};

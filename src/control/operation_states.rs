@@ -1,42 +1,7 @@
 //! The words of the tables `operations` and `operation_steps`, as types. A word that this release does not know is an
 //! error, never another word.
 
-use std::fmt;
-
-use crate::error::{Error, Result};
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident, $what:literal, { $($(#[$about:meta])* $variant:ident => $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {
-            $($(#[$about])* $variant,)+
-        }
-
-        impl $name {
-            /// The word, as the database and the interfaces spell it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-
-            pub(super) fn parse(text: &str) -> Result<Self> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(Error::defect(format!(concat!("unknown ", $what, " {}"), text))),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
+use super::words::words;
 
 words! {
     /// Where an operation is in its life.

@@ -15,6 +15,8 @@ pub struct Replica {
     pub versions: SchemaVersions,
     /// The most connections that it opens to one tenant's database.
     pub pool_size: i32,
+    /// Whether it migrates tenants in rollouts.
+    pub migrates: bool,
     /// The newest revision of a tenant that it has seen.
     pub registry_revision: i64,
     /// Sums up all tenants that it remembers, with their revisions.
@@ -26,19 +28,21 @@ pub async fn announce(connection: &mut PgConnection, replica: &Replica) -> Resul
     sqlx::query!(
         "WITH gone AS (DELETE FROM replicas WHERE seen_at < now() - interval '1 day' AND name <> $1)
          INSERT INTO replicas (name, release, pool_size, registry_revision, registry_digest, freehold_version,
-                               schema_version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+                               schema_version, migrates)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (name) DO UPDATE
          SET release = excluded.release, pool_size = excluded.pool_size, seen_at = now(),
              registry_revision = excluded.registry_revision, registry_digest = excluded.registry_digest,
-             freehold_version = excluded.freehold_version, schema_version = excluded.schema_version",
+             freehold_version = excluded.freehold_version, schema_version = excluded.schema_version,
+             migrates = excluded.migrates",
         replica.name,
         replica.release,
         replica.pool_size,
         replica.registry_revision,
         replica.registry_digest,
         replica.versions.freehold,
-        replica.versions.product
+        replica.versions.product,
+        replica.migrates
     )
     .execute(connection)
     .await?;
@@ -74,6 +78,14 @@ pub async fn count(connection: &mut PgConnection) -> Result<(i64, i64)> {
     .fetch_one(connection)
     .await?;
     Ok((row.replicas, row.connections))
+}
+
+/// How many replicas migrate tenants in rollouts. One that has said nothing for three heartbeats is not waited for.
+pub async fn count_migrating(connection: &mut PgConnection) -> Result<i64> {
+    let query = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM replicas WHERE migrates AND seen_at > now() - interval '15 seconds'"#
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// The names and digests of the replicas that have said so since the last change of a tenant, and had ten seconds to

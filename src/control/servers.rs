@@ -40,6 +40,8 @@ pub struct Server {
     pub capacity: Option<i32>,
     /// How many databases are kept ready for new tenants; `None` follows demand.
     pub warm_target: Option<i32>,
+    /// How many of its tenants a rollout migrates at a time.
+    pub rollout_concurrency: i32,
     /// How many tenants have a database on it.
     pub tenants: i32,
     /// PostgreSQL's version number: 150018 is 15.18.
@@ -65,6 +67,7 @@ struct Row {
     cordoned: bool,
     capacity: Option<i32>,
     warm_target: Option<i32>,
+    rollout_concurrency: i32,
     tenants: i32,
     version_num: i32,
     revision: i64,
@@ -77,7 +80,7 @@ macro_rules! rows {
         sqlx::query_as!(
             Row,
             "SELECT id, name, purpose, host, port, admin_role, maintenance_db, tls, region, labels, connection_budget,
-                    cordoned, capacity, warm_target, tenants, version_num, revision, created_at
+                    cordoned, capacity, warm_target, rollout_concurrency, tenants, version_num, revision, created_at
              FROM servers " + $rest,
             $($argument),*
         )
@@ -103,6 +106,7 @@ impl TryFrom<Row> for Server {
             cordoned: row.cordoned,
             capacity: row.capacity,
             warm_target: row.warm_target,
+            rollout_concurrency: row.rollout_concurrency,
             tenants: row.tenants,
             version_num: row.version_num,
             revision: row.revision,
@@ -270,13 +274,14 @@ pub async fn lock_in_txn(txn: &mut PgConnection, id: ServerId) -> Result<Option<
     query.fetch_optional(txn).await?.map(Server::try_from).transpose()
 }
 
-/// Writes what an operator decides about a server: region, labels, budget, capacity, target and cordon. Its revision by
+/// Writes what an operator decides about a server: region, labels, budget, capacity, target, cordon and how much is
+/// migrated at a time. Its revision by
 /// then: a trigger raises it where something changes.
 pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<i64> {
     let query = sqlx::query_scalar!(
         "UPDATE servers
          SET region = $2, labels = $3, connection_budget = $4, capacity = $5, warm_target = $6, cordoned = $7,
-             updated_at = now()
+             rollout_concurrency = $8, updated_at = now()
          WHERE id = $1 RETURNING revision",
         server.id.uuid(),
         server.region,
@@ -284,7 +289,8 @@ pub async fn update_in_txn(txn: &mut PgConnection, server: &Server) -> Result<i6
         server.connection_budget,
         server.capacity,
         server.warm_target,
-        server.cordoned
+        server.cordoned,
+        server.rollout_concurrency
     );
     Ok(query.fetch_one(txn).await?)
 }

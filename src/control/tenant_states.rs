@@ -86,6 +86,12 @@ pub async fn describe_in_txn(
         })
 }
 
+/// Pins the product's schema of the tenant to a version, or lets it go.
+pub async fn pin_in_txn(txn: &mut PgConnection, id: TenantId, version: Option<i32>) -> Result<()> {
+    sqlx::query!("UPDATE tenants SET pinned_version = $2 WHERE id = $1", id.uuid(), version).execute(txn).await?;
+    Ok(())
+}
+
 /// Gives the tenant another slug. The one that it has stays its own for `redirect`, and leads to the new one. A
 /// slug that somebody else holds is a conflict.
 pub async fn rename_in_txn(txn: &mut PgConnection, id: TenantId, slug: &Slug, redirect: Duration) -> Result<()> {

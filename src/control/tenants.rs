@@ -33,6 +33,8 @@ pub struct Tenant {
     pub server_id: ServerId,
     /// The newest migration of each stream in its database.
     pub versions: SchemaVersions,
+    /// The version of the product's stream beyond which rollouts do not take it.
+    pub pinned: Option<i32>,
     /// Rises whenever cached knowledge about sessions and rights must die.
     pub epoch: i64,
     /// Rises with every change of the row.
@@ -155,6 +157,7 @@ struct Row {
     server_id: uuid::Uuid,
     freehold_version: i32,
     schema_version: i32,
+    pinned_version: Option<i32>,
     epoch: i64,
     revision: i64,
     reserved_slugs: Vec<String>,
@@ -171,8 +174,8 @@ macro_rules! rows {
     ($rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            r#"SELECT id, slug, name, kind, state, plan, server_id, freehold_version, schema_version, epoch, revision,
-                      is_settling, suspension_reason AS suspension, state_before_deletion, erase_after, labels, created_at,
+            r#"SELECT id, slug, name, kind, state, plan, server_id, freehold_version, schema_version,
+                      pinned_version, epoch, revision, is_settling, suspension_reason AS suspension, state_before_deletion, erase_after, labels, created_at,
                       ARRAY(SELECT s.slug FROM slugs s WHERE s.tenant_id = tenants.id AND s.expires_at > now())
                           AS "reserved_slugs!"
                FROM tenants "# + $rest,
@@ -194,6 +197,7 @@ impl TryFrom<Row> for Tenant {
             plan: row.plan,
             server_id: ServerId::from_uuid(row.server_id),
             versions: SchemaVersions { freehold: row.freehold_version, product: row.schema_version },
+            pinned: row.pinned_version,
             epoch: row.epoch,
             revision: row.revision,
             reserved_slugs: row.reserved_slugs.iter().filter_map(|slug| Slug::from_stored(slug).ok()).collect(),
@@ -257,6 +261,7 @@ pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewTenant) -> Result<Te
         plan: new.plan.clone(),
         server_id: new.server_id,
         versions,
+        pinned: None,
         epoch: row.epoch,
         revision: row.revision,
         reserved_slugs: Vec::new(),

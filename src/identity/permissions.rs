@@ -34,6 +34,10 @@ pub mod right {
         MigrationsRead = "migrations:read" for [Admin, Member, Viewer];
         /// Publish migrations.
         MigrationsWrite = "migrations:write" for [Admin];
+        /// See rollouts, and plan them.
+        RolloutsRead = "rollouts:read" for [Admin, Member, Viewer];
+        /// Start rollouts, pause and end them, and have tenants tried again or left out.
+        RolloutsWrite = "rollouts:write" for [Admin];
         /// See which key-encryption keys there are.
         KeysRead = "keys:read" for [Admin];
         /// Wrap data keys anew, and replace the platform tenant's own secrets.

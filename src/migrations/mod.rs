@@ -9,6 +9,7 @@
 //!
 //! This module must never wait for a lock inside PostgreSQL, and never decide *which* databases to migrate.
 
+mod adopt;
 mod apply;
 mod embedded;
 mod file;
@@ -22,6 +23,7 @@ mod set;
 mod tenant;
 mod undo_file;
 
+pub use adopt::adopt_history;
 pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant, undo_tenant};
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};

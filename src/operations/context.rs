@@ -90,10 +90,10 @@ const READINGS: usize = 3;
 
 /// The address of a server and the administrative credentials for it.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
-    pub(super) address: ServerAddress,
-    pub(super) maintenance_db: String,
-    pub(super) credentials: Credentials,
+pub(crate) struct Access {
+    pub(crate) address: ServerAddress,
+    pub(crate) maintenance_db: String,
+    pub(crate) credentials: Credentials,
     server: ServerId,
     /// The credentials that replace `credentials`, while the password is being rotated.
     next: Option<Credentials>,
@@ -107,7 +107,7 @@ impl Access {
 }
 
 /// The address of a server.
-pub(super) fn address(server: &Server) -> Result<ServerAddress> {
+pub(crate) fn address(server: &Server) -> Result<ServerAddress> {
     let tls = server.tls.parse().map_err(|invalid: crate::types::Invalid| Error::internal(invalid))?;
     Ok(ServerAddress { host: server.host.clone(), port: server.port, tls })
 }
@@ -125,12 +125,12 @@ impl Context {
     }
 
     /// The origin of changes that nobody asked for: this replica.
-    pub(super) fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         Origin { actor: format!("system:{}", self.replica), ..Origin::default() }
     }
 
     /// The address of `server` and its administrative credentials, decrypted.
-    pub(super) async fn access(&self, connection: &mut PgConnection, server: &Server) -> Result<Access> {
+    pub(crate) async fn access(&self, connection: &mut PgConnection, server: &Server) -> Result<Access> {
         let owner = server.id.uuid();
         let (password, next) = secrets::require_pair(connection, &self.keys, owner, (NEXT, PRESENT)).await?;
         let credentials = |password| Credentials { role: server.admin_role.clone(), password };
@@ -145,7 +145,7 @@ impl Context {
 
     /// Opens a dedicated administrative session on the server. Returns it with the access that it was opened with. The
     /// session's `application_name` is `freehold:<replica>:<purpose>`, so that PostgreSQL's own log says who did what.
-    pub(super) async fn administer(&self, server: &Server, purpose: &str) -> Result<(Access, ServerAdmin)> {
+    pub(crate) async fn administer(&self, server: &Server, purpose: &str) -> Result<(Access, ServerAdmin)> {
         let name = self.session_name(purpose);
         for _ in 0..READINGS {
             let access = self.access(&mut *self.db.acquire().await?, server).await?;
@@ -176,7 +176,7 @@ impl Context {
     }
 
     /// The `application_name` of a session.
-    pub(super) fn session_name(&self, purpose: &str) -> String {
+    pub(crate) fn session_name(&self, purpose: &str) -> String {
         // PostgreSQL cuts names at 63 bytes: the end matters more than the replica's name.
         let room = 63_usize.saturating_sub("freehold::".len() + purpose.len());
         let replica: String = self.replica.chars().take(room).collect();

@@ -42,7 +42,7 @@ tenant.provision: record build_template create_role create_database restrict_dat
     create_first_admin activate
 tenant.clone: record create_role copy_database restrict_database activate
 tenant.archive: record shut_out dump check rehearse drop_database drop_role prune
-tenant.restore: record create_role restore_database restrict_database activate
+tenant.restore: record create_role restore_database migrate_database restrict_database activate
 tenant.rotate_credentials: record alter_role promote
 tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
 warm.make: record build_template create_role create_database restrict_database open_database grant_access check_login \

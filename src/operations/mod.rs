@@ -28,5 +28,6 @@ mod pace;
 pub mod schema;
 pub mod tenants;
 
+pub(crate) use context::Access;
 pub use context::{Context, Settings};
 pub use memory::Memory;

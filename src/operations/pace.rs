@@ -42,6 +42,8 @@ pub struct Pace {
     /// After this time at one step, the next failure there counts as if `patience` were used up. Without it an
     /// operation could take `patience` attempts of an hour each.
     pub longest_patience: Duration,
+    /// After this time a tenant of a rollout that cannot be migrated at the moment counts as failed.
+    pub rollout_patience: Duration,
 }
 
 impl Default for Pace {
@@ -60,6 +62,7 @@ impl Default for Pace {
             lost_leases: 10,
             patience: 10,
             longest_patience: Duration::from_mins(15),
+            rollout_patience: Duration::from_mins(15),
         }
     }
 }
@@ -70,12 +73,13 @@ impl Pace {
     #[cfg(feature = "crash-points")]
     #[must_use]
     pub fn quick(pause: Duration) -> Self {
-        Self { renewal: 10 * pause, poll: 5 * pause, pause, sweep: 20 * pause, ..Self::default() }
+        let (renewal, rollout_patience) = (10 * pause, 400 * pause);
+        Self { renewal, poll: 5 * pause, pause, sweep: 20 * pause, rollout_patience, ..Self::default() }
     }
 
     /// The pause before the next attempt, plus a random share of up to a quarter. The random share spreads the attempts
     /// of operations that failed at the same time.
-    pub(super) fn pause_after(&self, attempts: i32, random: Random) -> Duration {
+    pub(crate) fn pause_after(&self, attempts: i32, random: Random) -> Duration {
         let doublings = u32::try_from(attempts - 1).unwrap_or_default().min(DOUBLINGS);
         let pause = self.pause * (1 << doublings).min(LONGEST);
         let [chance] = random.bytes::<1>();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Row, error::SqlState, types::Type};
 
 use super::{
-    BUILDER_PREFIX, MARK, OWNER_ROLE, ServerAdmin, is_sqlstate,
+    BUILDER_PREFIX, MARK, OWNER_ROLE, ROLLOUT_PREFIX, ServerAdmin, is_sqlstate,
     names::{DUMP_PREFIX, RESTORE_PREFIX},
 };
 use crate::{
@@ -146,10 +146,10 @@ impl ServerAdmin {
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
-    /// All roles that are there for one tenant, by name: its own, and the logins of transfers and of templates in the
-    /// making, unless they are in use.
+    /// All roles that are there for one tenant, by name: its own, and the logins of transfers, of rollouts and of templates
+    /// in the making, unless they are in use.
     pub async fn list_tenant_roles(&self) -> Result<Vec<RoleInfo>> {
-        let passing = [DUMP_PREFIX, RESTORE_PREFIX, BUILDER_PREFIX];
+        let passing = [DUMP_PREFIX, RESTORE_PREFIX, BUILDER_PREFIX, ROLLOUT_PREFIX];
         self.query(TENANT_ROLES, &[&DbName::PREFIX, &passing.as_slice()])
             .await?
             .iter()

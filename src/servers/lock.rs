@@ -35,6 +35,8 @@ pub enum LockKey {
     Copies,
     /// The password of the administrative role.
     Credentials,
+    /// One of the places in which tenants of the server are migrated in a rollout.
+    RolloutSlot(u16),
 }
 
 impl LockKey {
@@ -47,6 +49,7 @@ impl LockKey {
             Self::Roles => "freehold:roles:".to_owned(),
             Self::Copies => "freehold:copies:".to_owned(),
             Self::Credentials => "freehold:credentials:".to_owned(),
+            Self::RolloutSlot(place) => format!("freehold:rollout_slot:{place}"),
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         digest.as_ref().iter().take(8).fold(0_i64, |number, byte| (number << 8) | i64::from(*byte))
@@ -93,6 +96,20 @@ impl ServerAdmin {
             WHERE usename = current_user AND application_name <> current_setting('application_name') AND state = 'idle'
               AND position($1 IN application_name) > 0";
         Ok(self.query_one(sql, &[&name]).await?.try_get(0)?)
+    }
+
+    /// Ends other idle sessions of this role that hold the lock and whose `application_name` holds `name`: that of a
+    /// replica that was stopped. Answers how many were ended.
+    pub async fn end_idle_holder(&self, key: &LockKey, name: &str) -> Result<i64> {
+        // PostgreSQL shows the number of a lock as its upper and its lower half (manual, pg_locks).
+        let sql = "SELECT count(pg_terminate_backend(a.pid))
+              FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+             WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND l.classid::int8 = (($1::int8 >> 32) & 4294967295) AND l.objid::int8 = ($1::int8 & 4294967295)
+               AND a.usename = current_user AND a.pid <> pg_backend_pid() AND a.state = 'idle'
+               AND position($2 IN a.application_name) > 0";
+        Ok(self.query_one(sql, &[&key.number(), &name]).await?.try_get(0)?)
     }
 
     /// Gives a lock back.

@@ -40,7 +40,7 @@ pub use identifier::{quote_ident, quote_literal};
 pub use inspect::{DatabaseInfo, RoleInfo};
 pub use lock::LockKey;
 pub use logins::TransferLogin;
-pub use names::{BUILDER_PREFIX, OWNER_ROLE, TENANT_ROLE};
+pub use names::{BUILDER_PREFIX, OWNER_ROLE, ROLLOUT_PREFIX, TENANT_ROLE};
 pub use preflight::{Demands, Finding, Severity};
 pub use scram::verifier;
 pub use scratch::{scratch_name, scratch_of};

@@ -8,6 +8,8 @@ pub const TENANT_ROLE: &str = "freehold_tenant";
 
 /// What the names of logins begin with that build a template.
 pub const BUILDER_PREFIX: &str = "freehold_builder_";
+/// What the names of logins begin with that migrate tenants in a rollout.
+pub const ROLLOUT_PREFIX: &str = "freehold_rollout_";
 /// What the names of logins begin with that dump a tenant's database.
 pub(super) const DUMP_PREFIX: &str = "freehold_dump_";
 /// What the names of logins begin with that restore one.

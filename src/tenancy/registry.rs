@@ -263,7 +263,11 @@ impl Registry {
             Signal::Tenant(id) => self.refresh(id).await.map(drop),
             Signal::Plans => self.read_plans().await,
             Signal::Lost => self.fill().await,
-            Signal::OperationQueued | Signal::OperationStepped(_) | Signal::OperationSettled(_) => Ok(()),
+            Signal::OperationQueued
+            | Signal::OperationStepped(_)
+            | Signal::OperationSettled(_)
+            | Signal::RolloutChanged
+            | Signal::RolloutProgressed => Ok(()),
         }
     }
 

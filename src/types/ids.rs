@@ -106,6 +106,8 @@ own_ids! {
     ServerId = "srv";
     /// A durable change to one tenant.
     OperationId = "op";
+    /// A rollout: the published migrations, carried to the tenants that exist.
+    RolloutId = "rol";
     /// An archive: one dump of one tenant's database. Names one attempt at writing it.
     ArchiveId = "arc";
     /// A person in one tenant's database.

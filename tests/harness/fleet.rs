@@ -82,6 +82,12 @@ pub(crate) async fn undisturbed() -> Own {
     UNDISTURBED.own().await
 }
 
+/// As [`alone`], for tests of rollouts, which take all tenants of a fleet further.
+pub(crate) async fn rolling() -> Own {
+    static ROLLING: Sort = Sort::new("rolling", 2, &[]);
+    ROLLING.own().await
+}
+
 /// No engine, and no keeper of warm databases in the engines that tests bring.
 const IDLE_SETTINGS: [(&str, &str); 3] =
     [("FREEHOLD_OPERATION_CONCURRENCY", "0"), ("FREEHOLD_WARM_MIN", "0"), ("FREEHOLD_WARM_MAX", "0")];

@@ -98,6 +98,7 @@ fn decided(environment: &Environment, memory: &Memory) -> anyhow::Result<Vec<(&'
         ("FREEHOLD_BASE_DOMAIN", BASE_DOMAIN.to_owned()),
         ("FREEHOLD_PUBLIC_SCHEME", "http".to_owned()),
         ("FREEHOLD_PATH_PREFIX", "true".to_owned()),
+        ("FREEHOLD_ROLLOUT_ON_START", "true".to_owned()),
         ("FREEHOLD_REPLICA", "dev-1".to_owned()),
         ("FREEHOLD_KEY_ENCRYPTION_KEYS", memory.key_encryption_keys.clone()),
         ("FREEHOLD_ARCHIVE_URL", objects_url(environment)?),

@@ -34,6 +34,9 @@ pub(in crate::cli) struct Update {
     /// How many databases are kept ready for new tenants: a number, or `by-demand`.
     #[arg(long, value_name = "N", value_parser = |text: &str| number_or(text, "by-demand"))]
     warm_target: Option<Wanted>,
+    /// How many of its tenants a rollout migrates at a time.
+    #[arg(long, value_name = "N")]
+    rollout_concurrency: Option<u32>,
 }
 
 /// A number, or none in particular.
@@ -53,8 +56,12 @@ impl Update {
         if self.no_region || self.region.is_some() {
             body.insert("region".to_owned(), json!(self.region));
         }
-        if let Some(budget) = self.connection_budget {
-            body.insert("connection_budget".to_owned(), budget.into());
+        for (name, number) in
+            [("connection_budget", self.connection_budget), ("rollout_concurrency", self.rollout_concurrency)]
+        {
+            if let Some(number) = number {
+                body.insert(name.to_owned(), number.into());
+            }
         }
         for (name, wanted) in [("capacity", self.capacity), ("warm_target", self.warm_target)] {
             if let Some(Wanted(number)) = wanted {

@@ -25,7 +25,8 @@ pub(in crate::cli) struct Suspend {
 #[command(after_help = "\
 Examples:
   freehold tenant update ten_… --plan bench
-  freehold tenant update ten_… --label tier=gold --remove-label trial")]
+  freehold tenant update ten_… --label tier=gold --remove-label trial
+  freehold tenant update ten_… --pin 3")]
 pub(in crate::cli) struct Update {
     /// Its id: ten_…
     #[arg(value_parser = id)]
@@ -36,6 +37,12 @@ pub(in crate::cli) struct Update {
     /// Another plan.
     #[arg(long)]
     plan: Option<String>,
+    /// The version of the product's migrations beyond which rollouts do not take it.
+    #[arg(long, value_name = "VERSION")]
+    pin: Option<i32>,
+    /// Let rollouts take it with the others again.
+    #[arg(long, conflicts_with = "pin")]
+    unpin: bool,
     /// A label to be set; may be given more than once, and leaves others as they are.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -62,7 +69,7 @@ pub(super) async fn rename(id: TenantId, slug: &Slug, client: &Client, output: O
 
 pub(super) async fn update(update: &Update, client: &Client, output: Output) -> anyhow::Result<()> {
     let body = update.body();
-    ensure!(body != json!({}), "say what to change: --name, --plan, --label or --remove-label");
+    ensure!(body != json!({}), "say what to change: --name, --plan, --pin, --unpin, --label or --remove-label");
     patch(update.id, &body, client, output).await
 }
 
@@ -80,6 +87,12 @@ impl Update {
         }
         if let Some(plan) = &self.plan {
             body["plan"] = plan.as_str().into();
+        }
+        if self.unpin {
+            body["pinned_version"] = Value::Null;
+        }
+        if let Some(version) = self.pin {
+            body["pinned_version"] = version.into();
         }
         let set = self.labels.iter().map(|(name, value)| (name.clone(), json!(value)));
         let removed = self.removed_labels.iter().map(|name| (name.clone(), Value::Null));
@@ -101,11 +114,17 @@ mod tests {
             id: "ten_0190b6a4c1e87d3f8a2b5c6d7e8f9012".parse().unwrap(),
             name: None,
             plan: Some("bench".to_owned()),
+            pin: None,
+            unpin: false,
             labels: vec![("tier".to_owned(), "gold".to_owned())],
             removed_labels: vec!["trial".to_owned()],
         };
         assert_eq!(update.body(), json!({ "plan": "bench", "labels": { "tier": "gold", "trial": null } }));
         let nothing = Update { plan: None, labels: Vec::new(), removed_labels: Vec::new(), ..update };
         assert_eq!(nothing.body(), json!({}));
+        let pinned = Update { pin: Some(3), ..nothing };
+        assert_eq!(pinned.body(), json!({ "pinned_version": 3 }));
+        let unpinned = Update { pin: None, unpin: true, ..pinned };
+        assert_eq!(unpinned.body(), json!({ "pinned_version": null }));
     }
 }

@@ -7,6 +7,7 @@ mod keys;
 pub(super) mod migrations;
 mod operations;
 mod plans;
+mod rollouts;
 mod servers;
 mod tenants;
 
@@ -27,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(plans::routes())
         .merge(keys::routes())
         .merge(migrations::routes())
+        .merge(rollouts::routes())
         .merge(audit_events::routes())
         .merge(checks::routes())
         .merge(drift::routes())

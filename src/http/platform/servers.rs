@@ -70,6 +70,8 @@ struct View {
     capacity: Option<i32>,
     /// How many databases are kept ready for new tenants; null follows demand.
     warm_target: Option<i32>,
+    /// How many of its tenants a rollout migrates at a time.
+    rollout_concurrency: i32,
     /// How many tenants have a database on it.
     tenants: i32,
     /// PostgreSQL's version.
@@ -102,6 +104,7 @@ impl From<Server> for View {
             cordoned: server.cordoned,
             capacity: server.capacity,
             warm_target: server.warm_target,
+            rollout_concurrency: server.rollout_concurrency,
             tenants: server.tenants,
             version: ServerVersion(server.version_num).to_string(),
             created_at: server.created_at,

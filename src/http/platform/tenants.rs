@@ -70,6 +70,8 @@ struct View {
     freehold_version: i32,
     /// The newest migration of the product's in its database.
     schema_version: i32,
+    /// The version of the product's stream beyond which rollouts do not take it; null when it is not pinned.
+    pinned_version: Option<i32>,
     /// Labels.
     #[schema(value_type = BTreeMap<String, String>)]
     labels: serde_json::Value,
@@ -116,6 +118,7 @@ impl View {
             server: server.map(|server| server.name.clone()).unwrap_or_default(),
             freehold_version: tenant.versions.freehold,
             schema_version: tenant.versions.product,
+            pinned_version: tenant.pinned,
             labels: tenant.labels,
             suspension_reason: tenant.suspension,
             erase_after: tenant.erase_after,

@@ -24,7 +24,7 @@ mod failure;
 mod limits;
 mod outcome;
 mod outside;
-mod session;
+pub(super) mod session;
 mod stage;
 mod statement;
 mod transaction;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The advisory lock of a database under migration: `freehold` in ASCII. Replicas of all releases must agree.
-const LOCK: i64 = 0x6672_6565_686f_6c64;
+pub(in crate::migrations) const LOCK: i64 = 0x6672_6565_686f_6c64;
 
 /// Takes away whatever a file has left in the session, and what the session was given before. `DISCARD ALL` would also
 /// give back the lock, and forget the statements that the driver has prepared.

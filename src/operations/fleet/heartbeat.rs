@@ -20,8 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const READING: Duration = Duration::from_millis(100);
 
 /// Records heartbeats until `stop`, and then that this replica is gone. `pool_size` is the most connections that this
-/// replica opens to one tenant's database.
-pub async fn run(ctx: Context, pool_size: u32, stop: CancellationToken) {
+/// replica opens to one tenant's database. `migrates` says whether it migrates tenants in rollouts.
+pub async fn run(ctx: Context, pool_size: u32, migrates: bool, stop: CancellationToken) {
     // Before the tenants are read, a digest of the cache would mean nothing.
     while !ctx.tenancy.is_ready() {
         if stop.run_until_cancelled(tokio::time::sleep(READING)).await.is_none() {
@@ -41,6 +41,7 @@ pub async fn run(ctx: Context, pool_size: u32, stop: CancellationToken) {
             versions: carried,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             pool_size: i32::try_from(pool_size).unwrap_or(i32::MAX),
+            migrates,
             registry_revision,
             registry_digest: digest.to_string(),
         };

@@ -19,6 +19,9 @@ use crate::{
     types::{AuditEventId, Idempotency, ServerId},
 };
 
+/// How many of its tenants a rollout migrates at a time, until an operator says otherwise: the table's own default.
+const ROLLOUT_CONCURRENCY: i32 = 8;
+
 /// What an operator registers.
 #[derive(Debug)]
 pub struct Request {
@@ -155,6 +158,7 @@ fn new_server(ctx: &Context, request: &Request, url: &AdminUrl, version: ServerV
         cordoned: false,
         capacity: request.capacity,
         warm_target: request.warm_target,
+        rollout_concurrency: ROLLOUT_CONCURRENCY,
         tenants: 0,
         version_num: version.0,
         revision: 1,

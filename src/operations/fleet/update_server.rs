@@ -28,6 +28,8 @@ pub struct Patch {
     pub capacity: Option<Option<i32>>,
     /// How many warm databases are kept ready; `None` within follows demand.
     pub warm_target: Option<Option<i32>>,
+    /// How many of its tenants a rollout migrates at a time.
+    pub rollout_concurrency: Option<i32>,
     /// Whether it is cordoned: whether it takes no new tenants.
     pub cordoned: Option<bool>,
 }
@@ -93,6 +95,7 @@ impl Patch {
         server.connection_budget = self.connection_budget.unwrap_or(server.connection_budget);
         server.capacity = self.capacity.unwrap_or(server.capacity);
         server.warm_target = self.warm_target.unwrap_or(server.warm_target);
+        server.rollout_concurrency = self.rollout_concurrency.unwrap_or(server.rollout_concurrency);
         server.cordoned = self.cordoned.unwrap_or(server.cordoned);
         Ok(server)
     }
@@ -107,6 +110,7 @@ fn differences(before: &Server, after: &Server) -> Map<String, Value> {
             ("connection_budget", json!(server.connection_budget)),
             ("capacity", json!(server.capacity)),
             ("warm_target", json!(server.warm_target)),
+            ("rollout_concurrency", json!(server.rollout_concurrency)),
             ("cordoned", json!(server.cordoned)),
         ]
     };

@@ -1,5 +1,7 @@
-//! The schema of tenants' databases: the published migrations, and the template databases that are built from them.
+//! The schema of tenants' databases: the published migrations, the template databases that are built from them, and how
+//! one tenant's database gets from its versions to others.
 
+pub(crate) mod migrate;
 pub mod publish;
 pub(super) mod template;
 

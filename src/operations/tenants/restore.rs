@@ -2,6 +2,9 @@
 //!
 //! The tenant stays archived and refuses requests until the last step. Until then everything can be undone. The archive
 //! is kept as a backup until the tenant is archived the next time.
+//!
+//! Rollouts leave archived tenants out. So a tenant that wakes is migrated to the newest published versions, as far as
+//! its pin allows, before it serves: the same migration, and the same proof, as in a rollout.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,22 +24,31 @@ use crate::{
     },
     error::Result,
     faults::crash_point,
+    migrations::{SELECT_VERSIONS, applied_versions},
     operations::{
         Context,
         engine::{
-            kind::{Kind, RESTORING, kind},
+            kind::{Kind, LONG, RESTORING, kind},
             run::Run,
         },
-        fleet::provisioning_steps::{create_role, discard_role, restrict_database},
+        fleet::{
+            provisioning_steps::{create_role, discard_role, restrict_database},
+            tenant_login,
+        },
+        schema::{
+            migrate::{self, Goal, Site as Home},
+            publish,
+        },
     },
-    servers::ServerVersion,
-    types::{ArchiveId, TenantId},
+    servers::{BUILDER_PREFIX, Credentials, ServerVersion},
+    types::{ArchiveId, SchemaVersions, TenantId},
 };
 
 pub(in crate::operations) const KIND: Kind = kind!("tenant.restore", Unwind, {
     record => nothing,
     create_role => discard_role,
     restore_database within RESTORING => discard_database,
+    migrate_database within LONG => nothing,
     restrict_database => nothing,
     activate => never,
 }, refusals REFUSALS);
@@ -93,11 +105,43 @@ async fn discard_database(run: &Run) -> Result<()> {
     Site::of(run).empty().await
 }
 
+/// Takes the database to the newest published versions. Nothing is lost with it when the operation is undone: the
+/// archive stays as it was.
+async fn migrate_database(run: &Run) -> Result<()> {
+    let role = format!("{BUILDER_PREFIX}{}", run.tenant_id().uuid().simple());
+    let login = run.admin.ensure_builder(&role).await?;
+    let migrated = migrate_as(run, &login).await;
+    run.admin.drop_builder(&role).await?;
+    migrated
+}
+
+async fn migrate_as(run: &Run, login: &Credentials) -> Result<()> {
+    let newest = publish::newest(&run.ctx.memory, &mut *run.ctx.db.acquire().await?).await?.schema.versions();
+    let pinned = run.tenant().await?.pinned;
+    let name = run.admin.application_name();
+    let site = Home { address: &run.access.address, database: run.database(), login, name };
+    let mut session = site.enter(&run.ctx).await?;
+    let present = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
+    let wanted = SchemaVersions {
+        freehold: newest.freehold.max(present.freehold),
+        product: pinned.map_or(newest.product, |pinned| pinned.min(newest.product)).max(present.product),
+    };
+    if wanted != present {
+        let goal = Goal::find(&run.ctx, (run.server.id, &run.access), &run.admin, wanted).await?;
+        migrate::migrate(&mut session, &goal).await?.proof?;
+        tracing::info!(tenant.versions = %wanted, "migrated a tenant that wakes");
+    }
+    session.close().await;
+    Ok(())
+}
+
 /// Puts the tenant back into its state before the archiving: active or suspended.
 async fn activate(run: &Run) -> Result<()> {
-    let contents = archive_store::contents_of(&archive(run).await?)?;
+    let (_, session) = tenant_login::open(&run.ctx, &run.access.address, run.tenant_id(), "wake").await?;
+    let versions = applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)?;
+    session.close().await;
     let mut txn = run.begin().await?;
-    tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(contents.versions)).await?;
+    tenant_states::wake_in_txn(&mut txn, run.tenant_id(), Some(versions)).await?;
     txn.commit().await?;
     run.ctx.tenancy.refresh(run.tenant_id()).await;
     Ok(())

@@ -1,4 +1,4 @@
-//! Changes a tenant's slug, name, plan and labels, in one transaction.
+//! Changes a tenant's slug, name, plan, labels and pin, in one transaction.
 //!
 //! A renamed tenant keeps its former slug for a time: the old host redirects to the new one, no other tenant can take
 //! the slug, and tokens that were issued before stay valid. The audit log names each changed field. It has the values
@@ -15,7 +15,7 @@ use crate::{
         tenant_states,
         tenants::{Tenant, TenantState},
     },
-    error::Result,
+    error::{FieldError, Result},
     faults::crash_point,
     operations::{Context, labels},
     types::{DisplayName, Slug, TenantId},
@@ -30,6 +30,8 @@ pub struct Patch {
     pub name: Option<DisplayName>,
     /// The name of its plan.
     pub plan: Option<String>,
+    /// The version of the product's stream beyond which rollouts do not take it; `None` within lets it go.
+    pub pinned: Option<Option<i32>>,
     /// Labels to set, or to remove (`None`). All other labels stay.
     pub labels: BTreeMap<String, Option<String>>,
 }
@@ -38,7 +40,7 @@ pub struct Patch {
 ///
 /// # Errors
 /// `not_found`; `precondition_failed` (412), from `expected`; `slug_taken`, `tenant_state_conflict` (409);
-/// `tenant_gone` (410); `validation_failed` on `plan` or `labels`.
+/// `tenant_gone` (410); `validation_failed` on `plan`, `labels` or `pinned_version`.
 pub async fn update(
     ctx: &Context,
     id: TenantId,
@@ -58,6 +60,9 @@ pub async fn update(
         return change.leave().await;
     }
     tenant_states::describe_in_txn(change.txn(), id, &wanted.name, &wanted.plan, &wanted.labels).await?;
+    if wanted.pinned != change.tenant.pinned {
+        tenant_states::pin_in_txn(change.txn(), id, wanted.pinned).await?;
+    }
     if wanted.slug != change.tenant.slug {
         tenant_states::rename_in_txn(change.txn(), id, &wanted.slug, ctx.settings.slug_redirect).await?;
     }
@@ -73,12 +78,18 @@ struct Wanted {
     slug: Slug,
     name: String,
     plan: String,
+    pinned: Option<i32>,
     labels: Value,
 }
 
 impl Wanted {
     fn new(tenant: &Tenant, patch: Patch) -> Result<Self> {
+        let pinned = patch.pinned.unwrap_or(tenant.pinned);
+        if pinned.is_some_and(|version| version < 0) {
+            return Err(FieldError::new("pinned_version", "invalid_range", "must be 0 or more").into());
+        }
         Ok(Self {
+            pinned,
             slug: patch.slug.unwrap_or_else(|| tenant.slug.clone()),
             name: patch.name.map_or_else(|| tenant.name.clone(), |name| name.as_str().to_owned()),
             plan: patch.plan.unwrap_or_else(|| tenant.plan.clone()),
@@ -94,6 +105,9 @@ impl Wanted {
         }
         if self.plan != tenant.plan {
             details["plan"] = json!({ "from": tenant.plan, "to": self.plan });
+        }
+        if self.pinned != tenant.pinned {
+            details["pinned_version"] = json!({ "from": tenant.pinned, "to": self.pinned });
         }
         if self.name != tenant.name {
             details["name"] = json!("changed");

@@ -41,6 +41,10 @@ pub(super) struct ServerPatch {
     #[schema(value_type = Option<i32>, required = false)]
     #[serde(default)]
     capacity: Change<Option<i32>>,
+    /// How many of its tenants a rollout migrates at a time, by all replicas together: 1 to 64.
+    #[schema(value_type = i32, required = false)]
+    #[serde(default)]
+    rollout_concurrency: Change<i32>,
 }
 
 /// Changes what is said about a server and how much it takes.
@@ -84,6 +88,11 @@ fn parse(body: ServerPatch) -> Result<Patch> {
             .transpose()?,
         capacity: optional("capacity", body.capacity.sent(), i32::MAX)?,
         warm_target: optional("warm_target", body.warm_target.sent(), 1_000)?,
+        rollout_concurrency: body
+            .rollout_concurrency
+            .sent()
+            .map(|places| within("rollout_concurrency", places, 1..=64))
+            .transpose()?,
         cordoned: None,
     })
 }

@@ -33,12 +33,16 @@ pub(super) struct TenantPatch {
     #[schema(value_type = String, required = false)]
     #[serde(default)]
     plan: Change<String>,
+    /// The version of the product's stream beyond which rollouts do not take it; null lets it go with the others.
+    #[schema(value_type = Option<i32>, required = false)]
+    #[serde(default)]
+    pinned_version: Change<Option<i32>>,
     /// Labels to be set; null takes one away, and those that are not named stay.
     #[serde(default)]
     labels: BTreeMap<String, Option<String>>,
 }
 
-/// Renames a tenant, or changes its plan or labels.
+/// Renames a tenant, changes its plan or labels, or pins its schema.
 #[utoipa::path(patch, path = "/platform/v1/tenants/{id}", tag = "tenants", operation_id = "update_tenant",
     request_body = TenantPatch,
     params(
@@ -59,7 +63,13 @@ pub(super) async fn update(
     expected: Option<IfMatch>,
     Json(body): Json<TenantPatch>,
 ) -> Result<Versioned, Problem> {
-    let patch = Patch { slug: body.slug.sent(), name: body.name.sent(), plan: body.plan.sent(), labels: body.labels };
+    let patch = Patch {
+        slug: body.slug.sent(),
+        name: body.name.sent(),
+        plan: body.plan.sent(),
+        pinned: body.pinned_version.sent(),
+        labels: body.labels,
+    };
     let expected = |revision| expected.map_or(Ok(()), |expected| expected.check(ETag(revision)));
     let tenant = update::update(&state.operations, id, patch, expected, &caller.origin()).await?;
     Ok(Versioned::new(tenant, &state).await?)

@@ -18,7 +18,7 @@ use clusters::Expected;
 
 use crate::{
     control::{
-        operations, replicas, secrets,
+        operations, replicas, rollouts, secrets,
         servers::{self, Server},
         slugs,
         tenants::{self, Tenant},
@@ -143,12 +143,16 @@ pub async fn check(ctx: &Context) -> Result<Report> {
     findings.extend(control_findings(ctx).await?);
     findings.extend(objects::findings(ctx).await?);
     // Asked last: an operation that was under way at any moment of the check may explain what was seen.
-    let unfinished = operations::unfinished(&mut *ctx.db.acquire().await?, began).await?;
+    let (unfinished, rollout) = {
+        let mut connection = ctx.db.acquire().await?;
+        (operations::unfinished(&mut connection, began).await?, rollouts::unfinished(&mut connection).await?)
+    };
+    let is_rolling = rollout.is_some_and(|rollout| rollout.state.is_under_way());
     let stuck = unfinished.stuck.iter().map(|id| ("stuck_operation", id, "it is blocked, or nobody works on it"));
     let failed = unfinished.undo_failed.iter().map(|id| ("undo_failed", id, "it can neither go on nor be undone"));
     findings.extend(stuck.chain(failed).map(|(class, id, detail)| finding(class, "", id.to_string(), detail)));
     let leftovers = clusters.iter().flat_map(clusters::leftovers).collect();
-    Ok(Report { leftovers, ..report(findings, unfinished.is_busy) })
+    Ok(Report { leftovers, ..report(findings, unfinished.is_busy || is_rolling) })
 }
 
 /// What the control database says that cannot all be true.

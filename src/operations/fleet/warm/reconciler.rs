@@ -49,7 +49,11 @@ pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
 
 /// Waits for a signal about an operation: a database may be ready, or a tenant may have taken one.
 async fn stir(signals: &mut Subscription) {
-    while matches!(signals.next().await, Signal::Tenant(_) | Signal::Plans | Signal::OperationStepped(_)) {}
+    let says_nothing = |signal| {
+        let of_rollouts = matches!(signal, Signal::RolloutChanged | Signal::RolloutProgressed);
+        of_rollouts || matches!(signal, Signal::Tenant(_) | Signal::Plans | Signal::OperationStepped(_))
+    };
+    while says_nothing(signals.next().await) {}
 }
 
 /// Queues at most one operation on each server.

@@ -1,0 +1,165 @@
+//! Takes one tenant's database to a pair of versions, and proves that it is there.
+//!
+//! The proof is the fingerprint of the whole schema, read in the session that has migrated, and compared with that of
+//! the template of the same versions on a server of the same major release. A database whose schema is right while its
+//! history is behind gets its history corrected, and nothing is run again.
+//!
+//! The caller holds the tenant's lock, and hands over a login that can become the owner and nothing else.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_postgres::error::SqlState;
+
+use super::{ROLES, publish, template};
+use crate::{
+    control::templates,
+    error::{Error, Result},
+    migrations::{self, Limits, Outcome, Schema, TenantSchema},
+    operations::{Access, Context},
+    servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate},
+    types::{DbName, SchemaVersions, ServerId},
+};
+
+/// How many differing objects an error names.
+const NAMED: usize = 20;
+
+/// Where a database is to get, and what it looks like there.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    /// Both sets up to the versions.
+    schema: TenantSchema,
+    /// Of the template of the same versions.
+    fingerprint: String,
+    /// Its objects. An earlier release did not record them.
+    objects: Option<Schema>,
+}
+
+impl Goal {
+    /// The versions.
+    pub(crate) fn versions(&self) -> SchemaVersions {
+        self.schema.versions()
+    }
+
+    /// What a database of these versions looks like on the server. Its template is built there first, if need be:
+    /// whatever does not apply to an empty database is not tried on a tenant's.
+    ///
+    /// # Errors
+    /// `not_found` when no set of these versions is published; those of the template.
+    pub(crate) async fn find(
+        ctx: &Context,
+        (server, access): (ServerId, &Access),
+        admin: &ServerAdmin,
+        versions: SchemaVersions,
+    ) -> Result<Arc<Self>> {
+        let newest = publish::newest(&ctx.memory, &mut *ctx.db.acquire().await?).await?;
+        let schema = newest.schema.up_to(versions);
+        if schema.versions() != versions {
+            return Err(Error::not_found("published migration"));
+        }
+        let name = template::ensure(ctx, admin, &access.address, &access.credentials, &schema).await?;
+        ctx.memory.keep_template(server, &name);
+        let major = admin.version().major();
+        let found = templates::schema(&mut *ctx.db.acquire().await?, &name, major).await?;
+        let unknown = || Error::defect(format!("the schema of the template {name} is not recorded"));
+        let (fingerprint, objects) = found.ok_or_else(unknown)?;
+        let objects = objects.map(serde_json::from_value).transpose().map_err(Error::internal)?;
+        Ok(Arc::new(Self { schema, fingerprint, objects }))
+    }
+
+    /// Compares a database's schema with this one.
+    ///
+    /// # Errors
+    /// `schema_drift` (409) with the objects that differ.
+    fn check(&self, found: &Schema) -> Result<()> {
+        if found.fingerprint() == self.fingerprint {
+            return Ok(());
+        }
+        let Some(expected) = &self.objects else {
+            return Err(Error::conflict("schema_drift", "the schema is not that of these versions"));
+        };
+        let changes = expected.changes(found);
+        let more = changes.len().saturating_sub(NAMED);
+        let named = changes.iter().take(NAMED).copied().collect::<Vec<_>>().join("; ");
+        let named = if more > 0 { format!("{named}; and {more} more") } else { named };
+        let detail = format!("the schema is not that of these versions; these objects differ: {named}");
+        Err(Error::conflict("schema_drift", detail))
+    }
+}
+
+/// A database that has its versions.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The versions that it has.
+    pub(crate) versions: SchemaVersions,
+    /// Whether its schema was right already, so that only its history was corrected.
+    pub(crate) adopted: bool,
+    /// Whether its schema is that of these versions; if not, `schema_drift` (409) with the objects that differ.
+    pub(crate) proof: Result<()>,
+}
+
+/// Which database is migrated, and by whom.
+pub(crate) struct Site<'a> {
+    pub(crate) address: &'a ServerAddress,
+    pub(crate) database: DbName,
+    /// A login that can become the owner.
+    pub(crate) login: &'a Credentials,
+    /// How its session introduces itself.
+    pub(crate) name: &'a str,
+}
+
+impl Site<'_> {
+    /// Opens a session in the database.
+    ///
+    /// # Errors
+    /// `login_replaced` when another session has given the login another password, or dropped it: the caller makes it
+    /// anew; otherwise those of a connection.
+    pub(crate) async fn enter(&self, ctx: &Context) -> Result<Connection> {
+        let config = ctx.connector.config(self.address, &self.database.to_string(), self.login, self.name);
+        match ctx.connector.open(&config).await? {
+            Err(error) if is_sqlstate(&error, &SqlState::INVALID_PASSWORD) => {
+                let detail = "the login that migrates has been replaced";
+                Err(Error::unavailable("login_replaced", detail, anyhow::Error::new(error)))
+            }
+            opened => Ok(opened?),
+        }
+    }
+}
+
+/// Applies what the database lacks, as its owner, and compares the whole schema.
+///
+/// # Errors
+/// `migration_failed` (422) with PostgreSQL's reason; unavailable when the server is away or a lock is not to be had.
+pub(crate) async fn migrate(session: &mut Connection, goal: &Goal) -> Result<Arrived> {
+    let (limits, unseen) = (Limits::default(), watch::Sender::default());
+    match migrations::apply_tenant(session, &goal.schema, &ROLES, &limits, &unseen).await {
+        Ok(Outcome { to: versions, .. }) => {
+            // A database that is ahead of this goal, by a newer release, is not judged by it.
+            let proof = if versions == goal.versions() { goal.check(&Schema::of(session).await?) } else { Ok(()) };
+            Ok(Arrived { versions, adopted: false, proof })
+        }
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => adopt(session, goal, error).await,
+    }
+}
+
+/// Files that do not apply may have been applied already.
+async fn adopt(session: &mut Connection, goal: &Goal, error: Error) -> Result<Arrived> {
+    let error = readable(error);
+    // A session that cannot tell the schema any more says nothing of why the file failed.
+    let Ok(found) = Schema::of(session).await else { return Err(error) };
+    if found.fingerprint() != goal.fingerprint {
+        return Err(error);
+    }
+    tracing::warn!(error = error.chain(), "the schema is right already: its history is corrected");
+    migrations::adopt_history(session, &goal.schema, OWNER_ROLE).await?;
+    Ok(Arrived { versions: goal.versions(), adopted: true, proof: Ok(()) })
+}
+
+/// PostgreSQL's own reason, for operators: their migrations have caused it.
+fn readable(error: Error) -> Error {
+    match error {
+        Error::Internal(cause) => Error::Unprocessable { code: "migration_failed", detail: format!("{cause:#}") },
+        other => other,
+    }
+}
