@@ -1,6 +1,6 @@
 //! What a database's schema really is, object by object, and its fingerprint: what drift is found by.
 //!
-//! Two definitions of an object are the same if their canonical forms are ([`canonical`]), which a dump and a restore do
+//! Two definitions of an object are the same if their canonical forms are ([`mod@canonical`]), which a dump and a restore do
 //! not change, whatever the object. A fingerprint, `fsck` and the rehearsal of an archive all compare by that form.
 //!
 //! Not part of it: the order of a table's columns, which programs do not rely on, and which differs where columns were
