@@ -66,13 +66,13 @@ pub fn login_refused(whose: impl std::fmt::Display) -> Error {
     Error::Damaged { code: "database_login_refused", detail: "postgresql refuses a login of Freehold's", source }
 }
 
-/// The code when a tenant's schema is not what a statement was written or prepared for.
-pub(crate) const SCHEMA_CHANGED: &str = "tenant_schema_changed";
+/// The error code and detail when a tenant's schema is not what a statement was written or prepared for.
+pub(crate) const SCHEMA_CHANGED: (&str, &str) =
+    ("tenant_schema_changed", "the tenant's schema has changed, or is changing; the same request may be served now");
 
 /// The schema has changed beneath a statement, or it is not the one that this release works with.
 pub(crate) fn schema_changed(error: &tokio_postgres::Error) -> Error {
-    let detail = "the tenant's schema has changed, or is changing; the same request may be served now";
-    Error::unavailable(SCHEMA_CHANGED, detail, anyhow::Error::msg(describe(error)))
+    Error::unavailable(SCHEMA_CHANGED.0, SCHEMA_CHANGED.1, anyhow::Error::msg(describe(error)))
 }
 
 /// What a statement that is right is refused for when the schema has changed beneath it.

@@ -57,7 +57,7 @@ where
     T: Serialize + DeserializeOwned,
 {
     match attempt(conn, idempotency, resource, make.clone()).await {
-        Err(error) if error.code() == SCHEMA_CHANGED => attempt(conn, idempotency, resource, make).await,
+        Err(error) if error.code() == SCHEMA_CHANGED.0 => attempt(conn, idempotency, resource, make).await,
         answer => answer,
     }
 }
