@@ -4,6 +4,10 @@ use std::{collections::BTreeMap, fs};
 
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     harness::{
@@ -67,9 +71,17 @@ async fn a_history_beyond_a_mebibyte_is_published_and_its_files_stand_for_themse
     let both = json!({ "name": next, "sql": "SELECT 1", "sha256": "0".repeat(64) });
     post(&with(both)).await.wrong_field(&at("sha256"), "unknown_field");
     post(&with(json!({ "name": next, "sha256": "x" }))).await.wrong_field(&at("sha256"), "invalid_format");
-    // There is a bound all the same.
-    let many: Vec<_> = (1..20).map(long).collect();
-    post(&many).await.problem(413, "payload_too_large");
+    // There is a bound all the same. It is told before the body is read: so none is sent.
+    let raw = format!(
+        "POST {MIGRATIONS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 4300000\r\nConnection: close\r\n\r\n",
+        operator.bearer().expose_secret()
+    );
+    let mut socket = TcpStream::connect(fleet.replica.admin_address()).await.unwrap();
+    socket.write_all(raw.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("payload_too_large"), "{answer}");
     forget(&fleet, first).await;
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{change::audit_in_txn, start::NOBODY, tenant, waves};
+use super::{change::audit_in_txn, outcome, start::NOBODY, waves};
 use crate::{
     control::{
         bounded,
@@ -95,7 +95,7 @@ impl Desk {
     /// Has all that are due come again later, for this reason: the server is away.
     pub(super) async fn turn_away(&self, error: &Error) {
         while let Some(claimed) = self.next().await {
-            self.put(tenant::not_done(&self.ctx, &claimed, error, Duration::ZERO)).await;
+            self.put(outcome::not_done(&self.ctx, &claimed, error, Duration::ZERO)).await;
         }
         self.close().await;
     }
@@ -168,12 +168,4 @@ impl Desk {
             tracing::warn!(error = error.chain(), "the failures of a rollout could not be judged");
         }
     }
-}
-
-/// How long before a tenant is tried again whose attempt failed for a passing reason; none when it has been tried for
-/// too long.
-pub(super) fn pause(ctx: &Context, claimed: &Claimed) -> Option<Duration> {
-    let pace = &ctx.settings.pace;
-    let pause = pace.pause_after(claimed.attempts, ctx.random);
-    (claimed.since + pause < pace.rollout_patience).then_some(pause)
 }

@@ -21,6 +21,7 @@ mod change;
 pub mod control;
 mod crew;
 mod desk;
+mod outcome;
 pub mod plan;
 pub mod progress;
 pub mod request;

@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::{
     crew::{Crew, login_name},
-    desk,
+    outcome::{blank, not_done},
 };
 use crate::{
     control::{
@@ -72,31 +72,6 @@ fn judge(ctx: &Context, claimed: &Claimed, outcome: Result<Done>, took: Duration
         }
         Err(error) => not_done(ctx, claimed, &error, took),
     }
-}
-
-/// A tenant whose schema is right.
-fn blank(claimed: &Claimed, took: Duration) -> Record {
-    Record {
-        tenant_id: claimed.tenant_id,
-        generation: claimed.generation,
-        state: MemberState::Done,
-        pause: Duration::ZERO,
-        versions: None,
-        adopted: false,
-        error: None,
-        took,
-    }
-}
-
-/// A tenant that could not be migrated: it is tried again later if the reason may pass, and has failed otherwise.
-pub(super) fn not_done(ctx: &Context, claimed: &Claimed, error: &Error, took: Duration) -> Record {
-    let record = Record { error: Some((error.code().to_owned(), error.to_string())), ..blank(claimed, took) };
-    if let Some(pause) = desk::pause(ctx, claimed).filter(|_| error.is_transient()) {
-        tracing::info!(error = error.chain(), "a tenant cannot be migrated at the moment");
-        return Record { state: MemberState::Pending, pause, ..record };
-    }
-    tracing::warn!(error = error.chain(), "a tenant could not be migrated, and serves as before");
-    Record { state: MemberState::Failed, ..record }
 }
 
 /// Holds the tenant's lock meanwhile.

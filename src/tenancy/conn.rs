@@ -4,15 +4,16 @@
 //! which database the session is on. Acquire a connection late and release it early. Never hold it across a password
 //! hash, a request to somebody else or work on another database. A connection that is dropped within a transaction
 //! rolls back. Session state that its statements left is reset before the next user gets the session
-//! ([`super::session`]). A statement whose schema has changed is prepared anew ([`super::prepared`]).
+//! ([`super::session`]). A statement whose schema has changed is prepared anew ([`super::line`]).
 
 use deadpool::managed::Object;
 use deadpool_postgres::Transaction;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
+    line::{Affected, AllRows, Line, OneRow, Sent, StatementError},
     login::Login,
-    prepared::{Affected, AllRows, Line, OneRow, Prepared, Sent, StatementError},
+    prepared::Prepared,
     session::{Lent, Session, Traces},
 };
 use crate::{error::Result, types::TenantId};

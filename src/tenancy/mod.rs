@@ -11,6 +11,7 @@ mod conn;
 mod digest;
 mod gate;
 pub mod idempotency;
+mod line;
 mod login;
 mod pools;
 mod prepared;
@@ -26,9 +27,9 @@ use std::{sync::Arc, time::Duration};
 pub use conn::{Param, Statements, TenantConn, TenantTxn};
 pub use digest::RegistryDigest;
 pub use gate::gate;
+pub use line::StatementError;
 pub(crate) use login::LOGIN_DENIED;
 pub use pools::PoolSettings;
-pub use prepared::StatementError;
 pub use registry::Registry;
 use vault::Vault;
 

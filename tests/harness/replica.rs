@@ -110,4 +110,9 @@ impl Replica {
     pub(crate) fn public_address(&self) -> SocketAddr {
         self.public
     }
+
+    /// Where its admin listener is.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
 }

@@ -53,13 +53,18 @@ impl Fleet {
 
     /// A new tenant as `body` describes it.
     pub(crate) async fn tenant_from(&self, body: &Value) -> Tenant<'_> {
+        self.tenant_through(&self.replica, body).await
+    }
+
+    /// A new tenant as `body` describes it, whose administrator signs in at this replica.
+    pub(crate) async fn tenant_through(&self, replica: &Replica, body: &Value) -> Tenant<'_> {
         let created = self.create(body).await;
         assert!(matches!(created.status(), 201 | 202), "{}", created.text());
         let created = created.json();
         self.finished(created["operation_id"].as_str().unwrap()).await;
         let (slug, id) = (created["slug"].as_str().unwrap(), created["id"].as_str().unwrap());
         let admin_email = body["admin"]["email"].as_str().unwrap();
-        let admin = sign_in(&self.replica, slug, admin_email).await;
+        let admin = sign_in(replica, slug, admin_email).await;
         Tenant { slug: slug.into(), id: id.into(), admin_email: admin_email.into(), admin, fleet: self }
     }
 

@@ -106,10 +106,10 @@ impl<'a> Session<'a> {
             self.become_owner()
         );
         let row = self.row(&sql).await?;
-        if row.get("locked") != Some("t") {
+        if row.try_get("locked")? != Some("t") {
             return Err(Stop::Error(locked()));
         }
-        row.get("transaction").map(str::to_owned).ok_or_else(|| Error::defect("a transaction has no id").into())
+        row.try_get("transaction")?.map(str::to_owned).ok_or_else(|| Error::defect("a transaction has no id").into())
     }
 
     /// The statements after which the session is as it was before the file, but for the transaction and its bounds. No

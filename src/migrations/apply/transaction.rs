@@ -85,19 +85,19 @@ impl Session<'_> {
     pub(super) async fn examine(&self, label: &str, transaction: &str) -> Result<(), Stop> {
         let refuse = |reason: String| Err(Stop::Error(failure::refused(label, reason)));
         let row = self.row(&format!("{}; {AFTER}", self.put_back())).await?;
-        if row.get("transaction") != Some(transaction) {
+        if row.try_get("transaction")? != Some(transaction) {
             return refuse("it has ended its transaction; a part of it may have been applied".to_owned());
         }
         if !self.is_tenants() {
             return Ok(());
         }
-        if let Some(shared) = row.get("shared").filter(|shared| !shared.is_empty()) {
+        if let Some(shared) = row.try_get("shared")?.filter(|shared| !shared.is_empty()) {
             return refuse(format!(
                 "it changes what belongs to a database or a role and not to the schema ({shared}): new tenants are \
                  copies of a template, and archives are dumps, and neither would have it"
             ));
         }
-        if row.get("foreigners") != Some("0") {
+        if row.try_get("foreigners")? != Some("0") {
             return refuse(
                 "it did not stay the owner: something that it made or granted is bound to the login that runs it"
                     .to_owned(),
@@ -108,7 +108,7 @@ impl Session<'_> {
 
     async fn examine_histories(&self, label: &str) -> Result<(), Stop> {
         let row = self.row(SELECT_VERSIONS).await?;
-        let version = |name| row.get(name).and_then(|text| text.parse::<i32>().ok());
+        let version = |name| row.try_get(name).ok().flatten().and_then(|text| text.parse::<i32>().ok());
         let told = version("freehold").zip(version("product"));
         let (freehold, product) = told.ok_or_else(|| Error::defect("a history has no version"))?;
         let told = SchemaVersions { freehold, product };

@@ -48,7 +48,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.restore", Unwind, {
     record => nothing,
     create_role => discard_role,
     restore_database within RESTORING => discard_database,
-    migrate_database within LONG => nothing,
+    migrate_database within LONG => drop_migrating_login,
     restrict_database => nothing,
     activate => never,
 }, refusals REFUSALS);
@@ -108,11 +108,19 @@ async fn discard_database(run: &Run) -> Result<()> {
 /// Takes the database to the newest published versions. Nothing is lost with it when the operation is undone: the
 /// archive stays as it was.
 async fn migrate_database(run: &Run) -> Result<()> {
-    let role = format!("{BUILDER_PREFIX}{}", run.tenant_id().uuid().simple());
-    let login = run.admin.ensure_builder(&role).await?;
+    let login = run.admin.ensure_builder(&migrating_login(run)).await?;
     let migrated = migrate_as(run, &login).await;
-    run.admin.drop_builder(&role).await?;
+    drop_migrating_login(run).await?;
     migrated
+}
+
+/// An attempt that was killed or called off leaves the login behind. The database goes with a later undo.
+async fn drop_migrating_login(run: &Run) -> Result<()> {
+    run.admin.drop_builder(&migrating_login(run)).await
+}
+
+fn migrating_login(run: &Run) -> String {
+    format!("{BUILDER_PREFIX}{}", run.tenant_id().uuid().simple())
 }
 
 async fn migrate_as(run: &Run, login: &Credentials) -> Result<()> {

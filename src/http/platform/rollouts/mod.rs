@@ -326,6 +326,7 @@ impl From<RolloutTenantState> for MemberState {
 #[into_params(parameter_in = Query)]
 struct TenantFilter {
     /// Only tenants in this state.
+    #[param(inline)]
     state: Option<RolloutTenantState>,
 }
 
