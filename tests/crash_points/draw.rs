@@ -10,7 +10,7 @@
 //! | the checkout | its base |
 //! |---|---|
 //! | has commits that `main` lacks | where it left `main` |
-//! | is at `main`, as in CI | what `main` was a day before its newest commit |
+//! | is at `main`, as in CI | none: nothing has changed |
 //! | anything, with `FREEHOLD_TEST_BASE` set | that commit |
 
 use std::{
@@ -29,8 +29,6 @@ use crate::layering::{files_of, paths_from};
 /// Where steps are written, and what they share.
 const ROOMS: [&str; 3] = ["fleet", "schema", "tenants"];
 const OPERATIONS: &str = "src/operations";
-
-const DAY: i64 = 24 * 60 * 60;
 
 /// What every operation runs through, and what tests it: a change there has everything gone through.
 const COMMON: [&str; 6] = [
@@ -164,12 +162,7 @@ fn changed() -> BTreeSet<String> {
 fn usual_base() -> Option<String> {
     let head = git(&["rev-parse", "HEAD"])?;
     let left = ["origin/main", "main"].into_iter().find_map(|main| git(&["merge-base", "HEAD", main]))?;
-    if left != head {
-        return Some(left);
-    }
-    let newest: i64 = git(&["show", "--no-patch", "--format=%ct", "HEAD"])?.parse().ok()?;
-    let before = format!("--before={}", newest - DAY);
-    git(&["rev-list", "--max-count=1", "--first-parent", &before, "HEAD"]).filter(|commit| !commit.is_empty())
+    (left != head).then_some(left)
 }
 
 /// What git answers to this question, without the line's end; nothing where it cannot.
