@@ -68,13 +68,12 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The pace of tests, with `pause` as the first pause. Leases last as long as in production, because a busy machine
-    /// may stall.
+    /// The pace of tests, with `pause` as the first pause. Leases and patience last as long as in production, because a
+    /// busy machine may stall.
     #[cfg(feature = "crash-points")]
     #[must_use]
     pub fn quick(pause: Duration) -> Self {
-        let (renewal, rollout_patience) = (10 * pause, 400 * pause);
-        Self { renewal, poll: 5 * pause, pause, sweep: 20 * pause, rollout_patience, ..Self::default() }
+        Self { renewal: 10 * pause, poll: 5 * pause, pause, sweep: 20 * pause, ..Self::default() }
     }
 
     /// The pause before the next attempt, plus a random share of up to a quarter. The random share spreads the attempts

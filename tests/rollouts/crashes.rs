@@ -91,7 +91,6 @@ async fn a_replica_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "long: ./ops/test --soak"]
 async fn what_a_killed_replica_held_is_taken_up_by_another_one() {
     let fleet = fleet::idle().await;
     let worker = engine(&fleet).await;
