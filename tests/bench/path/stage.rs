@@ -58,7 +58,7 @@ impl Stage {
             found("full path, without log lines and spans", silent.port, &row),
             found("full path, every session reset after use", port, &tainted),
             // What is left when the request ends earlier, from the inside out.
-            ending("full path, until the caller is known: an id that is none", "/v1/projects/none", "HTTP/1.1 404"),
+            ending("full path, until the caller is known: an id that is none", "/v1/projects/none", "HTTP/1.1 400"),
             ending("full path, until the tenant is known: no such route", "/v1/nothing", "HTTP/1.1 404"),
             ending("full path, until the outer layers: /health/ping", "/health/ping", "HTTP/1.1 200"),
             found("bare, seven statements before each use (RecyclingMethod::Clean)", clean.port, &row),
