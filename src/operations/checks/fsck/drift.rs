@@ -58,11 +58,47 @@ pub(super) async fn findings(ctx: &Context, servers: &[&Server], tenants: &[Tena
     let deadline = Instant::now() + BUDGET;
     let looks = subjects.into_iter().map(|subject| look(ctx.clone(), subject));
     let looks = stream::iter(looks).take_while(|_| std::future::ready(Instant::now() < deadline));
-    let mut findings: Vec<_> = looks.buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await;
-    let mut told = HashSet::new();
-    // A server that lets nobody look is one finding, however many tenants it has.
-    findings.retain(|finding| finding.class != UNREACHABLE || told.insert(finding.server.clone()));
+    let looks: Vec<_> = looks.buffer_unordered(CONCURRENCY).collect().await;
+    let (mut findings, mut unread) = (Vec::new(), Vec::new());
+    for look in looks {
+        match look {
+            Look::Done(finding) => findings.extend(finding),
+            Look::Failed(subject) => unread.push(*subject),
+        }
+    }
+    findings.extend(look_again(ctx, unread, deadline + BUDGET / 2).await);
     Ok(findings)
+}
+
+/// A look fails where something is scarce for a moment, and where a server is away. So whoever could not be looked at is
+/// looked at once more, one after the other. A server that keeps everybody from looking is one finding, however many
+/// tenants it has.
+async fn look_again(ctx: &Context, unread: Vec<Subject>, deadline: Instant) -> Vec<Finding> {
+    let (mut findings, mut away) = (Vec::new(), HashSet::new());
+    for subject in unread {
+        let server = subject.server.name.clone();
+        // What there is no time for is looked at by the next check, as the rest of a large fleet is.
+        if away.contains(&server) || Instant::now() >= deadline {
+            continue;
+        }
+        match look(ctx.clone(), subject).await {
+            Look::Done(finding) => findings.extend(finding),
+            Look::Failed(_) => {
+                let detail = "not every tenant's schema can be read at the moment";
+                findings.push(finding(UNREACHABLE, &server, server.clone(), detail));
+                away.insert(server);
+            }
+        }
+    }
+    findings
+}
+
+/// What became of one look at a tenant.
+enum Look {
+    /// It ended, perhaps with a finding.
+    Done(Option<Finding>),
+    /// Nothing is known of the tenant.
+    Failed(Box<Subject>),
 }
 
 /// Those whose template's schema is known: the ones of templates built by older releases are not.
@@ -81,19 +117,20 @@ async fn subjects(ctx: &Context, servers: &[&Server], tenants: &[Tenant]) -> Res
     Ok(tenants.iter().filter(is_open).filter_map(subject).collect())
 }
 
-async fn look(ctx: Context, subject: Subject) -> Option<Finding> {
+async fn look(ctx: Context, subject: Subject) -> Look {
     let (tenant, server) = (subject.tenant, &subject.server.name);
     match differences(&ctx, &subject).await {
-        Ok(None) => None,
-        Ok(Some(differences)) => Some(drifted(&subject, differences)),
-        // The server is short of sessions, say, or went away meanwhile: nothing is known of the tenant.
+        Ok(None) => Look::Done(None),
+        Ok(Some(differences)) => Look::Done(Some(drifted(&subject, differences))),
+        // The server is short of sessions, say, or went away meanwhile.
         Err(error) if error.severity() == Severity::Dependency => {
             tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant's schema cannot be read at the moment");
-            Some(finding(UNREACHABLE, server, server.clone(), "not every tenant's schema can be read at the moment"))
+            Look::Failed(Box::new(subject))
         }
         Err(error) => {
             tracing::warn!(tenant.id = %tenant, error = error.chain(), "a tenant's schema cannot be read");
-            Some(finding("ghost_tenant", server, tenant.to_string(), "the tenant's own role cannot read its schema"))
+            let detail = "the tenant's own role cannot read its schema";
+            Look::Done(Some(finding("ghost_tenant", server, tenant.to_string(), detail)))
         }
     }
 }
