@@ -1,4 +1,4 @@
-//! The tight loop: connect, add a column, commit, describe the schema.
+//! The tight loop: connect, add a column, commit, describe the schema. Its login acts as the owner from its beginning.
 
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const ROLE: &str = "bench_by_hand";
 /// The databases, and who enters them.
 pub(crate) struct ByHand {
     databases: Vec<Config>,
+    /// The server's host and port, as they stand in an address.
+    place: String,
+    password: SecretString,
 }
 
 impl ByHand {
@@ -30,7 +33,10 @@ impl ByHand {
         let (server, password) = (connect(url).await?, SecretString::from(Random.token()));
         let secret = verifier(&password);
         server
-            .batch_execute(&format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{secret}'; GRANT {OWNER_ROLE} TO {ROLE}"))
+            .batch_execute(&format!(
+                "CREATE ROLE {ROLE} LOGIN PASSWORD '{secret}'; GRANT {OWNER_ROLE} TO {ROLE};
+                 ALTER ROLE {ROLE} SET role TO {OWNER_ROLE}"
+            ))
             .await?;
         let mut config: Config = url.parse()?;
         config.user(ROLE).password(password.expose_secret());
@@ -41,7 +47,17 @@ impl ByHand {
             config.dbname(row.get::<_, &str>(0));
             config
         };
-        Ok(Self { databases: rows.iter().map(database).collect() })
+        let place = url.rsplit_once('@').and_then(|(_, rest)| rest.split('/').next()).context("no host")?.to_owned();
+        Ok(Self { databases: rows.iter().map(database).collect(), place, password })
+    }
+
+    /// The addresses of the databases, for programs that know this scheme.
+    pub(crate) fn urls(&self, scheme: &str) -> impl Iterator<Item = SecretString> {
+        let (place, password) = (&self.place, self.password.expose_secret());
+        self.databases
+            .iter()
+            .filter_map(Config::get_dbname)
+            .map(move |database| SecretString::from(format!("{scheme}://{ROLE}:{password}@{place}/{database}")))
     }
 
     /// How many databases there are.
@@ -58,9 +74,17 @@ impl ByHand {
         };
         stream::iter(&self.databases).map(change).buffer_unordered(at_once).try_collect::<Vec<()>>().await?;
         let took = began.elapsed();
-        let undo = |config: &Config| undo(config.clone());
-        stream::iter(&self.databases).map(undo).buffer_unordered(at_once).try_collect::<Vec<()>>().await?;
+        self.undo(at_once, "ALTER TABLE projects DROP COLUMN by_hand").await?;
         Ok(took)
+    }
+
+    /// Runs `sql` in each database.
+    pub(crate) async fn undo(&self, at_once: usize, sql: &str) -> anyhow::Result<()> {
+        let undo = |config: &Config| {
+            let config = config.clone();
+            async move { anyhow::Ok(enter(&config).await?.batch_execute(sql).await?) }
+        };
+        stream::iter(&self.databases).map(undo).buffer_unordered(at_once).try_collect::<()>().await
     }
 }
 
@@ -72,17 +96,10 @@ async fn enter(config: &Config) -> anyhow::Result<Client> {
 
 async fn change(config: Config, describes: bool) -> anyhow::Result<()> {
     let mut session = enter(&config).await?;
-    let sql = format!("BEGIN; SET LOCAL ROLE {OWNER_ROLE}; ALTER TABLE projects ADD COLUMN by_hand text; COMMIT");
-    session.batch_execute(&sql).await?;
+    session.batch_execute("BEGIN; ALTER TABLE projects ADD COLUMN by_hand text; COMMIT").await?;
     if describes {
         let schema = Schema::of(&mut session).await.map_err(|error| anyhow::anyhow!(error.chain()))?;
         anyhow::ensure!(!schema.fingerprint().is_empty(), "a schema without a fingerprint");
     }
     Ok(())
-}
-
-async fn undo(config: Config) -> anyhow::Result<()> {
-    let session = enter(&config).await?;
-    let sql = format!("SET ROLE {OWNER_ROLE}; ALTER TABLE projects DROP COLUMN by_hand");
-    Ok(session.batch_execute(&sql).await?)
 }

@@ -2,9 +2,10 @@
 //!
 //! The loop connects to each of the same databases, adds a column, commits, and reads the same description of the whole
 //! schema, with as many databases at a time as a rollout has. It goes before the rollout and after it, and takes its
-//! column away again in between, unmeasured. Ends with exit code 1 when a goal is missed.
+//! column away again in between, unmeasured. What teams use today ([`by_tools`]) adds one over the same databases. Ends with exit code 1 when a goal is missed.
 
 mod by_hand;
+mod by_tools;
 #[path = "../subject.rs"]
 mod subject;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use by_hand::ByHand;
+use by_tools::Tools;
 use subject::Subject;
 
 /// As many at a time as a server's `rollout_concurrency`, by hand too.
@@ -43,6 +45,8 @@ struct Arguments {
     /// How many tenants there are. Each takes 8 MB of disk.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(20..=5000))]
     tenants: u32,
+    #[command(flatten)]
+    tools: Tools,
     /// What cargo says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -67,6 +71,8 @@ struct Report {
     by_hand_per_second: [f64; 2],
     /// The same without the description.
     unverified_per_second: f64,
+    /// Databases a second by what others use, with nothing described.
+    tools_per_second: Vec<(&'static str, f64)>,
     /// Databases a second in the rollout.
     rollout_per_second: f64,
     /// The rollout against the mean of the loops.
@@ -89,6 +95,9 @@ impl Report {
         writeln!(out, "{} build, {} tenants, databases a second:\n", self.build, self.tenants)?;
         writeln!(out, "  by hand, schema described: {before:.1} before the rollout, {after:.1} after it")?;
         writeln!(out, "  by hand, nothing described: {:.1}", self.unverified_per_second)?;
+        for (tool, rate) in &self.tools_per_second {
+            writeln!(out, "  {tool}: {rate:.1}")?;
+        }
         writeln!(out, "  rollout, schema verified: {:.1}\n", self.rollout_per_second)?;
         let verdict = |is_met: bool| if is_met { "met" } else { "MISSED" };
         let (share, idle) = (self.share, self.idle_ms);
@@ -104,7 +113,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let mut subject = Subject::start(&[("FREEHOLD_LOG", "warn")]).await?;
     let measured = tokio::select! {
-        measured = measure(&subject, arguments.tenants) => measured,
+        measured = measure(&subject, &arguments) => measured,
         interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
     };
     subject.stop().await?;
@@ -113,15 +122,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(if report.is_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(subject: &Subject, tenants: u32) -> anyhow::Result<Report> {
+async fn measure(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Report> {
     let fleet = Fleet { subject };
-    fleet.make(tenants).await?;
+    fleet.make(arguments.tenants).await?;
     let by_hand = ByHand::prepare(subject).await?;
     let tenants = by_hand.count();
     // The first session of a database makes PostgreSQL build a cache file: nobody is to be measured with that.
     by_hand.run(AT_ONCE, true).await?;
     let before = by_hand.run(AT_ONCE, true).await?;
     let unverified = by_hand.run(AT_ONCE, false).await?;
+    let tools = arguments.tools.run(&by_hand, AT_ONCE).await?;
     fleet.publish().await?;
     let took = fleet.roll_out().await?;
     let idle = fleet.roll_out_nothing().await?;
@@ -133,6 +143,7 @@ async fn measure(subject: &Subject, tenants: u32) -> anyhow::Result<Report> {
         tenants,
         by_hand_per_second: [rate(before), rate(after)],
         unverified_per_second: rate(unverified),
+        tools_per_second: tools.into_iter().map(|(tool, took)| (tool, rate(took))).collect(),
         rollout_per_second: rolled,
         share: rolled / f64::midpoint(rate(before), rate(after)),
         idle_ms: idle.as_secs_f64() * 1000.0,
