@@ -28,7 +28,7 @@ use crate::{
     config::{Config, Environment, OperationsConfig},
     control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
-    http::{self, AppState, Readiness, listener::Bounds, router},
+    http::{self, AppState, Readiness, Shared, listener::Bounds, router},
     identity::{self, Identity},
     limits::{self, Attempts},
     migrations::{self, MigrationSet},
@@ -150,7 +150,7 @@ impl App {
             left_behind: identity::LEFT_BEHIND.into_iter().chain(left_behind).collect(),
             plaintext: config.environment == Environment::Development,
         };
-        let state = AppState {
+        let state = AppState::from(Shared {
             readiness: Readiness::new(clock.clone()),
             clock,
             random: Random,
@@ -164,7 +164,7 @@ impl App {
             operations,
             public_url: settings::public_url(&config),
             streams: http::Streams::default(),
-        };
+        });
         let holds_back = Arc::default();
         Ok(Self { config: Arc::new(config), product, state, connector, redis, signals, holds_back })
     }

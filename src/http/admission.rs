@@ -140,8 +140,12 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, request: Requ
     next.run(Request::from_parts(parts, body)).await.map(|body| metered::sent(body, &meter))
 }
 
-/// The innermost layer, around each handler. Returns the error of a refused request.
-pub(super) async fn turn_away(mut request: Request, next: Next) -> Response {
+/// The innermost layer, around each handler. Returns the error of a refused request. A parameter that no such route has
+/// is refused whoever sends it; all else waits for the verdict.
+pub(super) async fn turn_away(State(operations): State<Arc<Operations>>, mut request: Request, next: Next) -> Response {
+    if let Err(unknown) = operations.examine(&request) {
+        return unknown.into_response();
+    }
     match request.extensions_mut().remove() {
         Some(Verdict(Ok(scope))) => {
             request.extensions_mut().insert(scope);

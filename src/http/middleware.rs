@@ -1,6 +1,10 @@
 //! All layers around the handlers, in one place and in one order.
 
-use std::{any::Any, panic, sync::Arc, time::Duration};
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,12 +14,12 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use http_body_util::Limited;
 use sentry::{Hub, SentryFutureExt};
 use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
 use tower_http::{
-    catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
     timeout::DeadlineBody,
 };
@@ -28,8 +32,12 @@ use super::{
     platform::migrations,
     problem::Problem,
     request_id::{RequestId, X_REQUEST_ID},
+    uncopied::Uncopied,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    telemetry::metrics::{Gauge, Requests},
+};
 
 /// For answers that are data: nothing in them may run, load or be framed. Pages of ours set their own.
 const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -54,31 +62,69 @@ pub(super) struct Groups {
     pub(super) admission: Arc<Admission>,
 }
 
+/// What the layers of a listener need, on every request: shared, and not copied.
+pub(super) struct Layers {
+    pub(super) listener: Listener,
+    pub(super) in_flight: Gauge,
+    pub(super) requests: Requests,
+    pub(super) settings: Arc<Settings>,
+    tasks: TaskTracker,
+    admission: Arc<Admission>,
+}
+
 /// Wraps `groups` in all layers, outermost first, and adds the fallback for requests without a route.
+///
+/// Each layer of axum's costs a box and a copy of what is inside of it, on every request. So what stands side by side is
+/// one layer and a chain of functions, and what is inside of a layer is [`Uncopied`].
 pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Router {
-    let settings = &state.settings;
-    let layers = ServiceBuilder::new()
-        // Gives the request its id and span, counts and logs its answer: so it sees every other layer's.
-        .layer(from_fn_with_state((listener, Arc::clone(settings), Arc::default()), observe::observe))
-        // Headers belong on every answer, refusals and panics included.
-        .layer(from_fn_with_state(settings.production, security_headers))
-        // Inside of the id, so that the problem carries it; outside of all that may panic.
-        .layer(CatchPanicLayer::custom(|payload| panicked(&payload)))
-        // Preflights are answered before anything is spent on them.
-        .option_layer(cors(settings))
-        // The whole request, whatever it waits for.
-        .layer(from_fn_with_state(settings.request_timeout, whole_request))
-        // Bodies are bounded before anybody reads them.
-        .layer(from_fn_with_state(Arc::clone(&groups.admission), bound_body))
-        // What outlives its client begins here.
-        .layer(from_fn_with_state(state.tasks.clone(), detach));
     let Groups { anybody, tenants, admission } = groups;
+    let layers = Arc::new(Layers {
+        listener,
+        in_flight: Gauge::new(listener.name()),
+        requests: Requests::default(),
+        settings: Arc::clone(&state.settings),
+        tasks: state.tasks.clone(),
+        admission: Arc::clone(&admission),
+    });
+    let around = ServiceBuilder::new()
+        .layer(from_fn_with_state(Arc::clone(&layers), outside))
+        .layer_fn(Uncopied::new)
+        // Preflights are answered before anything is spent on them.
+        .option_layer(cors(&state.settings))
+        .layer(from_fn_with_state(layers, inside))
+        .layer_fn(Uncopied::new);
     let tenants = tenants
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         // Innermost, and around what is a tenant's only: whose request it is, and who asks.
-        .layer(from_fn_with_state(admission, admission::admit));
-    anybody.method_not_allowed_fallback(no_method).merge(tenants).layer(layers)
+        .layer(ServiceBuilder::new().layer(from_fn_with_state(admission, admission::admit)).layer_fn(Uncopied::new));
+    anybody.method_not_allowed_fallback(no_method).merge(tenants).layer(around)
+}
+
+/// What happens to every answer, whoever made it.
+async fn outside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
+    // Gives the request its id and span, counts and logs its answer: so it sees what all others do.
+    observe::observe(&layers, request, async |request| {
+        // Inside of the id, so that the problem carries it; outside of all that may panic.
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked());
+        // Headers belong on every answer, refusals and panics included.
+        secured(answer, layers.settings.production)
+    })
+    .await
+}
+
+/// What bounds a request, in time and in size.
+async fn inside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
+    // The whole request, whatever it waits for.
+    whole_request(layers.settings.request_timeout, async {
+        // Bodies are bounded before anybody reads them.
+        match bound_body(&layers.admission, request) {
+            // What outlives its client begins here.
+            Some(request) => detach(&layers.tasks, request, next).await,
+            None => Problem::payload_too_large().into_response(),
+        }
+    })
+    .await
 }
 
 /// A path prefix that disagrees with the host was not taken off: then that is the reason.
@@ -97,12 +143,11 @@ async fn no_method() -> Problem {
 }
 
 /// The panic hook has logged and reported the panic. Its message is not part of the response.
-fn panicked(_: &Box<dyn Any + Send>) -> Response {
+fn panicked() -> Response {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an internal error").into_response()
 }
 
-async fn security_headers(State(production): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn secured(mut response: Response, production: bool) -> Response {
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -136,14 +181,14 @@ fn cors(settings: &Settings) -> Option<CorsLayer> {
 
 /// What was detached runs on: an answer of `request_timeout` leaves open whether the change is made, and a
 /// client finds out by sending it again with the same `Idempotency-Key`.
-async fn whole_request(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+async fn whole_request(limit: Duration, answer: impl Future<Output = Response>) -> Response {
     let late = || Error::unavailable("request_timeout", "the request took too long and was given up", None);
-    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| late().into_response())
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| late().into_response())
 }
 
 /// Refuses a body whose `Content-Length` is too large. Ends reading one that turns out to be too large, or takes too
 /// long.
-async fn bound_body(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
+fn bound_body(admission: &Admission, request: Request) -> Option<Request> {
     let settings = &admission.state().settings;
     let announced = request.body().size_hint().lower();
     // The one route that takes more: nothing of a body is read before its caller is known to be an operator.
@@ -153,19 +198,18 @@ async fn bound_body(State(admission): State<Arc<Admission>>, request: Request, n
     };
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         admission.note_stray(request.extensions());
-        return Problem::payload_too_large().into_response();
+        return None;
     }
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return Some(request);
     }
-    let bounded = |body| Body::new(DeadlineBody::new(settings.body_timeout, Limited::new(body, limit)));
-    next.run(request.map(bounded)).await
+    Some(request.map(|body| Body::new(DeadlineBody::new(settings.body_timeout, Limited::new(body, limit)))))
 }
 
 /// Runs requests that change things in a task of their own, so that a client which hangs up does not stop one
 /// between two statements. The task keeps the request's id, span and Sentry hub; the listener's drain waits
 /// for it. A handler that reads its body still fails cleanly when the body never arrives.
-async fn detach(State(tasks): State<TaskTracker>, request: Request, next: Next) -> Response {
+async fn detach(tasks: &TaskTracker, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
     }

@@ -23,8 +23,9 @@ pub mod router;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod uncopied;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{extract::FromRef, http::HeaderValue};
 use proxies::TrustedProxies;
@@ -99,11 +100,15 @@ impl Default for Settings {
     }
 }
 
-/// What handlers work with, as `State<AppState>` or each part by itself: `State<Tenancy>`. Clones share everything.
+/// What handlers work with, as `State<AppState>` or some parts by themselves: `State<Tenancy>`. Clones share everything,
+/// and cost nothing: each layer around a handler makes some for each request.
 ///
 /// A product's handlers take the clock, randomness and [`Tenancy`] from it. The rest is for Freehold's own handlers.
-#[derive(Clone, FromRef)]
-pub struct AppState {
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// See [`AppState`].
+pub struct Shared {
     /// All tenants, and the connections to their databases.
     pub tenancy: Tenancy,
     /// The time.
@@ -120,24 +125,44 @@ pub struct AppState {
     pub(crate) settings: Arc<Settings>,
     /// Connections, and changes that run on when their client hangs up. Shared by both listeners, so that they
     /// drain together.
-    #[from_ref(skip)]
     pub(crate) tasks: TaskTracker,
     /// Authentication of users.
-    #[from_ref(skip)]
     pub(crate) identity: Arc<Identity>,
     /// What operations work with.
-    #[from_ref(skip)]
     pub(crate) operations: operations::Context,
     /// How requests name tenants.
-    #[from_ref(skip)]
     pub(crate) rules: Arc<Rules>,
     /// How a tenant's public address is made.
-    #[from_ref(skip)]
     pub(crate) public_url: Arc<dyn Fn(&Slug) -> String + Send + Sync>,
     /// The streams that follow an operation until it ends.
-    #[from_ref(skip)]
     pub(crate) streams: Streams,
 }
+
+impl From<Shared> for AppState {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+macro_rules! parts {
+    ($($field:ident: $part:ty),+) => {$(
+        impl FromRef<AppState> for $part {
+            fn from_ref(state: &AppState) -> Self {
+                state.$field.clone()
+            }
+        }
+    )+};
+}
+
+parts!(tenancy: Tenancy, clock: Clock, random: Random, readiness: Readiness, metrics: Metrics, settings: Arc<Settings>);
 
 /// Limits streaming responses, which have no known end.
 #[derive(Clone, Debug)]

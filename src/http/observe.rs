@@ -3,33 +3,34 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request},
     http::{HeaderMap, Method},
-    middleware::Next,
     response::Response,
 };
 use sentry::{Hub, SentryFutureExt};
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{
-    Listener, Settings,
+    Listener,
     admission::Payer,
+    middleware::Layers,
     problem::ProblemCode,
     proxies::ClientAddress,
     request_id::{RequestId, X_REQUEST_ID},
 };
-use crate::telemetry::metrics::{Answered, InFlight, Requests};
+use crate::telemetry::metrics::Answered;
 
 /// The route label of requests that no route matches: their paths are the client's to choose.
 const UNMATCHED: &str = "unmatched";
 
 pub(super) async fn observe(
-    State((listener, settings, requests)): State<(Listener, Arc<Settings>, Arc<Requests>)>,
+    Layers { listener, in_flight, settings, requests, .. }: &Layers,
     mut request: Request,
-    next: Next,
+    answer: impl AsyncFnOnce(Request) -> Response,
 ) -> Response {
+    let listener = *listener;
     let started = Instant::now();
-    let _in_flight = InFlight::begin(listener.name());
+    let _in_flight = in_flight.begin();
     let id = RequestId::accept(request.headers());
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -47,7 +48,7 @@ pub(super) async fn observe(
         request.extensions_mut().insert(ClientAddress(client));
     }
 
-    let work = id.clone().scope(next.run(request).instrument(span.clone()));
+    let work = id.clone().scope(answer(request).instrument(span.clone()));
     let mut response = match hub(&id, method, route) {
         Some(hub) => work.bind_hub(hub).await,
         None => work.await,
@@ -61,7 +62,7 @@ pub(super) async fn observe(
         status: response.status().as_u16(),
         elapsed: started.elapsed(),
     };
-    answered.record(&requests);
+    answered.record(requests);
     // Every answer of a tenant passes here, whoever made it: what all of them shall have belongs here.
     if let Some(known) = payer.known() {
         known.meter.answered(answered.status);

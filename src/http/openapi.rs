@@ -126,6 +126,17 @@ impl Operations {
         self.known(route, method).map(|known| known.asks)
     }
 
+    /// A parameter that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The document
+    /// is what an operation knows, so handlers need not take a query only to refuse it.
+    pub(super) fn examine(&self, request: &Request) -> Result<()> {
+        let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        match self.unknown(route, request.method(), query) {
+            Some(name) => Err(FieldError::new(name, "unknown_field", "is not a parameter of this route").into()),
+            None => Ok(()),
+        }
+    }
+
     /// The first parameter of `query` that the operation does not know.
     fn unknown(&self, route: &str, method: &Method, query: &str) -> Option<String> {
         let known = &self.known(route, method)?.parameters;
@@ -140,22 +151,15 @@ impl Operations {
     }
 }
 
-/// A parameter that an operation does not know is a mistake that must not go unnoticed: `?stat=active`. The
-/// document is what an operation knows, so handlers need not take a query only to refuse it.
+/// Refuses what [`Operations::examine`] does.
 pub(super) async fn refuse_unknown_parameters(
     State(operations): State<Arc<Operations>>,
-    route: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
-    let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let query = request.uri().query().filter(|query| !query.is_empty());
-    match query.and_then(|query| operations.unknown(route, request.method(), query)) {
-        Some(name) => {
-            let unknown = FieldError::new(name, "unknown_field", "is not a parameter of this route");
-            Problem::from(Error::from(unknown)).into_response()
-        }
-        None => next.run(request).await,
+    match operations.examine(&request) {
+        Ok(()) => next.run(request).await,
+        Err(unknown) => unknown.into_response(),
     }
 }
 

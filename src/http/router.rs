@@ -7,11 +7,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::Request,
-    middleware::{from_fn, from_fn_with_state},
-};
+use axum::{Router, extract::Request, middleware::from_fn_with_state};
 use tower::ServiceBuilder;
 use utoipa::openapi::Info;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +19,7 @@ use super::{
     middleware::{self, Groups},
     openapi::{self, Operations},
     platform,
+    uncopied::Uncopied,
 };
 
 /// The public listener: tenants and their users. The product's name and version are told by its document.
@@ -81,9 +78,9 @@ fn finish(
     let document = openapi::complete(info, document.merge_from(theirs));
     let operations = Arc::new(Operations::of(&document));
     let strict = from_fn_with_state(Arc::clone(&operations), openapi::refuse_unknown_parameters);
-    let anybody = anybody.route_layer(strict.clone()).merge(openapi::routes(document));
-    // A parameter that no such route has is refused whoever sends it; all else waits for the verdict.
-    let tenants = tenants.route_layer(from_fn(admission::turn_away)).route_layer(strict);
+    let anybody = anybody.route_layer(strict).merge(openapi::routes(document));
+    let turn_away = from_fn_with_state(Arc::clone(&operations), admission::turn_away);
+    let tenants = tenants.route_layer(ServiceBuilder::new().layer(turn_away).layer_fn(Uncopied::new));
     let groups = Groups {
         anybody: anybody.with_state(state.clone()),
         tenants: tenants.with_state(state.clone()),

@@ -30,7 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    AppState, Listener, Readiness, Routes, Settings,
+    AppState, Listener, Readiness, Routes, Settings, Shared,
     admission::Admission,
     extract::{Json, Path},
     listener::{Bounds, serve},
@@ -59,7 +59,7 @@ struct NewProject {
 
 pub(super) fn state(settings: Settings) -> AppState {
     let operations = operations();
-    AppState {
+    AppState::from(Shared {
         readiness: Readiness::new(Clock::default()),
         metrics: Metrics::detached(),
         meters: Meters::default(),
@@ -73,7 +73,7 @@ pub(super) fn state(settings: Settings) -> AppState {
         rules: Arc::new(Rules { base_domain: "localhost".into(), path_prefix: false }),
         public_url: Arc::new(|slug| format!("http://{slug}.localhost")),
         streams: crate::http::Streams::default(),
-    }
+    })
 }
 
 /// Everything that handlers may ask for, with a control database that nobody listens for.
@@ -367,7 +367,7 @@ async fn start(routes: Router, bounds: Bounds) -> Server {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop, state) = (socket.local_addr().unwrap(), CancellationToken::new(), state(short()));
     let app = stack(routes, &state);
-    let task = tokio::spawn(serve(socket, app, bounds, state.tasks, stop.clone()));
+    let task = tokio::spawn(serve(socket, app, bounds, state.tasks.clone(), stop.clone()));
     Server { address, stop, task }
 }
 

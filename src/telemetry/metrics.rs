@@ -91,18 +91,26 @@ fn describe() {
     super::writer::describe_metrics();
 }
 
-/// A request that is being worked on: counted from its making until it is dropped, hang-ups included.
-pub struct InFlight(metrics::Gauge);
+/// The requests of one listener that are being worked on.
+pub struct Gauge(metrics::Gauge);
 
-impl InFlight {
-    /// One more request on `listener`.
+impl Gauge {
+    /// None yet.
     #[must_use]
-    pub fn begin(listener: &'static str) -> Self {
-        let gauge = gauge!(IN_FLIGHT, "listener" => listener);
-        gauge.increment(1.0);
-        Self(gauge)
+    pub fn new(listener: &'static str) -> Self {
+        Self(gauge!(IN_FLIGHT, "listener" => listener))
+    }
+
+    /// One more.
+    #[must_use]
+    pub fn begin(&self) -> InFlight {
+        self.0.increment(1.0);
+        InFlight(self.0.clone())
     }
 }
+
+/// A request that is being worked on: counted from its making until it is dropped, hang-ups included.
+pub struct InFlight(metrics::Gauge);
 
 impl Drop for InFlight {
     fn drop(&mut self) {

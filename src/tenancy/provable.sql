@@ -17,7 +17,26 @@ brought AS (
 written AS (
     SELECT f.oid FROM pg_catalog.pg_proc f
     -- NOT IN is hashed, whatever PostgreSQL knows about the sizes of its catalogue.
-    WHERE f.oid >= 16384 AND f.oid NOT IN (SELECT oid FROM brought))
+    WHERE f.oid >= 16384 AND f.oid NOT IN (SELECT oid FROM brought)),
+-- What depends on one of those functions, on an operator with one, or on a type that may hold one. Read once for all
+-- relations: most databases have none.
+suspect AS MATERIALIZED (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+    LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass AND o.oid = d.refobjid
+    LEFT JOIN pg_catalog.pg_type t ON d.refclassid = 'pg_catalog.pg_type'::regclass AND t.oid = d.refobjid
+    WHERE d.refobjid >= 16384 AND (t.typtype NOT IN ('e', 'b') OR o.oprcode IN (SELECT oid FROM written)
+        OR d.refclassid = 'pg_catalog.pg_proc'::regclass AND d.refobjid IN (SELECT oid FROM written))),
+-- The relations with such an index, constraint or statistic: the planner looks at them, and works out what it can of
+-- their expressions.
+planned AS MATERIALIZED (
+    SELECT i.indrelid AS oid FROM suspect JOIN pg_catalog.pg_index i ON i.indexrelid = suspect.objid
+    WHERE suspect.classid = 'pg_catalog.pg_class'::regclass
+    UNION ALL
+    SELECT c.conrelid FROM suspect JOIN pg_catalog.pg_constraint c ON c.oid = suspect.objid
+    WHERE suspect.classid = 'pg_catalog.pg_constraint'::regclass
+    UNION ALL
+    SELECT s.stxrelid FROM suspect JOIN pg_catalog.pg_statistic_ext s ON s.oid = suspect.objid
+    WHERE suspect.classid = 'pg_catalog.pg_statistic_ext'::regclass)
 
 -- Functions, also where they are called like a column or like a cast. Only what is declared volatile may leave
 -- something, among those that were not written for this database; some that are not run what a text or a table says.
@@ -37,21 +56,7 @@ WHERE r.relkind NOT IN ('i', 'I', 't') AND (r.relkind <> 'r' OR r.relam <> 2 OR 
        JOIN pg_catalog.pg_type e ON e.oid = CASE t.typcategory WHEN 'A' THEN t.typelem ELSE t.oid END
        WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
          AND (a.attgenerated NOT IN ('', 's') OR e.oid >= 16384 AND e.typtype NOT IN ('e', 'b')))
-   -- The planner looks at indexes, constraints and statistics, and works out what it can of their expressions.
-   OR EXISTS (
-       SELECT FROM (
-           SELECT 'pg_catalog.pg_class'::regclass AS classid, i.indexrelid AS objid
-           FROM pg_catalog.pg_index i WHERE i.indrelid = r.oid
-           UNION ALL
-           SELECT 'pg_catalog.pg_constraint'::regclass, c.oid FROM pg_catalog.pg_constraint c WHERE c.conrelid = r.oid
-           UNION ALL
-           SELECT 'pg_catalog.pg_statistic_ext'::regclass, s.oid FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = r.oid
-       ) attached JOIN pg_catalog.pg_depend d USING (classid, objid)
-       LEFT JOIN pg_catalog.pg_operator o ON d.refclassid = 'pg_catalog.pg_operator'::regclass AND o.oid = d.refobjid
-       LEFT JOIN pg_catalog.pg_type t ON d.refclassid = 'pg_catalog.pg_type'::regclass AND t.oid = d.refobjid
-       WHERE d.refobjid >= 16384 AND (t.typtype NOT IN ('e', 'b') OR EXISTS (
-           SELECT FROM written WHERE written.oid = o.oprcode
-              OR d.refclassid = 'pg_catalog.pg_proc'::regclass AND written.oid = d.refobjid))))
+   OR r.oid IN (SELECT oid FROM planned))
 
 UNION ALL
 -- Types: a domain has its checks done when something is cast to it, a type of several columns may hold one.
