@@ -36,9 +36,9 @@ const HEARD: usize = 16 * 1024;
 const LONGEST_NAME: usize = 200;
 /// How long its last words may take once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What is said where the server is away rather than unwilling. The programs speak English, since `LC_ALL` is `C`, and
-/// print no SQLSTATE. PostgreSQL's own messages are in the server's `lc_messages`: those in another language count as
-/// refusals.
+/// What is said where the server is away rather than unwilling: by the program, or with a `FATAL:` of PostgreSQL's. The
+/// programs speak English, since `LC_ALL` is `C`, and print no SQLSTATE. PostgreSQL's own messages are in the server's
+/// `lc_messages`: those in another language count as refusals.
 const AWAY: [&str; 10] = [
     "connection to server",
     "server closed the connection unexpectedly",
@@ -52,7 +52,8 @@ const AWAY: [&str; 10] = [
     "the database system is",
 ];
 /// What is said where the server has too little of something (class 53), or stopped the statement for the sake of
-/// another one. [`From<tokio_postgres::Error>`](Error) takes the same for transient, by its SQLSTATE.
+/// another one. [`From<tokio_postgres::Error>`](Error) takes the same for transient, by its SQLSTATE. A function of the
+/// product's may say the same.
 const BUSY: [&str; 13] = [
     "No space left on device",
     "Disk quota exceeded",
@@ -125,7 +126,7 @@ impl Child {
         let said = tokio::time::timeout(LAST_WORDS, &mut self.said).await;
         let said = said.ok().and_then(Result::ok).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        judge(self.program, status, &complaints(self.program, &said), stopped_at(self.program, &said))
+        judge(self.program, status, &said)
     }
 
     /// Ends it at once.
@@ -226,19 +227,43 @@ pub fn refused_object(error: &Error) -> Option<&str> {
     cause.downcast_ref::<Failure>().filter(|failure| failure.status.code().is_some())?.stopped_at.as_deref()
 }
 
-fn judge(program: &'static str, status: ExitStatus, complaints: &str, stopped_at: Option<String>) -> Result<()> {
+fn judge(program: &'static str, status: ExitStatus, said: &str) -> Result<()> {
+    let complaints = complaints(program, said);
     if status.success() {
         if !complaints.is_empty() {
             tracing::warn!(program, complaints, "a program of postgresql's did its work and complains");
         }
         return Ok(());
     }
-    let cause = anyhow::Error::new(Failure { program, status, complaints: complaints.to_owned(), stopped_at });
-    if AWAY.iter().chain(&BUSY).any(|words| complaints.contains(words)) {
-        Err(unavailable(cause))
-    } else {
-        Err(Error::Internal(cause))
+    let cause = anyhow::Error::new(Failure { program, status, complaints, stopped_at: stopped_at(program, said) });
+    if is_passing(program, said) { Err(unavailable(cause)) } else { Err(Error::Internal(cause)) }
+}
+
+/// Whether an error lies with the server, which may be well again later. What a function of the product's has raised, or
+/// what stands in quotes, says nothing about the server.
+fn is_passing(program: &str, said: &str) -> bool {
+    let error = format!("{program}: error: ");
+    let of_server = format!("{program}: detail: Error message from server: ");
+    let begins = format!("{program}: ");
+    let mut lines = said.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(told) = line.strip_prefix(&error).or_else(|| line.strip_prefix(&of_server)) else { continue };
+        let (told, mut is_raised) = (unquoted(told), false);
+        while let Some(more) = lines.next_if(|more| !more.starts_with(&begins)) {
+            is_raised |= more.ends_with(" at RAISE");
+        }
+        let by_program = told.split("ERROR:").next().unwrap_or_default();
+        let is_away = AWAY.iter().any(|words| by_program.contains(words));
+        if is_away || !is_raised && BUSY.iter().any(|words| told.contains(words)) {
+            return true;
+        }
     }
+    false
+}
+
+/// What stands outside of double quotes: names of objects and files, and values.
+fn unquoted(line: &str) -> String {
+    line.split('"').step_by(2).collect()
 }
 
 /// A file with the authorities that [`super::Connector`] trusts too, for libpq: the operating system's and those of
@@ -315,8 +340,9 @@ mod tests {
         assert_eq!(refused(grant), "GRANT ON TABLE public.t");
         assert_eq!(refused("SELECT pg_catalog.lo_create('4711');"), "SELECT pg_catalog.lo_create");
         assert_eq!(stopped_at("pg_restore", "pg_restore: error: connection to server"), None);
-        let failed = |status| judge("pg_restore", ExitStatus::from_raw(status), "", Some("TABLE t".to_owned()));
-        assert_eq!(refused_object(&failed(256).unwrap_err()), Some("TABLE t"));
+        let said = "pg_restore: error: could not execute query: ERROR:  no\nCommand was: CREATE TABLE t (";
+        let failed = |status| judge("pg_restore", ExitStatus::from_raw(status), said);
+        assert_eq!(refused_object(&failed(256).unwrap_err()), Some("CREATE TABLE t"));
         assert_eq!(refused_object(&failed(9).unwrap_err()), None, "it was killed");
     }
 
@@ -324,8 +350,14 @@ mod tests {
     fn only_a_server_that_is_away_is_worth_another_try() {
         let failed = ExitStatus::from_raw(256);
         let away = "pg_dump: error: connection to server at \"127.0.0.1\", port 1 failed: Connection refused";
-        assert!(judge("pg_dump", failed, away, None).unwrap_err().is_transient());
-        assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied", None).unwrap_err().is_transient());
+        assert!(judge("pg_dump", failed, away).unwrap_err().is_transient());
+        assert!(!judge("pg_dump", failed, "pg_dump: error: permission denied").unwrap_err().is_transient());
+        let lost = "pg_dump: error: Dumping the contents of table \"t\" failed: PQgetCopyData() failed.\n\
+                    pg_dump: detail: Error message from server: server closed the connection unexpectedly\n";
+        assert!(judge("pg_dump", failed, lost).unwrap_err().is_transient());
+        let ended =
+            "pg_restore: error: could not execute query: FATAL:  terminating connection due to administrator command\n";
+        assert!(judge("pg_restore", failed, ended).unwrap_err().is_transient());
         for says in [
             "could not extend file \"base/16384/16391\": No space left on device",
             "could not extend file \"base/16384/16391\": wrote only 4096 of 8192 bytes at block 7",
@@ -343,14 +375,32 @@ mod tests {
                     "pg_restore: error: {at}: ERROR:  {says}\nHINT:  Check free disk space.\n\
                      Command was: CREATE INDEX i ON public.t USING btree (x);\n"
                 );
-                let stopped_at = stopped_at("pg_restore", &said);
-                assert!(stopped_at.is_some(), "{said}");
-                let error = judge("pg_restore", failed, &complaints("pg_restore", &said), stopped_at).unwrap_err();
+                assert!(stopped_at("pg_restore", &said).is_some(), "{said}");
+                let error = judge("pg_restore", failed, &said).unwrap_err();
                 assert_eq!((error.code(), refused_object(&error)), ("tenant_database_unavailable", None), "{said}");
             }
         }
-        assert!(judge("pg_dump", ExitStatus::from_raw(9), "", None).is_err());
-        assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular", None).is_ok());
+        assert!(judge("pg_dump", ExitStatus::from_raw(9), "").is_err());
+        assert!(judge("pg_dump", ExitStatus::from_raw(0), "pg_dump: warning: circular").is_ok());
+    }
+
+    #[test]
+    fn what_a_product_says_is_no_word_about_the_server() {
+        let failed = ExitStatus::from_raw(256);
+        for says in ["connection to server at the bank lost", "out of memory", "terminating connection"] {
+            let said = format!(
+                "pg_restore: error: COPY failed for table \"out of memory\": ERROR:  {says}\n\
+                 CONTEXT:  PL/pgSQL function public.is_fine(integer) line 1 at RAISE\nCOPY t, line 1: \"1\"\n"
+            );
+            assert_eq!(judge("pg_restore", failed, &said).unwrap_err().code(), "internal", "{says}");
+        }
+        let quoted = "pg_restore: error: COPY failed for table \"t\": ERROR:  invalid input syntax for type integer: \
+                      \"deadlock detected\"\nCONTEXT:  COPY t, line 1\n";
+        assert_eq!(judge("pg_restore", failed, quoted).unwrap_err().code(), "internal");
+        // One of the server's after one of the product's.
+        let both = "pg_restore: error: could not execute query: ERROR:  no\nCONTEXT:  PL/pgSQL function f() line 1 at RAISE\n\
+                    pg_restore: error: could not execute query: ERROR:  out of memory\n";
+        assert!(judge("pg_restore", failed, both).unwrap_err().is_transient());
     }
 
     #[tokio::test]
