@@ -107,6 +107,21 @@ impl Store {
         }
     }
 
+    /// Removes the folder of a tenant that has no archive any more. A bucket has none; one that holds something else
+    /// stays.
+    ///
+    /// # Errors
+    /// `archive_store_unavailable`.
+    pub async fn forget(&self, tenant: TenantId) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match tokio::fs::remove_dir(folder.join(folder_of(tenant).as_ref())).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                Err(unavailable(anyhow::Error::new(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// All archives, or those of one tenant. What else lies in the store is passed over.
     ///
     /// # Errors

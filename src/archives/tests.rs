@@ -130,6 +130,19 @@ async fn the_list_passes_over_what_is_no_archive() {
 }
 
 #[tokio::test]
+async fn a_tenant_without_archives_has_no_folder_and_nothing_else_is_removed() {
+    let scratch = Scratch::new();
+    let (left, kept) = (name(), name());
+    let folder = |name: ArchiveName| scratch.file(name).parent().unwrap().to_owned();
+    fs::create_dir(folder(left)).unwrap();
+    write(&scratch.store, &ArchiveKey::generate(Random), kept, &b"x"[..]).await.unwrap();
+    for tenant in [left.tenant, kept.tenant, name().tenant] {
+        scratch.store.forget(tenant).await.unwrap();
+    }
+    assert!(!folder(left).exists() && scratch.file(kept).exists());
+}
+
+#[tokio::test]
 async fn the_folder_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new();

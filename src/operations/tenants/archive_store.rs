@@ -118,7 +118,8 @@ pub(in crate::operations) async fn discard(run: &Run, archive: &Archive) -> Resu
 }
 
 /// Deletes all archives of the tenant except `kept`. Also deletes the tenant's objects in the store that have no row: a
-/// killed attempt may have left one.
+/// killed attempt may have left one. If none is kept, the tenant's folder goes too, which an archiving that failed has
+/// left.
 pub(in crate::operations) async fn clear(run: &Run, kept: Option<ArchiveId>) -> Result<()> {
     let (ctx, tenant) = (&run.ctx, run.tenant_id());
     let known = archives::list(&mut *ctx.db.acquire().await?, tenant).await?;
@@ -136,7 +137,7 @@ pub(in crate::operations) async fn clear(run: &Run, kept: Option<ArchiveId>) -> 
             store.delete(stored.name).await?;
         }
     }
-    Ok(())
+    if kept.is_none() { store.forget(tenant).await } else { Ok(()) }
 }
 
 const fn name_of(archive: &Archive) -> ArchiveName {
