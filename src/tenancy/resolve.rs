@@ -51,7 +51,9 @@ impl Rules {
 
     /// The part of the host before the base domain, in lower case.
     fn label(&self, authority: &str) -> Option<String> {
-        let host = without_port(authority).trim_end_matches('.').to_ascii_lowercase();
+        let host = without_port(authority).to_ascii_lowercase();
+        // A full name of DNS may end with one dot.
+        let host = host.strip_suffix('.').unwrap_or(&host);
         let label = host.strip_suffix(&self.base_domain)?.strip_suffix('.')?;
         (!label.is_empty()).then(|| label.to_owned())
     }
@@ -136,6 +138,10 @@ mod tests {
             "a.b.example.com",
             "www.example.com",
             ".example.com",
+            "acme.example.com..",
+            "acme.example.com..:80",
+            "acme..example.com",
+            "..example.com",
             "[::1]:80",
             "",
         ] {
