@@ -91,8 +91,64 @@ async fn what_a_tenants_role_has_made_is_named_before_the_dump() {
 
 #[tokio::test]
 async fn what_would_come_back_as_somebody_elses_is_named() {
-    let made = "CREATE TABLE made_by_a_superuser (id int); GRANT SELECT ON made_by_a_superuser TO freehold_tenant";
-    refused(made, "rehearse", "restore_differs", &["made_by_a_superuser"], "DROP TABLE made_by_a_superuser").await;
+    let made = "CREATE VIEW made_by_a_superuser AS SELECT 1 AS one";
+    refused(made, "rehearse", "restore_differs", &["made_by_a_superuser"], "DROP VIEW made_by_a_superuser").await;
+}
+
+#[tokio::test]
+async fn what_the_owner_cannot_read_is_named_before_the_dump() {
+    let made = "CREATE TABLE made_by_a_superuser (id int); GRANT SELECT ON made_by_a_superuser TO freehold_tenant;
+        ALTER TABLE projects ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY";
+    let named = ["table public.made_by_a_superuser (no right", "table public.projects (FORCE ROW LEVEL SECURITY)"];
+    let mend =
+        "DROP TABLE made_by_a_superuser; ALTER TABLE projects DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY";
+    refused(made, "dump", "unreadable_objects", &named, mend).await;
+}
+
+#[tokio::test]
+async fn a_product_that_speaks_like_postgresql_is_refused_at_once() {
+    let made = "SET ROLE freehold_owner;
+        CREATE FUNCTION is_fine(x int) RETURNS boolean LANGUAGE plpgsql AS $$
+            BEGIN
+                IF current_database() LIKE 'freehold_scratch%' THEN
+                    RAISE EXCEPTION 'connection to server at the bank lost: out of memory';
+                END IF;
+                RETURN true;
+            END $$;
+        CREATE TABLE accounts (id int CHECK (public.is_fine(id)));
+        INSERT INTO accounts VALUES (1); RESET ROLE";
+    let mend = "DROP TABLE accounts; DROP FUNCTION is_fine(int)";
+    refused(made, "rehearse", "not_restorable", &["TABLE DATA accounts"], mend).await;
+}
+
+#[tokio::test]
+async fn what_a_tenant_may_not_read_is_archived_woken_and_cloned_whole() {
+    let fleet = fleet::alone().await;
+    let tenant = fleet.tenant().await;
+    let made_before = "SET ROLE freehold_owner;
+        CREATE TABLE secrets (id int PRIMARY KEY); INSERT INTO secrets VALUES (1);
+        REVOKE ALL ON secrets FROM freehold_tenant;
+        CREATE TABLE notes (id int PRIMARY KEY, author text); INSERT INTO notes VALUES (1, 'a'), (2, 'b');
+        ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY own ON notes USING (author = current_user);
+        CREATE SEQUENCE hidden; REVOKE ALL ON SEQUENCE hidden FROM freehold_tenant;
+        CREATE TABLE \"we\nird. name\" (id int); INSERT INTO \"we\nird. name\" VALUES (1); RESET ROLE";
+    tenant.database().run(made_before).await;
+    let before = contents(&tenant.database()).await;
+    let clone = made(&fleet, &tenant).await;
+    let notes: i64 = database_of(&fleet, &clone).value("SELECT count(*) FROM notes").await;
+    assert_eq!(notes, 2);
+    for action in ["archive", "restore"] {
+        done(&fleet, &tenant, action).await;
+    }
+    assert_eq!(contents(&tenant.database()).await, before);
+    let shown = "SELECT has_table_privilege('freehold_tenant', 'secrets', 'SELECT')::text
+        || (SELECT relrowsecurity FROM pg_class WHERE relname = 'notes')";
+    assert_eq!(tenant.database().value::<String>(shown).await, "falsetrue");
+    let mend = "DROP TABLE secrets, notes, \"we\nird. name\"; DROP SEQUENCE hidden";
+    database_of(&fleet, &clone).run(mend).await;
+    tenant.database().run(mend).await;
+    fleet.assert_clean().await;
 }
 
 #[tokio::test]

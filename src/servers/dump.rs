@@ -161,13 +161,14 @@ impl DumpPrograms {
         self.programs.major()
     }
 
-    /// Dumps the database: definitions, rows, grants.
+    /// Dumps the database, as the owner of tenant databases: definitions, rows, grants.
     ///
     /// # Errors
     /// Internal, when the program cannot be started. Its own are the reader's: see [`Dump`].
     pub async fn dump(&self, target: &Target<'_>, selection: &Selection<'_>) -> Result<Dump> {
-        let selected = selection.arguments();
-        let arguments: Vec<_> = DUMP.into_iter().chain(selected.iter().map(String::as_str)).collect();
+        let mut chosen = selection.arguments();
+        chosen.push(format!("--role={OWNER_ROLE}"));
+        let arguments: Vec<_> = DUMP.into_iter().chain(chosen.iter().map(String::as_str)).collect();
         let mut child = self.start(PG_DUMP, &arguments, Some(target)).await?;
         let output = child.output()?;
         let run = Run { child, output, deadline: Instant::now() + RUN };

@@ -8,7 +8,7 @@
 use secrecy::SecretString;
 
 use super::{
-    Credentials, OWNER_ROLE, ROLLOUT_PREFIX, ServerAdmin, TENANT_ROLE,
+    Credentials, OWNER_ROLE, ROLLOUT_PREFIX, ServerAdmin,
     names::{DUMP_PREFIX, RESTORE_PREFIX},
     quote_ident, quote_literal,
     roles::comment_ddl,
@@ -25,10 +25,9 @@ const ONE_AT_A_TIME: u16 = 2;
 /// A login that is let into one tenant's database, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferLogin {
-    /// Reading all of it, with a tenant's rights: what is in it must not gain more by being read.
+    /// Reading all of it, as the owner of tenant databases, who may read what a tenant may not.
     Dump(DbName),
-    /// Filling it, as the owner of tenant databases. The login does not inherit from the owner: there is no other
-    /// database that it may enter.
+    /// Filling it, as that owner. No such login inherits from the owner: there is no other database that it may enter.
     Restore(DbName),
     /// Filling the tenant's scratch database, as the very login that fills the tenant's own.
     Rehearse(DbName),
@@ -58,15 +57,10 @@ impl TransferLogin {
         };
         format!("{prefix}{}", self.tenant().tenant().uuid().simple())
     }
-
-    /// How the login has its rights: the role, an attribute of its own, and from 16 on the membership's options.
-    const fn membership(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Dump(_) => (TENANT_ROLE, "INHERIT", "INHERIT TRUE, SET FALSE"),
-            Self::Restore(_) | Self::Rehearse(_) => (OWNER_ROLE, "NOINHERIT", "INHERIT FALSE, SET TRUE"),
-        }
-    }
 }
+
+/// How a transfer login has its rights: the role, an attribute of its own, and from 16 on the membership's options.
+const TRANSFER: (&str, &str, &str) = (OWNER_ROLE, "NOINHERIT", "INHERIT FALSE, SET TRUE");
 
 /// How a login that migrates has its rights: it can become the owner, and inherits from it.
 const BUILDER: (&str, &str, &str) = (OWNER_ROLE, "INHERIT", "INHERIT TRUE, SET TRUE");
@@ -108,7 +102,7 @@ impl ServerAdmin {
     /// Makes or adopts the login, with a new password, and lets it into its database, which must be there.
     /// Whoever is in there under that name already, for an attempt that was killed or stopped, is thrown out.
     pub async fn ensure_transfer_login(&self, wanted: TransferLogin) -> Result<Credentials> {
-        let login = self.ensure_login(&wanted.login(), wanted.membership(), ONE_AT_A_TIME).await?;
+        let login = self.ensure_login(&wanted.login(), TRANSFER, ONE_AT_A_TIME).await?;
         let (database, role) = (quote_ident(&wanted.database())?, quote_ident(&login.role)?);
         self.batch_execute(&format!("GRANT CONNECT ON DATABASE {database} TO {role}")).await?;
         self.terminate_sessions_of(&wanted.database(), Some(&login.role)).await?;

@@ -15,7 +15,6 @@ use sqlx::PgConnection;
 use super::{
     change::refuse,
     provision::{self, Started, activate, forget},
-    restoring::REFUSALS,
     transfer::{self, Reading, Site, check_versions},
 };
 use crate::{
@@ -48,7 +47,10 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.clone", Unwind, {
     copy_database within LONG => discard_database,
     restrict_database => nothing,
     activate => never,
-}, refusals REFUSALS);
+}, refusals COPY_REFUSALS);
+
+/// Codes of errors that a retry cannot fix: those of a restore, and that of the dump.
+const COPY_REFUSALS: [&str; 3] = ["not_restorable", "restore_differs", "unreadable_objects"];
 
 /// What an operator asks for.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Codes of errors that a retry cannot fix: somebody has to change the database first.
-pub(super) const REFUSALS: [&str; 3] = ["foreign_objects", "not_restorable", "restore_differs"];
+pub(super) const REFUSALS: [&str; 4] = ["foreign_objects", "not_restorable", "restore_differs", "unreadable_objects"];
 
 /// The objects that belong to other roles. PostgreSQL records no ownership for the bootstrap superuser of the cluster.
 /// The objects of that superuser are found later: they are restored as `freehold_owner`'s, and so they differ.

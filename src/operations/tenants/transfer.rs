@@ -5,15 +5,18 @@
 //! the tenant's lock.
 
 use tokio::io::AsyncRead;
+use tokio_postgres::Client;
 
 use super::{contents::Contents, restoring};
 use crate::{
     control::{servers, tenants},
     error::{Error, Result},
+    migrations,
     operations::{Context, context::Access, engine::run::Run},
     servers::{
-        Connection, Credentials, ServerAdmin, ServerVersion, TransferLogin,
+        Connection, Credentials, OWNER_ROLE, ServerAdmin, ServerVersion, TransferLogin,
         dump::{Dump, DumpPrograms, Selection, Target},
+        quote_ident,
     },
     types::{DbName, TableName, TenantId},
 };
@@ -51,11 +54,13 @@ impl<'a> Site<'a> {
     /// Begins to dump the database, without the rows of the tables `without_rows`. Others may write to it meanwhile.
     ///
     /// # Errors
-    /// `dump_tools_missing`, `dump_tools_unfit`; the server is unavailable.
+    /// `unreadable_objects`, `dump_tools_missing`, `dump_tools_unfit` (409); the server is unavailable.
     pub(in crate::operations) async fn read(&self, without_rows: &[TableName]) -> Result<Reading> {
         let programs = self.programs().await?;
         let login = self.admin.ensure_transfer_login(TransferLogin::Dump(self.database)).await?;
         let session = self.enter(&self.database.to_string(), &login).await?;
+        session.batch_execute(&format!("SET ROLE {}; SET row_security = off", quote_ident(OWNER_ROLE)?)).await?;
+        check_readable(&session).await?;
         session.batch_execute(HOLD).await?;
         let snapshot: String = session.query_one("SELECT pg_export_snapshot()", &[]).await?.try_get(0)?;
         let contents = Contents::of(&session).await?.without_rows(without_rows);
@@ -112,6 +117,19 @@ impl<'a> Site<'a> {
         let application_name = self.admin.application_name();
         Target { address: &self.access.address, database, credentials, application_name }
     }
+}
+
+/// Checks that the owner can read all of the database.
+///
+/// # Errors
+/// `unreadable_objects` (409).
+async fn check_readable(session: &Client) -> Result<()> {
+    let unreadable = migrations::unreadable(session, OWNER_ROLE).await?;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("a dump would lack what {OWNER_ROLE} cannot read: {}", restoring::some(&unreadable));
+    Err(Error::conflict("unreadable_objects", detail))
 }
 
 /// Checks that this replica has an archive store and the programs to dump and restore the tenant's database. Callers
