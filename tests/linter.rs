@@ -146,3 +146,51 @@ async fn the_command_prints_findings_with_their_place_and_fails_on_errors_alone(
         fs::remove_dir_all(folder).unwrap();
     }
 }
+
+/// A folder in which no `*.sql` file can be read as one.
+fn unreadable() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("freehold-unreadable-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("V2__folder.sql")).unwrap();
+    fs::write(folder.join("V1__latin.sql"), b"SELECT 1;\nSELECT '\xe4';").unwrap();
+    fs::write(folder.join("V3__long.sql"), "SELECT 1; ".repeat(30_000)).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.join("V4__pipe.sql")).status().unwrap().success());
+    for (name, target) in [("V5__zero.sql", "/dev/zero"), ("V6__gone.sql", "/nowhere")] {
+        std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_are_told_in_sentences_and_hold_nothing_up() {
+    let folder = unreadable();
+    let nobody = Variables::from([
+        ("FREEHOLD_URL".to_owned(), "http://127.0.0.1:9".to_owned()),
+        ("FREEHOLD_API_KEY".to_owned(), "key".to_owned()),
+    ]);
+    let output = run(&folder, &["migration", "publish", "--dir", "."], &nobody, "").await;
+    let (code, told) = (output.status.code(), String::from_utf8(output.stderr).unwrap());
+    assert!(code == Some(1) && !told.contains("internal error"), "{told}");
+    for (name, reason) in [
+        ("V1__latin.sql", "line 2: there is something that is not UTF-8: save the file as UTF-8"),
+        ("V2__folder.sql", "it is a folder"),
+        ("V3__long.sql", "it is longer than 256 KiB"),
+        ("V4__pipe.sql", "it is a device, a pipe or the like"),
+        ("V5__zero.sql", "it is a device, a pipe or the like"),
+        ("V6__gone.sql", "it cannot be read: No such file"),
+    ] {
+        assert!(told.contains(&format!("\n  {name}: {reason}")), "{name}: {told}");
+    }
+    let output = run(&folder, &["migration", "lint", "."], &Variables::new(), "").await;
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(found.contains("V1__latin.sql:2: not-utf8: "), "{found}");
+    for number in 2..=6 {
+        assert!(
+            found
+                .lines()
+                .any(|line| line.starts_with(&format!("V{number}__")) && line.contains(":1: file-unreadable: it ")),
+            "{found}"
+        );
+    }
+    fs::remove_dir_all(folder).unwrap();
+}

@@ -1,6 +1,6 @@
 //! A tenant's database has two streams of migrations, Freehold's and the product's: neither can be in the other's way.
 
-use freehold::Product;
+use freehold::{Product, migrations::Own};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
@@ -16,7 +16,7 @@ use crate::{
         tenant::{Tenant, new_tenant},
         unique,
     },
-    migrations::{MIGRATIONS, published, set},
+    migrations::{MIGRATIONS, published, set, waived},
 };
 
 /// What a team may call its tables: what Freehold calls its own.
@@ -158,18 +158,50 @@ async fn freeholds_own_files_are_no_part_of_a_products_set() {
     assert_eq!(of_stream(&fleet, "freehold").await, freehold);
 }
 
+/// What a product's file may do to Freehold's, with the rules that it breaks, and how it is told.
+const INTRUSIONS: [(&str, &str, &str); 9] = [
+    ("freehold-schema", "ALTER TABLE freehold.users ADD nickname text", "column freehold.users.nickname"),
+    ("", "CREATE TABLE freehold.mine (id uuid PRIMARY KEY)", "table freehold.mine"),
+    ("grant-to-public", "GRANT CREATE ON SCHEMA freehold TO PUBLIC", "schema freehold"),
+    (
+        "default-privileges",
+        "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM freehold_tenant",
+        "default privileges for role freehold_owner on tables",
+    ),
+    (
+        "freehold-schema",
+        "CREATE RULE silent AS ON INSERT TO freehold.audit_events DO INSTEAD NOTHING",
+        "rule silent on freehold.audit_events",
+    ),
+    (
+        "freehold-schema",
+        "INSERT INTO freehold.refinery_schema_history VALUES (99, 'x', '', '')",
+        "version 99 of Freehold's",
+    ),
+    (
+        "freehold-schema whole-table-write",
+        "UPDATE freehold.refinery_schema_history SET checksum = '1'",
+        "freehold.refinery_schema_history",
+    ),
+    (
+        "freehold-schema",
+        "INSERT INTO freehold.users (id, email, name, role, active, email_verified_at)
+         VALUES (gen_random_uuid(), 'backdoor@x.example', 'b', 'owner', true, now())",
+        "it has written to freehold.users: the rows",
+    ),
+    (
+        "freehold-schema whole-table-write",
+        "UPDATE freehold.roles SET permissions = permissions",
+        "written to freehold.roles",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_freeholds_is_not_the_products_to_change() {
     let fleet = fleet::alone().await;
     let files = published(&fleet).await;
-    for (sql, told) in [
-        ("ALTER TABLE freehold.users ADD nickname text", "column freehold.users.nickname"),
-        ("CREATE INDEX mine ON freehold.users (name)", "index freehold.mine"),
-        ("CREATE TABLE freehold.mine (id int)", "relation freehold.mine"),
-        ("GRANT UPDATE ON freehold.audit_events TO freehold_tenant", "relation freehold.audit_events"),
-        ("GRANT CREATE ON SCHEMA freehold TO PUBLIC", "schema freehold"),
-        ("INSERT INTO freehold.refinery_schema_history VALUES (99, 'x', '', '')", "version 99 of Freehold's stream"),
-    ] {
+    for (rules, sql, told) in INTRUSIONS {
+        let sql = &waived(&[(rules, sql)]);
         let answer =
             fleet.operator().post(MIGRATIONS, &set(&files, &format!("V{}__x.sql", files.len() + 1), sql)).await;
         answer.wrong_field("files", "does_not_apply");
@@ -177,6 +209,84 @@ async fn what_is_freeholds_is_not_the_products_to_change() {
     }
     assert_eq!(published(&fleet).await, files);
     fleet.assert_clean().await;
+}
+
+/// Changes by their kinds, and the name under which each is told. Each is undone before the next.
+const CHANGES: [(&str, &str); 27] = [
+    ("GRANT UPDATE ON freehold.audit_events TO freehold_tenant", "table freehold.audit_events"),
+    ("GRANT SELECT (name) ON freehold.users TO PUBLIC", "table column freehold.users.name"),
+    ("ALTER TABLE freehold.users ENABLE ROW LEVEL SECURITY", "table freehold.users"),
+    ("CREATE POLICY p ON freehold.users USING (true)", "policy p on freehold.users"),
+    ("ALTER TABLE freehold.users ALTER name SET STATISTICS 7", "table column freehold.users.name"),
+    ("ALTER TABLE freehold.users ALTER name SET DEFAULT 'x'", "default value for freehold.users.name"),
+    ("ALTER TABLE freehold.users ADD CHECK (name <> 'x')", "table constraint users_name_check on freehold.users"),
+    ("CREATE INDEX mine ON freehold.users (name)", "index freehold.mine"),
+    ("CREATE STATISTICS freehold.s (dependencies) ON id, name FROM freehold.users", "statistics object freehold.s"),
+    ("CREATE STATISTICS public.s (dependencies) ON id, name FROM freehold.users", "statistics object public.s"),
+    (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER t BEFORE INSERT ON freehold.users FOR EACH ROW EXECUTE FUNCTION f()",
+        "trigger t on freehold.users",
+    ),
+    (
+        "CREATE RULE silent AS ON INSERT TO freehold.audit_events DO INSTEAD NOTHING",
+        "rule silent on freehold.audit_events",
+    ),
+    ("CREATE TABLE kid () INHERITS (freehold.users)", "table public.kid"),
+    ("CREATE VIEW freehold.v AS SELECT 1", "view freehold.v"),
+    ("CREATE FUNCTION freehold.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function freehold.f()"),
+    (
+        "CREATE FUNCTION f(freehold.users) RETURNS text LANGUAGE sql AS 'SELECT NULL';
+         CREATE CAST (freehold.users AS text) WITH FUNCTION f(freehold.users)",
+        "cast (freehold.users AS pg_catalog.text)",
+    ),
+    (
+        "CREATE OPERATOR freehold.=== (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text)",
+        "operator freehold.===(pg_catalog.text,pg_catalog.text)",
+    ),
+    ("CREATE COLLATION freehold.c FROM \"C\"", "collation freehold.c"),
+    ("CREATE TEXT SEARCH CONFIGURATION freehold.x (COPY = simple)", "text search configuration freehold.x"),
+    ("CREATE TEXT SEARCH DICTIONARY freehold.x (TEMPLATE = simple)", "text search dictionary freehold.x"),
+    ("CREATE TYPE freehold.comp AS (a int)", "composite type freehold.comp"),
+    ("CREATE TYPE freehold.mood AS ENUM ('good')", "type freehold.mood"),
+    ("CREATE CONVERSION freehold.x FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8", "conversion freehold.x"),
+    (
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA freehold GRANT SELECT ON TABLES TO PUBLIC",
+        "default privileges for role freehold_owner in schema freehold on tables",
+    ),
+    (
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC",
+        "default privileges for role freehold_owner in schema public on tables",
+    ),
+    ("CREATE PUBLICATION p FOR TABLE freehold.users", "publication relation freehold.users in publication p"),
+    ("TRUNCATE freehold.api_keys", "table freehold.api_keys"),
+];
+
+#[tokio::test]
+async fn a_change_of_any_kind_to_what_is_freeholds_is_told_by_its_name() {
+    let fleet = fleet::shared().await;
+    let tenant = fleet.tenant().await;
+    let session = tenant.database().connect().await.unwrap();
+    session.batch_execute("SET ROLE freehold_owner; SET search_path = public").await.unwrap();
+    let before = Own::of(&session).await.unwrap();
+    for (sql, told) in CHANGES {
+        session.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+        let changes = before.changes(&Own::of(&session).await.unwrap());
+        assert!(changes.iter().any(|change| change == told), "{sql}: {changes:?}");
+        session.batch_execute("ROLLBACK").await.unwrap();
+    }
+    session.batch_execute("BEGIN; UPDATE freehold.roles SET permissions = '{tasks:read}'").await.unwrap();
+    assert_eq!(before.changes(&Own::of(&session).await.unwrap()), ["rows of freehold.roles"]);
+    session.batch_execute("ROLLBACK").await.unwrap();
+    // What a product may do beside and with Freehold's.
+    let own = "CREATE TABLE pets (id int PRIMARY KEY, owner_id uuid REFERENCES freehold.users (id) ON DELETE CASCADE);
+        CREATE VIEW people AS SELECT name FROM freehold.users;
+        CREATE FUNCTION noted() RETURNS void LANGUAGE sql BEGIN ATOMIC
+            INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'a', 'b'); END;
+        INSERT INTO pets SELECT 1, id FROM freehold.users LIMIT 1; ANALYZE pets; COMMENT ON TABLE freehold.users IS 'x'";
+    session.batch_execute(&format!("BEGIN; {own}")).await.unwrap();
+    assert_eq!(before.changes(&Own::of(&session).await.unwrap()), Vec::<String>::new());
+    session.batch_execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test]

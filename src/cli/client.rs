@@ -104,6 +104,11 @@ impl Client {
         self.send(key.iter().fold(request, |request, key| request.header(&IDEMPOTENCY_KEY, *key))).await
     }
 
+    /// `POST path`, whose answer may take as long as `within`.
+    pub(super) async fn post_within(&self, path: &str, body: &Value, within: Duration) -> Result<Value, ClientError> {
+        self.send(self.http.request(Method::POST, self.url(path)).json(body).timeout(within)).await
+    }
+
     /// `POST path`, whose answer is a stream of bytes: writes them to `file`. Returns how many they were.
     pub(super) async fn download(&self, path: &str, mut file: impl AsyncWrite + Unpin) -> anyhow::Result<u64> {
         let request = self.http.request(Method::POST, self.url(path)).json(&json!({})).timeout(STREAM);

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fmt::Write as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::ensure;
@@ -13,6 +14,7 @@ use super::{
     Environment, Outcome,
     client::Client,
     output::{Column, Output, printable},
+    problem::ClientError,
     process,
 };
 use crate::migrations::{
@@ -24,6 +26,8 @@ const PATH: &str = "/platform/v1/migrations";
 
 /// How much that is new a request holds at most, in bytes: well within what the route takes.
 const PART: usize = 3 * 1024 * 1024;
+/// Longer than a server takes to try migrations (22 min).
+const TRIAL: Duration = Duration::from_mins(23);
 
 const COLUMNS: [Column; 6] = [
     ("STREAM", "/stream"),
@@ -53,7 +57,8 @@ Example:
 The folder holds V1__first.sql, V2__second.sql, …: every published file of the product unchanged, followed by new ones.
 U2__second.sql beside V2__second.sql undoes it: it may be added later, and never changes once it is published.
 Of the published ones only digests are sent. More than 3 MiB of new files are published in several parts, one after the
-other. The set is tried on a scratch database first. Freehold's own migrations come with the program and stay as they are.
+other. New files are linted, and the set is tried on a scratch database first, which takes minutes where the history is
+long. Freehold's own migrations come with the program and stay as they are.
 
 Example:
   freehold migration publish --dir tenant-migrations/product")]
@@ -119,7 +124,14 @@ async fn publish(client: &Client, set: &MigrationSet) -> anyhow::Result<Value> {
     let (texts, mut added) = (set.texts(), 0);
     loop {
         let (files, count) = part(&texts, known.as_ref());
-        let mut answer = client.post(PATH, &json!({ "files": files }), None).await?;
+        let mut answer = match client.post_within(PATH, &json!({ "files": files }), TRIAL).await {
+            Err(error) if known.is_some() && differs(&error) && size(&texts) < PART => {
+                // Only the texts tell in which line.
+                known = None;
+                continue;
+            }
+            answer => answer?,
+        };
         added += answer.get("added").and_then(Value::as_u64).unwrap_or_default();
         if count == texts.len() {
             answer["added"] = added.into();
@@ -127,6 +139,15 @@ async fn publish(client: &Client, set: &MigrationSet) -> anyhow::Result<Value> {
         }
         known.get_or_insert_default().extend(texts.iter().take(count).map(|(name, _)| name.clone()));
     }
+}
+
+/// Whether a published file is another here.
+fn differs(error: &ClientError) -> bool {
+    error.problem().is_some_and(|problem| problem.code == "migrations_diverged")
+}
+
+fn size(texts: &[(String, &str)]) -> usize {
+    texts.iter().map(|(name, sql)| json!({ "name": name, "sql": sql }).to_string().len()).sum()
 }
 
 /// The names of a published migration's files.

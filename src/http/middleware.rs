@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::{Body, HttpBody},
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -105,8 +105,13 @@ pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Rou
 async fn outside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     // Gives the request its id and span, counts and logs its answer: so it sees what all others do.
     observe::observe(&layers, request, async |request| {
-        // Inside of the id, so that the problem carries it; outside of all that may panic.
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked());
+        // Before anybody asks the host which tenant is meant.
+        let answer = if names_a_host(&request) {
+            // Inside of the id, so that the problem carries it; outside of all that may panic.
+            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "host_missing", "the request has no Host header").into_response()
+        };
         // Headers belong on every answer, refusals and panics included.
         secured(answer, layers.settings.production)
     })
@@ -116,7 +121,7 @@ async fn outside(State(layers): State<Arc<Layers>>, request: Request, next: Next
 /// What bounds a request, in time and in size.
 async fn inside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     // The whole request, whatever it waits for.
-    whole_request(layers.settings.request_timeout, async {
+    whole_request(time_for(&request, &layers.settings), async {
         // Bodies are bounded before anybody reads them.
         match bound_body(&layers.admission, request) {
             // What outlives its client begins here.
@@ -140,6 +145,11 @@ async fn no_route(request: Request) -> Problem {
 /// axum adds `Allow`.
 async fn no_method() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route has no such method; see Allow")
+}
+
+/// A request of HTTP/1.1 has to say which host it is for (RFC 9112 §3.2).
+fn names_a_host(request: &Request) -> bool {
+    request.version() != Version::HTTP_11 || request.headers().contains_key(header::HOST)
 }
 
 /// The panic hook has logged and reported the panic. Its message is not part of the response.
@@ -177,6 +187,13 @@ fn cors(settings: &Settings) -> Option<CorsLayer> {
             .expose_headers(exposed)
             .max_age(Duration::from_hours(1))
     })
+}
+
+/// How long a request may take.
+fn time_for(request: &Request, settings: &Settings) -> Duration {
+    // The one request that may take minutes: it tries migrations.
+    let is_publication = request.uri().path() == migrations::PATH && request.method() == Method::POST;
+    if is_publication { migrations::TIME.max(settings.request_timeout) } else { settings.request_timeout }
 }
 
 /// What was detached runs on: an answer of `request_timeout` leaves open whether the change is made, and a

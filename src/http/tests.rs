@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{Method, Request, Response, StatusCode},
+    http::{Method, Request, Response, StatusCode, Version},
     routing::{get, post},
 };
 use futures::StreamExt;
@@ -148,6 +148,35 @@ pub(super) fn short() -> Settings {
     Settings { body_limit: 64, body_timeout, request_timeout, ..Settings::default() }
 }
 
+/// Where migrations are published, which takes longer than any other request may.
+const PUBLICATION: &str = "/platform/v1/migrations";
+
+async fn slow() -> &'static str {
+    tokio::time::sleep(short().request_timeout * 2).await;
+    "done"
+}
+
+#[tokio::test]
+async fn a_publication_may_take_longer_than_any_other_request() {
+    let (response, body) = call(app(short()), request(Method::POST, PUBLICATION, "{}")).await;
+    assert_eq!((response.status(), body.as_str()), (StatusCode::OK, "done"));
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_1_without_a_host_is_refused() {
+    let ask = async |version: Version| {
+        let mut request = request(Method::GET, "/projects/x", "");
+        *request.version_mut() = version;
+        let (parts, body) = app(short()).oneshot(request).await.unwrap().into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (parts.status.as_u16(), serde_json::from_slice::<Value>(&body).unwrap()["code"].clone())
+    };
+    assert_eq!(ask(Version::HTTP_11).await, (400, Value::from("host_missing")));
+    for older_or_newer in [Version::HTTP_10, Version::HTTP_2] {
+        assert_eq!(ask(older_or_newer).await, (400, Value::from("invalid_id")));
+    }
+}
+
 fn routes() -> Router {
     Router::new()
         .route("/projects", post(|Json(new): Json<NewProject>| async move { new.name.to_string() }))
@@ -155,6 +184,7 @@ fn routes() -> Router {
         .route("/panic", get(|| async { panic!("secret") as String }).post(|| async { panic!("secret") as String }))
         .route("/hang", get(std::future::pending::<String>))
         .route("/defect", get(|| async { Error::defect("secret") }))
+        .route(PUBLICATION, get(std::future::pending::<String>).post(slow))
 }
 
 fn app(settings: Settings) -> Router {
@@ -172,7 +202,8 @@ fn request(method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
     request.body(body.into()).unwrap()
 }
 
-pub(super) async fn call(app: Router, request: Request<Body>) -> (Response<()>, String) {
+pub(super) async fn call(app: Router, mut request: Request<Body>) -> (Response<()>, String) {
+    request.headers_mut().entry("host").or_insert("localhost".parse().unwrap());
     let (parts, body) = app.oneshot(request).await.unwrap().into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
@@ -207,6 +238,7 @@ async fn every_refusal_is_a_problem_with_its_code() {
         (Method::POST, "/panic", "", 500, "internal"),
         (Method::GET, "/defect", "", 500, "internal"),
         (Method::GET, "/hang", "", 503, "request_timeout"),
+        (Method::GET, PUBLICATION, "", 503, "request_timeout"),
     ] {
         let what = format!("{method} {path}");
         let (response, problem) = problem(short(), request(method, path, body.to_owned())).await;

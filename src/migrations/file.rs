@@ -2,6 +2,7 @@
 
 use refinery_core::Migration;
 
+use super::folder::line;
 use crate::{
     error::{Error, Result},
     types::Invalid,
@@ -10,6 +11,8 @@ use crate::{
 /// The longest migration in bytes. Data is loaded by programs, not by migrations.
 pub const MAX_SQL_BYTES: usize = 256 * 1024;
 const MAX_NAME: usize = 100;
+/// What some editors write before a text. PostgreSQL takes it for a part of the first word.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// One file of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,16 +67,18 @@ impl MigrationFile {
             let message = "must be a version from 1 and a name of lower-case letters, digits and underscores";
             return Err(("name", Invalid::new("invalid_file_name", message)));
         }
-        let message = if is_without_statement(&self.sql) {
-            "must hold at least one statement"
+        let (offset, message) = if self.sql.starts_with(BYTE_ORDER_MARK) {
+            (0, "must not begin with a byte order mark, which PostgreSQL takes for a part of the first word")
+        } else if let Some(offset) = self.sql.find(['\r', '\0']) {
+            (offset, "must have Unix line ends and no NUL: the checksum counts every byte")
+        } else if is_without_statement(&self.sql) {
+            (0, "must hold at least one statement")
         } else if self.sql.len() > MAX_SQL_BYTES {
-            "must not be longer than 256 KiB"
-        } else if self.sql.contains(['\r', '\0']) {
-            "must have Unix line ends and no NUL: the checksum counts every byte"
+            (0, "must not be longer than 256 KiB")
         } else {
             return Ok(());
         };
-        Err(("sql", Invalid::new("invalid_migration", message)))
+        Err(("sql", Invalid::new("invalid_migration", format!("line {}: {message}", line(&self.sql, offset)))))
     }
 
     /// As refinery wants it.
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn content_that_cannot_be_applied_the_same_everywhere_is_refused() {
         let long = "x".repeat(MAX_SQL_BYTES + 1);
-        for sql in ["", " \n", "SELECT 1;\r\n", "SELECT '\0'", long.as_str()] {
+        for sql in ["", " \n", "SELECT 1;\r\n", "SELECT '\0'", "\u{feff}SELECT 1", long.as_str()] {
             let file = MigrationFile { version: 1, name: "a".into(), sql: sql.into() };
             assert_eq!(file.check().map_err(|(member, _)| member), Err("sql"));
         }

@@ -112,25 +112,11 @@ impl Schema {
         fingerprint(objects.iter().flat_map(|(object, definition)| [object.as_bytes(), definition.as_bytes()]))
     }
 
-    /// What is another in `later`, to the letter, or in one of the two only, of the objects in the PostgreSQL schema
-    /// `schema`. For two readings of one database.
-    #[must_use]
-    pub fn changes_within<'a>(&'a self, schema: &str, later: &'a Self) -> BTreeSet<&'a str> {
-        let changed = self.pairs(later).filter(|(_, before, after)| before != after);
-        changed.map(|(object, ..)| object).filter(|object| is_within(object, schema)).collect()
-    }
-
     /// All objects of both, with the definitions in each.
     fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a str, Option<&'a String>, Option<&'a String>)> {
         let all: BTreeSet<_> = self.objects.keys().chain(other.objects.keys()).map(String::as_str).collect();
         all.into_iter().map(move |object| (object, self.objects.get(object), other.objects.get(object)))
     }
-}
-
-/// Whether `object`, a kind and a full name, is the PostgreSQL schema `schema` or in it.
-fn is_within(object: &str, schema: &str) -> bool {
-    let Some((_, name)) = object.split_once(' ') else { return false };
-    name.strip_prefix(schema).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// SHA-256 over `parts`, in hexadecimal.
@@ -180,25 +166,5 @@ mod tests {
         assert_eq!(difference.expected.as_deref(), Some("table owner freehold_owner"));
         assert_eq!(difference.actual.as_deref(), Some("table owner postgres"));
         assert_eq!(made.differences(&other)[1].expected, None);
-    }
-
-    #[test]
-    fn changes_are_told_of_one_schema_alone() {
-        let before = schema(&[
-            ("schema freehold", "owner"),
-            ("relation freehold.users", "table"),
-            ("relation freehold.gone", "table"),
-            ("relation freeholders.users", "table"),
-            ("relation public.users", "table"),
-        ]);
-        let after = schema(&[
-            ("schema freehold", "PUBLIC"),
-            ("relation freehold.users", "table"),
-            ("column freehold.users.added", "text"),
-            ("relation freeholders.users", "view"),
-        ]);
-        let changed = ["column freehold.users.added", "relation freehold.gone", "schema freehold"];
-        assert_eq!(before.changes_within("freehold", &after), BTreeSet::from(changed));
-        assert!(before.changes_within("freehold", &before).is_empty());
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Context;
 use refinery_core::Migration;
 
-use super::{MAX_SQL_BYTES, MigrationFile, UndoFile, schema::fingerprint};
+use super::{
+    MigrationFile, UndoFile,
+    folder::{self, Entry},
+    schema::fingerprint,
+};
 use crate::{
     error::{Error, FieldError, Result},
     types::Invalid,
@@ -53,13 +56,21 @@ impl MigrationSet {
     /// with another name than a migration's is an error, not skipped.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), with the file's name in place of `files[i]`; internal when the folder cannot be read.
+    /// As [`parse`](Self::parse), with the file's name in place of `files[i]`; `invalid_migration` for each file that
+    /// cannot be read, or for the folder.
     pub fn from_directory(directory: &Path) -> Result<Self> {
-        let (mut names, mut texts) = (Vec::new(), Vec::new());
-        for path in sql_files(directory).map_err(Error::Internal)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            texts.push((name.clone(), read_bounded(&path).map_err(Error::Internal)?));
-            names.push(name);
+        let (mut names, mut texts, mut findings) = (Vec::new(), Vec::new(), Vec::new());
+        for Entry { name, text } in folder::sql_files(directory)? {
+            match text {
+                Ok(text) => {
+                    names.push(name.clone());
+                    texts.push((name, text));
+                }
+                Err(unreadable) => findings.push(FieldError::new(name, "invalid_migration", unreadable.told())),
+            }
+        }
+        if !findings.is_empty() {
+            return Err(Error::Validation(findings));
         }
         Self::parse(texts).map_err(|error| match error {
             Error::Validation(findings) => Error::Validation(named(findings, &names)),
@@ -158,13 +169,18 @@ impl MigrationSet {
 /// The findings with the name of the file in place of its number.
 fn named(findings: Vec<FieldError>, names: &[String]) -> Vec<FieldError> {
     let with_name = |mut finding: FieldError| {
-        let number = finding.field.strip_prefix("files[").and_then(|rest| rest.split_once(']')?.0.parse().ok());
-        if let Some(name) = number.and_then(|number: usize| names.get(number)) {
+        if let Some(name) = name_of(&finding, names) {
             finding.field.clone_from(name);
         }
         finding
     };
     findings.into_iter().map(with_name).collect()
+}
+
+/// The name of the file that a finding is about.
+pub(super) fn name_of<'a>(finding: &FieldError, names: &'a [String]) -> Option<&'a String> {
+    let number = finding.field.strip_prefix("files[").and_then(|rest| rest.split_once(']')?.0.parse().ok());
+    number.and_then(|number: usize| names.get(number))
 }
 
 fn wrong_by_themselves(checked: impl Iterator<Item = (usize, Result<(), (&'static str, Invalid)>)>) -> Vec<FieldError> {
@@ -199,26 +215,6 @@ fn first_out_of_order(sorted: &[(usize, MigrationFile)]) -> Option<FieldError> {
         ("version_gap", format!("version {expected} is missing before version {}", file.version))
     };
     Some(FieldError::new(format!("files[{index}].name"), code, message))
-}
-
-fn sql_files(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let what = || format!("the folder of migrations {}", directory.display());
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(what)? {
-        let path = entry.with_context(what)?.path();
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn read_bounded(path: &Path) -> anyhow::Result<String> {
-    let what = || format!("the migration {}", path.display());
-    let size = std::fs::metadata(path).with_context(what)?.len();
-    anyhow::ensure!(size <= MAX_SQL_BYTES as u64, "{} is longer than 256 KiB", what());
-    std::fs::read_to_string(path).with_context(what)
 }
 
 #[cfg(test)]
@@ -306,7 +302,7 @@ mod tests {
         ] {
             assert_eq!(embedded.unwrap(), MigrationSet::from_directory(&root.join(folder)).unwrap(), "{folder}");
         }
-        let beside = sql_files(&root.join("tenant-migrations")).unwrap();
-        assert!(beside.is_empty(), "of no stream, and so of no database: {beside:?}");
+        let beside = folder::sql_files(&root.join("tenant-migrations")).unwrap();
+        assert!(beside.is_empty(), "of no stream, and so of no database");
     }
 }

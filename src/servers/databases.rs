@@ -60,15 +60,6 @@ impl ServerAdmin {
         Ok(self.batch_execute(&mark_ddl(name)?).await?)
     }
 
-    /// Drops a template that is no longer wanted. Sessions in it are an error, not cut.
-    ///
-    /// # Errors
-    /// `database_taken` when it belongs to somebody else.
-    pub async fn drop_template(&self, name: &str) -> Result<()> {
-        self.release_template(name).await?;
-        Ok(self.drop_closed(name).await??)
-    }
-
     /// Drops a template that was not finished, and ends the sessions in it: those of a builder that was stopped and
     /// would keep them for as long as its machine does. The caller holds the template's lock, so that nobody else is at
     /// work there.

@@ -29,6 +29,8 @@ pub enum LockKey {
     Tenant(TenantId),
     /// The building of the template database of this name.
     Template(String),
+    /// The trial of migrations that an operator publishes: one at a time.
+    Publication,
     /// The server's shared roles.
     Roles,
     /// The copying of templates: one copy at a time.
@@ -46,6 +48,7 @@ impl LockKey {
         let text = match self {
             Self::Tenant(id) => format!("freehold:tenant:{id}"),
             Self::Template(name) => format!("freehold:template:{name}"),
+            Self::Publication => "freehold:publication:".to_owned(),
             Self::Roles => "freehold:roles:".to_owned(),
             Self::Copies => "freehold:copies:".to_owned(),
             Self::Credentials => "freehold:credentials:".to_owned(),

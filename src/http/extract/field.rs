@@ -14,9 +14,10 @@ pub(super) fn describe<E: Display>(error: &serde_path_to_error::Error<E>) -> Fie
     describe_sentence(&error.path().to_string(), without_position(&sentence))
 }
 
-/// A string that PostgreSQL cannot store.
-pub(super) fn nul(field: impl Into<String>) -> FieldError {
-    FieldError::new(field, "invalid_format", "must not hold the character NUL")
+/// A string that PostgreSQL cannot store. Of a text of several lines, `line` is the one that holds it.
+pub(super) fn nul(field: impl Into<String>, line: usize) -> FieldError {
+    let at = if line > 1 { format!("line {line}: ") } else { String::new() };
+    FieldError::new(field, "invalid_format", format!("{at}must not hold the character NUL"))
 }
 
 /// A field that the request does not have.

@@ -156,17 +156,17 @@ fn refuse_nul(body: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     let value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    field_with_nul(String::new(), &value).map_or(Ok(()), |field| Err(field::nul(field).into()))
+    field_with_nul(String::new(), &value).map_or(Ok(()), |(field, line)| Err(field::nul(field, line).into()))
 }
 
-/// The path of the first text that holds a NUL, or of the object in which a name does.
-fn field_with_nul(path: String, value: &Value) -> Option<String> {
+/// The path of the first text that holds a NUL, and the line of the text; or of the object in which a name does.
+fn field_with_nul(path: String, value: &Value) -> Option<(String, usize)> {
     match value {
-        Value::String(text) => text.contains('\0').then_some(path),
+        Value::String(text) => text.split_once('\0').map(|(before, _)| (path, before.matches('\n').count() + 1)),
         Value::Array(items) => {
             items.iter().enumerate().find_map(|(index, item)| field_with_nul(format!("{path}[{index}]"), item))
         }
-        Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => Some(path),
+        Value::Object(fields) if fields.keys().any(|name| name.contains('\0')) => Some((path, 1)),
         Value::Object(fields) => fields.iter().find_map(|(name, item)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             field_with_nul(path, item)

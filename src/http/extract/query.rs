@@ -25,7 +25,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let pairs = url::form_urlencoded::parse(query.as_bytes());
     if let Some((name, _)) = pairs.clone().find(|(_, value)| value.contains('\0')) {
-        return Err(field::nul(name).into());
+        return Err(field::nul(name, 1).into());
     }
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
         .map_err(|error| field::describe(&error).into())

@@ -1,6 +1,8 @@
 //! `/platform/v1/migrations`: the published tenant migrations of both streams. Only the product's can be added to here:
 //! Freehold's own come with the program.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use crate::{
         problem::Problem,
     },
     migrations::{MigrationFile, Sent},
-    operations::schema::publish,
+    operations::schema::by_operator,
     types::Stream,
 };
 
@@ -24,6 +26,8 @@ use crate::{
 pub(in crate::http) const PATH: &str = "/platform/v1/migrations";
 /// The largest publication, in bytes: what one may bring that is new, whatever is published already.
 pub(in crate::http) const LIMIT: usize = 4 * 1024 * 1024;
+/// How long a publication may take.
+pub(in crate::http) const TIME: Duration = by_operator::LIMIT;
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list, publish_set))
@@ -107,9 +111,11 @@ async fn list(
 
 /// Publishes a product's migration set that extends the newest one.
 ///
-/// Freehold's own stream stays as it is. The set is applied to a scratch database first; one that does not apply is
-/// refused with PostgreSQL's own message. New tenants are made from it; tenants that exist stay on their version until a
-/// rollout. The body may have 4 MiB. A file that is published already may be sent as its name and `sha256`.
+/// Freehold's own stream stays as it is. New files are linted first: an error is refused with the name of its rule as the
+/// code, and its line in the message. Then the set is applied to a scratch database; one that does not apply is refused
+/// with PostgreSQL's own message. New tenants are made from it; tenants that exist stay on their version until a rollout.
+/// The body may have 4 MiB. A file that is published already may be sent as its name and `sha256`. The answer may take
+/// 22 minutes: the whole history is applied, and one set is tried at a time.
 #[utoipa::path(post, path = "/platform/v1/migrations", tag = "migrations", operation_id = "publish_migrations",
     request_body = NewSet, responses(
     (status = 200, description = "The set is published", body = Published),
@@ -120,8 +126,8 @@ async fn publish_set(
     State(state): State<AppState>,
     Json(body): Json<NewSet>,
 ) -> Result<Json<Published>, Problem> {
-    let set = publish::complete(&state.operations, sent(body.files)?).await?;
-    let publish::Published { version, added } = publish::publish(&state.operations, &set, &caller.origin()).await?;
+    let published = by_operator::publish(&state.operations, sent(body.files)?, &caller.origin()).await?;
+    let by_operator::Published { version, added } = published;
     Ok(Json(Published { version, added }))
 }
 

@@ -16,4 +16,9 @@ SELECT pg_current_xact_id_if_assigned()::text AS transaction,
                        END = 'in progress' LIMIT 1) changed)) AS shared,
        (SELECT count(*)::text FROM pg_shdepend
          WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND refclassid = 'pg_authid'::regclass AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = session_user)) AS foreigners
+           AND refclassid = 'pg_authid'::regclass AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = session_user)) AS foreigners,
+       -- What a statement has counted of its rows stays until the transaction ends.
+       (SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) FROM pg_class c
+         WHERE c.relnamespace = to_regnamespace('freehold') AND c.relkind = 'r'
+           AND pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid)
+               + pg_stat_get_xact_tuples_deleted(c.oid) > 0) AS written

@@ -105,7 +105,7 @@ impl Session<'_> {
     async fn batch(&self, change: &Change<'_>, statement: &Statement, size: i64) -> Result<Batch, Stop> {
         let transaction = self.open(change.schema, "").await?;
         let touched = self.client.execute(statement, &[&size]).await?;
-        self.examine(&change.label, &transaction).await?;
+        self.examine(change, &transaction).await?;
         if touched == 0 {
             self.client.batch_execute(&format!("{}; COMMIT", change.record)).await?;
             return Ok(Batch::Done);

@@ -19,7 +19,8 @@ use crate::{
 pub(in crate::migrations) const LOCK: i64 = 0x6672_6565_686f_6c64;
 
 /// Takes away whatever a file has left in the session, and what the session was given before. `DISCARD ALL` would also
-/// give back the lock, and forget the statements that the driver has prepared.
+/// give back the lock, and forget the statements that the driver has prepared. What PostgreSQL has counted of the rows
+/// that were written is passed on, so that the next transaction's count is its own.
 const CLEAN: &str = "
     CLOSE ALL;
     RESET SESSION AUTHORIZATION;
@@ -35,7 +36,8 @@ const CLEAN: &str = "
             EXECUTE pg_catalog.format('DEALLOCATE %I', prepared);
         END LOOP;
     END
-    $$";
+    $$;
+    SELECT pg_catalog.pg_stat_force_next_flush()";
 
 /// A dedicated session that holds the database's lock.
 pub(super) struct Session<'a> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     migrations::SELECT_VERSIONS,
-    types::SchemaVersions,
+    types::{SchemaVersions, Stream},
 };
 
 const AFTER: &str = include_str!("after.sql");
@@ -77,12 +77,13 @@ impl Session<'_> {
     async fn once(&self, change: &Change<'_>) -> Result<(), Stop> {
         let transaction = self.open(change.schema, &self.defaults()).await?;
         self.client.batch_execute(&within(change.sql)).await?;
-        self.examine(&change.label, &transaction).await?;
+        self.examine(change, &transaction).await?;
         Ok(self.client.batch_execute(&format!("{}; COMMIT", change.record)).await?)
     }
 
     /// Puts the settings back, and refuses what no file may do. The transaction is still open.
-    pub(super) async fn examine(&self, label: &str, transaction: &str) -> Result<(), Stop> {
+    pub(super) async fn examine(&self, change: &Change<'_>, transaction: &str) -> Result<(), Stop> {
+        let label = &change.label;
         let refuse = |reason: String| Err(Stop::Error(failure::refused(label, reason)));
         let row = self.row(&format!("{}; {AFTER}", self.put_back())).await?;
         if row.try_get("transaction")? != Some(transaction) {
@@ -103,7 +104,13 @@ impl Session<'_> {
                     .to_owned(),
             );
         }
-        self.examine_histories(label).await
+        self.examine_histories(label).await?;
+        match row.try_get("written")? {
+            Some(tables) if change.schema != Stream::Freehold.schema() => {
+                refuse(format!("it has written to {tables}: the rows of the schema freehold are Freehold's"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn examine_histories(&self, label: &str) -> Result<(), Stop> {

@@ -1,8 +1,6 @@
 //! Files and sets: names, bytes, versions; and the walk over the statements of each file.
 
-use std::{collections::BTreeMap, fs, path::Path};
-
-use anyhow::Context;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Finding, columns, compatibility, finding, isolation,
@@ -19,9 +17,10 @@ use super::{
     waivers::{self, Waiver},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     migrations::{
         MAX_SQL_BYTES, MigrationFile,
+        folder::{self, Entry, Unreadable},
         marker::{self, Mode},
     },
 };
@@ -61,7 +60,7 @@ impl File {
     }
 
     fn line(&self, offset: usize) -> Place {
-        self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+        folder::line(&self.text, offset)
     }
 
     fn into_findings(self) -> Vec<Finding> {
@@ -77,40 +76,20 @@ impl File {
 
 /// The `*.sql` files of a folder.
 pub(super) fn read(directory: &Path) -> Result<Vec<File>> {
-    let what = || format!("the folder of migrations {}", directory.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).with_context(what).map_err(Error::Internal)? {
-        let path = entry.with_context(what).map_err(Error::Internal)?.path();
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql")) {
-            files.push(read_file(&path));
-        }
-    }
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(files)
-}
-
-fn read_file(path: &Path) -> File {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let size = fs::metadata(path).map(|metadata| metadata.len());
-    let bytes = match size {
-        Ok(size) if size > MAX_SQL_BYTES as u64 => Err("it is longer than 256 KiB".to_owned()),
-        Ok(_) => fs::read(path).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match bytes.map(String::from_utf8) {
-        Ok(Ok(text)) => File::of(name, text),
-        Ok(Err(error)) => {
-            let offset = error.utf8_error().valid_up_to();
-            let mut file = File::of(name, String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let file = |Entry { name, text }| match text {
+        Ok(text) => File::of(name, text),
+        Err(Unreadable::NotUtf8(offset, text)) => {
+            let mut file = File::of(name, text);
             file.report(&NOT_UTF8, offset, "");
             file
         }
-        Err(failure) => {
+        Err(Unreadable::Otherwise(reason)) => {
             let mut file = File::of(name, String::new());
-            file.report(&FILE_UNREADABLE, 0, failure);
+            file.report(&FILE_UNREADABLE, 0, reason);
             file
         }
-    }
+    };
+    Ok(folder::sql_files(directory)?.into_iter().map(file).collect())
 }
 
 /// A foreign key, and where it was made.

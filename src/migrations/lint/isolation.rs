@@ -5,8 +5,9 @@ use super::{
     known::kind_name,
     rules::{
         ADVISORY_LOCK, ALTER_SYSTEM, COPY_FILE, COPY_PROGRAM, COPY_STREAM, DATABASE_SETTING, DEFAULT_PRIVILEGES,
-        DROP_DATABASE, EXTENSION, EXTENSION_CHANGE, GRANT_CHANGE, GRANT_PUBLIC, LISTEN, LOAD_LIBRARY, OUTSIDE_REACH,
-        OWNER_CHANGE, POLICY_CHANGE, ROLE_CHANGE, SECURITY_DEFINER, SERVER_FUNCTION, SET_ROLE, UNTRUSTED_LANGUAGE,
+        DROP_DATABASE, EXTENSION, EXTENSION_CHANGE, FREEHOLD_SCHEMA, GRANT_CHANGE, GRANT_PUBLIC, LISTEN, LOAD_LIBRARY,
+        OUTSIDE_REACH, OWNER_CHANGE, POLICY_CHANGE, ROLE_CHANGE, SECURITY_DEFINER, SERVER_FUNCTION, SET_ROLE,
+        UNTRUSTED_LANGUAGE,
     },
     scene::Scene,
     syntax::{Kind, Node},
@@ -73,6 +74,7 @@ fn statement(scene: &mut Scene<'_>) {
     let node = scene.node;
     let sets = has(node, Kind::SET_CONFIG_PARAM) || has(node, Kind::RESET_CONFIG_PARAM);
     let rule = match scene.kind() {
+        kind if changes_relations(kind) && is_freeholds(scene) => &FREEHOLD_SCHEMA,
         Kind::ALTER_ROLE | Kind::ALTER_USER if sets => &DATABASE_SETTING,
         Kind::ALTER_DATABASE if !has(node, Kind::OWNER_TO) => &DATABASE_SETTING,
         kind if changes_roles(kind) => &ROLE_CHANGE,
@@ -147,6 +149,31 @@ fn writes_catalogue(node: &Node) -> bool {
     let writes = matches!(node.kind(), Kind::INSERT | Kind::UPDATE | Kind::DELETE | Kind::MERGE);
     let is_catalogue = |name: String| name.starts_with("pg_") || name.starts_with("information_schema.");
     writes && relation(node).is_some_and(is_catalogue)
+}
+
+/// Whether the statement is about a table of Freehold's, which another set has made than this one.
+fn is_freeholds(scene: &Scene<'_>) -> bool {
+    let is_path = |inner: &Node| matches!(inner.kind(), Kind::PATH | Kind::PATH_REF) && text(inner).contains('.');
+    // Of a rule and of a policy, the table is the first name that may have a schema.
+    let first = || scene.node.descendants().find(is_path).map(|path| name(&path));
+    let named = relation(scene.node).or_else(first).filter(|name| name.starts_with("freehold."));
+    named.is_some_and(|name| !scene.known.tables.get(&name).is_some_and(|table| table.is_made))
+}
+
+fn changes_relations(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::INSERT
+            | Kind::UPDATE
+            | Kind::DELETE
+            | Kind::MERGE
+            | Kind::TRUNCATE
+            | Kind::ALTER_TABLE
+            | Kind::CREATE_INDEX
+            | Kind::CREATE_TRIGGER
+            | Kind::CREATE_RULE
+            | Kind::CREATE_POLICY
+    )
 }
 
 fn copy(scene: &mut Scene<'_>) {

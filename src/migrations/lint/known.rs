@@ -23,6 +23,8 @@ pub(super) struct Table {
     pub(super) columns: BTreeMap<String, Column>,
     pub(super) checks: Vec<Check>,
     pub(super) has_key: bool,
+    /// Whether this set has made it, and not only changed it.
+    pub(super) is_made: bool,
 }
 
 pub(super) struct Column {
@@ -111,6 +113,7 @@ impl Known {
                 self.learn_constraint(&mut made, &table, &part);
             }
         }
+        made.is_made = true;
         self.tables.insert(table, made);
     }
 

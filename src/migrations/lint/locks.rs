@@ -9,7 +9,7 @@ use super::{
     running::is_concurrent_reindex,
     scene::Scene,
     syntax::{Kind, Node},
-    tree::{children, has, holds, name, relation, restricts, says, text},
+    tree::{children, holds, name, relation, restricts, says, text},
 };
 use crate::migrations::marker::Mode;
 
@@ -70,7 +70,7 @@ fn partitions(scene: &mut Scene<'_>) {
     if scene.kind() != Kind::ALTER_TABLE || scene.filled_table().is_none() {
         return;
     }
-    for action in children(node, Kind::DETACH_PARTITION).filter(|action| !has(action, Kind::DETACH_CONCURRENTLY)) {
+    for action in children(node, Kind::DETACH_PARTITION) {
         scene.report(&PARTITION_DETACH, &action, text(&action));
     }
     for action in children(node, Kind::ATTACH_PARTITION) {

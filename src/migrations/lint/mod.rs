@@ -54,16 +54,16 @@ impl Finding {
     }
 }
 
-/// All findings of a set, by file and line.
+/// All findings of a set, its undo files included, by file and line.
 #[must_use]
 pub fn lint_set(set: &MigrationSet) -> Vec<Finding> {
-    lint(set.files().iter().map(|file| File::of(file.file_name(), file.sql.clone())).collect())
+    lint(set.texts().into_iter().map(|(name, sql)| File::of(name, sql.to_owned())).collect())
 }
 
 /// All findings of the `*.sql` files of a folder, also of those that are misnamed or cannot be read.
 ///
 /// # Errors
-/// Internal when the folder itself cannot be read.
+/// `invalid_migration` when the folder itself cannot be read.
 pub fn lint_directory(directory: &Path) -> Result<Vec<Finding>> {
     Ok(lint(files::read(directory)?))
 }

@@ -132,6 +132,8 @@ rules! {
         "it loses the tenant", "none: `freehold tenant delete`";
     OUTSIDE_REACH = "outside-reach", Error,
         "it reaches out of the tenant's database, or into PostgreSQL's own tables", "none";
+    FREEHOLD_SCHEMA = "freehold-schema", Error,
+        "what is in the schema freehold is Freehold's, rows too: a set that changes it is not published, and a tenant's rows are not written", "tables of the product's own, which may refer to `freehold.users`";
     SERVER_FUNCTION = "server-function", Error,
         "the function reads the server's files, opens connections or ends sessions", "none";
     EXTENSION = "extension-not-trusted", Error,
@@ -148,7 +150,7 @@ rules! {
     REFRESH_LOCK = "refresh-without-concurrently", Error,
         "readers wait for the whole refresh", "a unique index on the view, and REFRESH … CONCURRENTLY";
     PARTITION_DETACH = "partition-detach", Error,
-        "the parent is locked against everybody", "DETACH PARTITION … CONCURRENTLY in a `-- freehold:no-transaction` file";
+        "the parent is locked against everybody, and CONCURRENTLY cannot be begun again by Freehold after it was cut off", "DETACH PARTITION as the only statement of a file, with a waiver: Freehold asks for the lock in tries of 500 ms, and it is held for a moment";
     PARTITION_ATTACH = "partition-attach", Error,
         "the partition's rows are read under a lock", "first a CHECK that says the same, validated; then ATTACH";
     ADD_PRIMARY_KEY = "add-primary-key", Error,

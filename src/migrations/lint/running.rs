@@ -94,7 +94,6 @@ pub(super) fn needs_no_transaction(node: &Node) -> bool {
             let whole = [Kind::REINDEX_TARGET_SCHEMA, Kind::REINDEX_TARGET_DATABASE, Kind::REINDEX_TARGET_SYSTEM];
             is_concurrent_reindex(node) || whole.iter().any(|kind| has(node, *kind))
         }
-        Kind::ALTER_TABLE => holds(node, Kind::DETACH_CONCURRENTLY),
         Kind::VACUUM
         | Kind::ALTER_SYSTEM
         | Kind::CREATE_DATABASE

@@ -1,6 +1,7 @@
 //! The schema of tenants' databases: the published migrations, the template databases that are built from them, and how
 //! one tenant's database gets from its versions to others.
 
+pub mod by_operator;
 pub(crate) mod migrate;
 pub mod publish;
 pub(super) mod template;

@@ -1,11 +1,11 @@
 //! The published migration sets, from which every replica builds the templates.
 //!
 //! A set only ever grows. When `serve` starts, it publishes each of the program's own sets that extends the newest set
-//! of its stream. An operator can publish a newer set of the product's stream. Freehold applies every set to a database
-//! on the platform server first, because a set with an error would stop every provisioning and could never be mended.
-//! Freehold's own stream comes only with the program.
+//! of its stream. An operator can publish a newer set of the product's stream ([`by_operator`](super::by_operator)).
+//! Freehold applies every set to a database on the platform server first, because a set with an error would stop every
+//! provisioning and could never be mended. Freehold's own stream comes only with the program.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 
@@ -17,23 +17,20 @@ use crate::{
         migration_files::{self, NewFile},
         servers::{self, Server},
     },
-    error::{Error, FieldError, Result},
-    migrations::{MigrationFile, MigrationSet, Sent, TenantSchema, UndoFile, published_differs},
+    error::{Error, Result},
+    migrations::{
+        MigrationFile, MigrationSet, TenantSchema, UndoFile,
+        lint::{self, Finding},
+    },
     operations::{Context, Memory, memory::Newest},
     types::{AuditEventId, Stream},
 };
 
+/// How long the way back and forth may be tried when a replica starts.
+const TRIAL: Duration = Duration::from_mins(10);
+
 /// The code of a set that is another than the published one.
 pub const DIVERGED: &str = "migrations_diverged";
-
-/// The result of publishing a set of the product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The newest version of the product's stream.
-    pub version: i32,
-    /// How many files were added.
-    pub added: usize,
-}
 
 /// The newest published sets. Reads the files only if there is a newer version than the cached one.
 pub async fn newest(memory: &Memory, connection: &mut PgConnection) -> Result<Arc<Newest>> {
@@ -90,8 +87,8 @@ fn diverged(stream: Stream, own: &MigrationSet, known: &MigrationSet) -> Error {
     Error::conflict(DIVERGED, detail)
 }
 
-/// Publishes each of the program's own sets that extends the newest one of its stream, in one transaction. First builds
-/// the template of the sets on the platform server, where it stays. Without that server nothing is published:
+/// Publishes each of the program's own sets that extends the newest one of its stream, in one transaction. First lints what
+/// is new of the product's, and builds the template of the sets on the platform server, where it stays. Without that server nothing is published:
 /// `bootstrap` publishes once there is one. It changes nothing in a stream whose published set is newer than the
 /// program's.
 ///
@@ -104,9 +101,15 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
         return Ok(());
     }
     let Some(platform) = platform(ctx).await? else { return Ok(()) };
+    let findings = lint_new(&schema.product, &newest.product).await?;
+    if let Some(finding) = findings.first() {
+        let detail =
+            format!("the linter refuses {} ({}), and {} more", told(finding), finding.rule, findings.len() - 1);
+        return Err(Error::Unprocessable { code: "migration_refused", detail });
+    }
     let (access, admin) = ctx.administer(&platform, "publication").await?;
     if !undo.is_empty() {
-        template::try_out(ctx, &admin, &access, &schema, &undo).await?;
+        template::try_out(ctx, &admin, &access, (&schema, &undo), TRIAL).await?;
     }
     template::ensure(ctx, &admin, &access.address, &access.credentials, &schema).await?;
     let mut txn = ctx.db.begin().await?;
@@ -123,39 +126,8 @@ pub async fn publish_embedded(ctx: &Context) -> Result<()> {
     Ok(txn.commit().await?)
 }
 
-/// The set of the product that was sent, with the texts of the published files.
-///
-/// # Errors
-/// Those of [`MigrationSet::complete`].
-pub async fn complete(ctx: &Context, sent: Vec<(String, Sent)>) -> Result<MigrationSet> {
-    MigrationSet::complete(sent, &current(&ctx.db).await?.product)
-}
-
-/// Publishes an operator's set of the product's stream. First applies it, with Freehold's own, to a scratch database on
-/// the platform server. The set must begin with all files of the newest one, unchanged.
-///
-/// # Errors
-/// `migrations_diverged` (409); `validation_failed` on `files` with PostgreSQL's own message when a file does
-/// not apply.
-pub async fn publish(ctx: &Context, product: &MigrationSet, origin: &Origin) -> Result<Published> {
-    let newest = current(&ctx.db).await?;
-    check(product, &newest.product)?;
-    if product.files() == newest.product.files() && product.more_undo(&newest.product).next().is_none() {
-        return Ok(Published { version: newest.product.version(), added: 0 });
-    }
-    let undo: Vec<_> = product.more_undo(&newest.product).map(|(version, _)| version).collect();
-    rehearse(ctx, &TenantSchema { freehold: newest.freehold, product: product.clone() }, &undo).await?;
-    let mut txn = ctx.db.begin().await?;
-    migration_files::lock_in_txn(&mut txn).await?;
-    let newest = published(&mut txn).await?.product;
-    check(product, &newest)?;
-    let added = append_in_txn(ctx, &mut txn, (Stream::Product, product), &newest, origin).await?;
-    txn.commit().await?;
-    Ok(Published { version: product.version(), added })
-}
-
 /// Appends what the set has beyond the published one: newer files, and undo files of any. Returns how many there are.
-async fn append_in_txn(
+pub(super) async fn append_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
     (stream, set): (Stream, &MigrationSet),
@@ -188,37 +160,28 @@ async fn append_in_txn(
     Ok(added)
 }
 
-fn check(set: &MigrationSet, newest: &MigrationSet) -> Result<()> {
-    if set.extends(newest) {
-        return Ok(());
-    }
-    Err(published_differs())
+/// The errors that the linter finds in files that are new.
+pub(super) async fn lint_new(set: &MigrationSet, known: &MigrationSet) -> Result<Vec<Finding>> {
+    let whole = set.clone();
+    let mut findings = tokio::task::spawn_blocking(move || lint::lint_set(&whole)).await.map_err(Error::internal)?;
+    let known = known.texts();
+    findings.retain(|finding| finding.is_error() && known.iter().all(|(name, _)| *name != finding.file));
+    Ok(findings)
 }
 
-/// Applies both sets to a scratch database on the platform server, with the way back and forth of the product's versions
-/// `undo`, and drops it again.
-async fn rehearse(ctx: &Context, schema: &TenantSchema, undo: &[i32]) -> Result<()> {
-    let platform = platform(ctx).await?.ok_or_else(|| Error::defect("there is no platform server"))?;
-    let (access, admin) = ctx.administer(&platform, "rehearsal").await?;
-    match template::try_out(ctx, &admin, &access, schema, undo).await {
-        Ok(()) => Ok(()),
-        Err(Error::Unprocessable { detail, .. }) => Err(FieldError::new("files", "does_not_apply", detail).into()),
-        // On an empty database it would go on for ever.
-        Err(error) if error.code() == "migration_unfinished" => {
-            Err(FieldError::new("files", "does_not_apply", error.to_string()).into())
-        }
-        // It is not the set's fault.
-        Err(error) => Err(error),
-    }
+/// A finding in one sentence.
+pub(super) fn told(finding: &Finding) -> String {
+    let Finding { file, line, message, safe_form, .. } = finding;
+    format!("{file}, line {line}: {message}; instead: {safe_form}")
 }
 
 /// The platform server, unless there is none yet.
-async fn platform(ctx: &Context) -> Result<Option<Server>> {
+pub(super) async fn platform(ctx: &Context) -> Result<Option<Server>> {
     let servers = servers::list(&mut *ctx.db.acquire().await?).await?;
     Ok(servers.into_iter().find(|server| server.is_platform))
 }
 
-async fn published(connection: &mut PgConnection) -> Result<TenantSchema> {
+pub(super) async fn published(connection: &mut PgConnection) -> Result<TenantSchema> {
     let files = migration_files::list(connection).await?;
     let set = |stream| {
         let files = files.iter().filter(|file| file.stream == stream);

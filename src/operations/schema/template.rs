@@ -11,7 +11,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_postgres::Client;
 
 use super::ROLES;
@@ -19,7 +22,7 @@ use crate::{
     control::templates,
     error::{Error, Result},
     migrations::{
-        self, HISTORY_TABLE, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, applied_versions,
+        self, HISTORY_TABLE, Limits, Outcome, Own, SELECT_VERSIONS, Schema, TenantSchema, applied_versions,
         default_privileges,
     },
     operations::{Context, context::Access},
@@ -37,6 +40,8 @@ const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the batches of a file may take where there are no rows yet.
 const BATCHES: Duration = Duration::from_secs(10);
+/// How many objects a refusal names at most.
+const NAMED: usize = 12;
 
 /// Makes sure that the server has the finished template of these sets. Returns its name.
 ///
@@ -72,13 +77,14 @@ pub(in crate::operations) async fn ensure(
 /// done again: the way back has to lead to the schema that was there before.
 ///
 /// # Errors
-/// `migration_refused` and the like, with the file; `template_locked` while another session tries the same sets.
+/// `migration_refused` and the like, with the file; `migration_timeout` when all of it takes longer than `bound`;
+/// `template_locked` while another session tries the same sets.
 pub(super) async fn try_out(
     ctx: &Context,
     admin: &ServerAdmin,
     access: &Access,
-    schema: &TenantSchema,
-    undo: &[i32],
+    (schema, undo): (&TenantSchema, &[i32]),
+    bound: Duration,
 ) -> Result<()> {
     let name = format!("freehold_template_trial_{:.12}", schema.fingerprint());
     let key = LockKey::Template(name.clone());
@@ -87,10 +93,14 @@ pub(super) async fn try_out(
     }
     let (address, credentials) = (&access.address, &access.credentials);
     let builder = Builder { ctx, admin, address, credentials, schema, name: &name, undo };
-    let tried = builder.try_out().await;
+    let tried = timeout(bound, builder.try_out()).await;
+    // This also ends the sessions of a trial that takes too long.
     builder.clear_away().await;
     admin.unlock(&key).await?;
-    tried
+    tried.unwrap_or_else(|_| {
+        let detail = format!("all files together take longer than {} s on an empty database", bound.as_secs());
+        Err(Error::Unprocessable { code: "migration_timeout", detail })
+    })
 }
 
 async fn is_finished(admin: &ServerAdmin, name: &str) -> Result<bool> {
@@ -179,7 +189,14 @@ impl Builder<'_> {
         let applied = self.migrate_as(&login).await;
         let dropped = self.admin.drop_builder(&role).await;
         applied?;
-        dropped.map_err(|error| refused(format!("a migration did not stay the owner: {}", error.chain())))
+        dropped.map_err(|error| match error {
+            error if error.is_transient() => error,
+            error => {
+                tracing::warn!(error = error.chain(), role, "a login that has migrated cannot be dropped");
+                let bound = "what it has made or granted is bound to the login that ran it";
+                refused(format!("a migration did not stay the owner: {bound}"))
+            }
+        })
     }
 
     async fn migrate_as(&self, login: &Credentials) -> Result<()> {
@@ -194,18 +211,21 @@ impl Builder<'_> {
     async fn apply(&self, session: &mut Client) -> Result<()> {
         let own = self.schema.up_to(SchemaVersions { product: 0, ..self.schema.versions() });
         apply(session, &own).await?;
-        let before = Schema::of(session).await?;
+        let before = Own::of(session).await?;
         for version in self.undo {
             self.undo_and_redo(session, *version).await?;
+            check_own(session, &before).await?;
         }
         apply(session, self.schema).await?;
-        let after = Schema::of(session).await?;
-        let changed = before.changes_within(Stream::Freehold.schema(), &after);
-        if changed.is_empty() {
+        check_own(session, &before).await?;
+        let unreadable = migrations::unreadable(session, OWNER_ROLE).await?;
+        if unreadable.is_empty() {
             return Ok(());
         }
-        let changed = Vec::from_iter(changed).join(", ");
-        Err(refused(format!("the product's migrations change what is Freehold's: {changed}")))
+        let unreadable = some(&unreadable);
+        Err(refused(format!(
+            "no tenant with these migrations could be archived or cloned, because {OWNER_ROLE} cannot read {unreadable}"
+        )))
     }
 
     async fn undo_and_redo(&self, session: &mut Client, version: i32) -> Result<()> {
@@ -215,11 +235,11 @@ impl Builder<'_> {
         apply(session, &self.schema.up_to(to(version))).await?;
         migrations::undo_tenant(session, self.schema, to(version - 1), &ROLES, &Limits::default()).await?;
         let after = Schema::of(session).await?;
-        let differing = Vec::from_iter(before.changes(&after));
+        let differing = before.changes(&after);
         if differing.is_empty() {
             return Ok(());
         }
-        let differing = differing.join(", ");
+        let differing = some(&Vec::from_iter(differing));
         Err(refused(format!("the undo file of version {version} does not lead back to the schema before: {differing}")))
     }
 
@@ -246,6 +266,24 @@ impl Builder<'_> {
 async fn apply(session: &mut Client, schema: &TenantSchema) -> Result<Outcome> {
     let limits = Limits { batches: BATCHES, ..Limits::default() };
     migrations::apply_tenant(session, schema, &ROLES, &limits, &watch::Sender::default()).await
+}
+
+/// Refuses what the product's files have changed of what is Freehold's. `before` was read before they ran.
+async fn check_own(session: &Client, before: &Own) -> Result<()> {
+    let changed = before.changes(&Own::of(session).await?);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(refused(format!("the product's migrations change what is Freehold's: {}", some(&changed))))
+}
+
+/// The first [`NAMED`] objects, and how many more there are.
+fn some(objects: &[impl AsRef<str>]) -> String {
+    let named: Vec<_> = objects.iter().take(NAMED).map(AsRef::as_ref).collect();
+    match objects.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// The set does what no set may.
