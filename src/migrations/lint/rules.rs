@@ -133,7 +133,7 @@ rules! {
     OUTSIDE_REACH = "outside-reach", Error,
         "it reaches out of the tenant's database, or into PostgreSQL's own tables", "none";
     FREEHOLD_SCHEMA = "freehold-schema", Error,
-        "what is in the schema freehold is Freehold's, rows too: a set that changes it is not published, and a tenant's rows are not written", "tables of the product's own, which may refer to `freehold.users`";
+        "what is in the schema freehold is Freehold's, rows too: a set that changes it is not published, and a tenant's rows are not written", "tables of the product's own, whose keys may refer to Freehold's";
     SERVER_FUNCTION = "server-function", Error,
         "the function reads the server's files, opens connections or ends sessions", "none";
     EXTENSION = "extension-not-trusted", Error,

@@ -164,13 +164,15 @@ impl Builder<'_> {
         Ok(schema)
     }
 
-    /// Drops what a failed build has left. If that fails too, the next build begins with it.
+    /// Drops what a failed build has left. A session that is slow to end is worth a second try. If that fails too, the
+    /// next build begins with it.
     async fn clear_away(&self) {
-        let cleared = async {
-            self.admin.drop_unfinished_template(self.name).await?;
-            self.admin.drop_builder(&self.builder_role()).await
-        };
-        if let Err(error) = cleared.await {
+        for _ in 0..2 {
+            let cleared = async {
+                self.admin.drop_unfinished_template(self.name).await?;
+                self.admin.drop_builder(&self.builder_role()).await
+            };
+            let Err(error) = cleared.await else { return };
             tracing::warn!(template = self.name, error = error.chain(), "a failed build is not cleared away yet");
         }
     }
