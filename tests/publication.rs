@@ -111,3 +111,27 @@ async fn the_command_sends_what_is_new_in_as_many_parts_as_it_takes() {
     assert_eq!(published(&fleet).await, files);
     forget(&fleet, first).await;
 }
+
+#[tokio::test]
+async fn the_command_tells_the_line_in_which_a_published_file_is_another() {
+    let fleet = fleet::alone().await;
+    let files = published(&fleet).await;
+    let folder = Folder::new("diverged");
+    for file in &files {
+        fs::write(folder.path().join(text(file, "name")), text(file, "sql")).unwrap();
+    }
+    let first = folder.path().join(text(&files[0], "name"));
+    fs::write(first, text(&files[0], "sql").replacen('\n', "\n-- edited\n", 1)).unwrap();
+    let operator = fleet.operator();
+    let reached = operator.for_programs("diverged", &BTreeMap::new());
+    let variables = Variables::from([
+        ("FREEHOLD_URL".to_owned(), text(&reached, "url").to_owned()),
+        ("FREEHOLD_API_KEY".to_owned(), operator.bearer().expose_secret().to_owned()),
+    ]);
+    let output = run(folder.path(), &["migration", "publish", "--dir", "."], &variables, "").await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && told.contains(&format!("{}, line 2, is another: ", text(&files[0], "name"))),
+        "{told}"
+    );
+}

@@ -40,6 +40,30 @@ async fn a_file_that_ends_its_transaction_changes_nothing() {
     subject.finish().await;
 }
 
+#[tokio::test]
+async fn a_file_that_writes_freeholds_rows_in_a_tenant_changes_nothing() {
+    let fleet = fleet::alone().await;
+    let subject = Subject::make(&fleet).await;
+    // A template has no person, so that these find rows here only.
+    for sql in [
+        "UPDATE freehold.users SET role = 'owner'",
+        "DELETE FROM freehold.sessions; DELETE FROM freehold.credentials",
+        "DO $$ BEGIN EXECUTE 'UPDATE freehold.users SET active = false'; END $$",
+        "-- freehold:batched\nUPDATE freehold.users SET name = 'x' WHERE id IN (SELECT id FROM freehold.users WHERE name <> 'x' LIMIT $1)",
+    ] {
+        let (code, sentence) = subject.refused(&[sql]).await;
+        assert!(code == "migration_refused" && sentence.contains("it has written to freehold."), "{sql}: {sentence}");
+    }
+    // It may read them, refer to them, and make what will write them.
+    let allowed = "CREATE TABLE pets (id uuid PRIMARY KEY, owner_id uuid REFERENCES freehold.users (id));
+        INSERT INTO pets SELECT gen_random_uuid(), id FROM freehold.users;
+        CREATE FUNCTION noted() RETURNS void LANGUAGE sql BEGIN ATOMIC
+            INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'a', 'b'); END";
+    subject.apply(&[allowed, "SELECT 1"], &Limits::default()).await.unwrap();
+    assert!(subject.database().value::<i64>("SELECT count(*) FROM pets").await > 0, "somebody is there");
+    subject.finish().await;
+}
+
 /// Everything that a file may leave in a session.
 const LEAVES: &str = "
     SELECT pg_catalog.set_config('search_path', '', false);
