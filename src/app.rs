@@ -307,7 +307,8 @@ impl App {
         self.keep_warm(background);
         let (ctx, pool_size) = (self.state.operations.clone(), self.config.tenancy.pool_size);
         let migrates = self.config.operations.concurrency > 0;
-        background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, migrates, stop));
+        let oldest = self.state.settings.oldest_versions.product;
+        background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, migrates, oldest, stop));
         let ctx = self.state.operations.clone();
         if ctx.settings.janitor {
             background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));

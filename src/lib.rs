@@ -31,7 +31,7 @@
 //! app        -> config, http, operations, identity, tenancy, limits, redis
 //! app        -> rollouts, archives, servers, migrations, control, telemetry, background
 //! http       -> rollouts, operations, identity, tenancy, limits, servers, migrations, control, telemetry
-//! rollouts   -> operations, servers, control, faults, background
+//! rollouts   -> operations, servers, migrations, control, faults, background
 //! operations -> archives, identity, tenancy, limits, redis, servers, migrations, control, faults, background
 //! identity   -> tenancy, limits, control
 //! tenancy    -> servers, control, background

@@ -25,7 +25,7 @@ const COLUMNS: [Column; 10] = [
     ("CREATED", "/created_at"),
     ("FINISHED", "/finished_at"),
 ];
-const REASON: Column = ("REASON", "/reason");
+const MORE: [Column; 2] = [("UNDOES", "/undoes"), ("REASON", "/reason")];
 const WAVES: [Column; 8] = [
     ("WAVE", "/position"),
     ("TENANTS", "/tenants"),
@@ -47,7 +47,8 @@ const TENANTS: [Column; 7] = [
 ];
 const PLANNED: [Column; 4] =
     [("WAVE", "/position"), ("TENANTS", "/of"), ("COUNT", "/count"), ("SECONDS", "/estimate_seconds")];
-const FILES: [Column; 3] = [("STREAM", "/stream"), ("FILE", "/name"), ("TENANTS", "/tenants")];
+const FILES: [Column; 4] = [("STREAM", "/stream"), ("FILE", "/name"), ("TENANTS", "/tenants"), ("LOSES", "/loses")];
+const OBSTACLES: [Column; 2] = [("IN THE WAY", "/code"), ("WHY", "/detail")];
 
 /// Looks after rollouts.
 #[derive(Debug, clap::Subcommand)]
@@ -60,7 +61,8 @@ Examples:
   freehold rollout plan --canary acme
   freehold rollout start --canary acme --waves 5%,25%,100% --max-failures 2%
   freehold rollout status --tenants failed
-  freehold rollout retry")]
+  freehold rollout retry
+  freehold rollout undo --dry-run")]
 pub(super) enum Command {
     /// Show what a rollout would do, and start nothing.
     Plan(Wanted),
@@ -120,6 +122,20 @@ pub(super) enum Command {
         #[arg(long = "tenant", value_name = "TENANT")]
         tenants: Vec<String>,
     },
+    /// Take the tenants of a rollout back to the versions that each had before, by undo files, and follow that to its
+    /// end; exit code 1 unless it succeeds. Nothing is begun when an undo file is missing.
+    Undo {
+        /// Its id: rol_…
+        id: Option<RolloutId>,
+        #[command(flatten)]
+        order: Order,
+        /// Say what would happen, which undo files are missing and what they throw away, and start nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not wait for its end.
+        #[arg(long)]
+        detach: bool,
+    },
     /// Leave tenants out that are waiting, or have failed.
     Skip {
         /// Its id: rol_…
@@ -139,6 +155,13 @@ pub(super) struct Wanted {
     /// The version of the product's migrations; the newest unless said otherwise.
     #[arg(long, value_name = "VERSION")]
     to: Option<i32>,
+    #[command(flatten)]
+    order: Order,
+}
+
+/// In which order, and how carefully.
+#[derive(Debug, clap::Args)]
+pub(super) struct Order {
     /// A tenant that goes first, by id or slug; may be given more than once.
     #[arg(long, value_name = "TENANT", value_delimiter = ',')]
     canary: Vec<String>,
@@ -164,12 +187,21 @@ fn wave(text: &str) -> Result<Value, String> {
 
 impl Wanted {
     fn body(&self) -> Value {
+        let mut body = self.order.body();
+        if let Some(to) = self.to {
+            body["target_version"] = json!(to);
+        }
+        body
+    }
+}
+
+impl Order {
+    fn body(&self) -> Value {
         let mut body = json!({ "canary": self.canary });
         if !self.waves.is_empty() {
             body["waves"] = json!(self.waves);
         }
         for (name, value) in [
-            ("target_version", self.to.map(Value::from)),
             ("concurrency", self.concurrency.map(Value::from)),
             ("max_failures", self.max_failures.clone().map(Value::from)),
         ] {
@@ -184,7 +216,7 @@ impl Wanted {
 pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
     match command {
         Command::Plan(wanted) => plan(&client.post(&format!("{PATH}/plan"), &wanted.body(), None).await?, output)?,
-        Command::Start { wanted, detach } => return start(&wanted, detach, &client, output).await,
+        Command::Start { wanted, detach } => return follow(PATH, &wanted.body(), detach, (&client, output)).await,
         Command::List { state, limit } => {
             let filter: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();
             let (items, next) = client.items(PATH, &filter, limit).await?;
@@ -207,6 +239,15 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
             let only = if tenants.is_empty() { json!("failed") } else { json!(tenants) };
             change(id, "retry", &json!({ "only": only }), &client, output).await?;
         }
+        Command::Undo { id, order, dry_run, detach } => {
+            let path = format!("{PATH}/{}/undo", resolve(id, &client).await?);
+            if !dry_run {
+                return follow(&path, &order.body(), detach, (&client, output)).await;
+            }
+            let mut body = order.body();
+            body["dry_run"] = json!(true);
+            plan(&client.post(&path, &body, None).await?, output)?;
+        }
         Command::Skip { id, tenants, reason } => {
             change(id, "skip", &json!({ "tenants": tenants, "reason": reason }), &client, output).await?;
         }
@@ -214,10 +255,16 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
     Ok(Outcome::Success)
 }
 
-async fn start(wanted: &Wanted, detach: bool, client: &Client, output: Output) -> anyhow::Result<Outcome> {
+/// Starts what `body` asks for at `path`, and follows it to its end.
+async fn follow(
+    path: &str,
+    body: &Value,
+    detach: bool,
+    (client, output): (&Client, Output),
+) -> anyhow::Result<Outcome> {
     // Its own name for this attempt: an answer that is lost is asked for again.
-    let (body, key) = (wanted.body(), Random.token());
-    let started = Client::patiently(false, async || client.post(PATH, &body, Some(&key)).await).await?;
+    let key = Random.token();
+    let started = Client::patiently(false, async || client.post(path, body, Some(&key)).await).await?;
     let id = started.pointer("/id").and_then(Value::as_str).unwrap_or_default();
     if detach {
         show(&started, output)?;
@@ -249,7 +296,7 @@ async fn resolve(id: Option<RolloutId>, client: &Client) -> anyhow::Result<Strin
 }
 
 fn show(rollout: &Value, output: Output) -> anyhow::Result<()> {
-    let fields: Vec<_> = COLUMNS.into_iter().chain([REASON]).collect();
+    let fields: Vec<_> = COLUMNS.into_iter().chain(MORE).collect();
     output.record(rollout, &fields)?;
     parts(rollout, "waves", &WAVES, output)
 }
@@ -260,8 +307,11 @@ fn plan(plan: &Value, output: Output) -> anyhow::Result<()> {
         ("VERSION", "/schema_version"),
         ("SECONDS", "/estimate_seconds"),
         ("OLDER REPLICAS", "/older_replicas"),
+        ("UNDOES", "/undoes"),
+        ("STAYING", "/staying"),
     ];
     output.record(plan, &fields)?;
+    parts(plan, "obstacles", &OBSTACLES, output)?;
     parts(plan, "files", &FILES, output)?;
     parts(plan, "waves", &PLANNED, output)
 }
@@ -286,16 +336,12 @@ mod tests {
 
     #[test]
     fn a_body_says_only_what_was_said() {
-        let none = Wanted { to: None, canary: Vec::new(), waves: Vec::new(), concurrency: None, max_failures: None };
+        let order = Order { canary: Vec::new(), waves: Vec::new(), concurrency: None, max_failures: None };
+        let none = Wanted { to: None, order };
         assert_eq!(none.body(), json!({ "canary": [] }));
         let waves = vec![json!({ "plan": "free" }), json!("100%")];
-        let all = Wanted {
-            to: Some(3),
-            canary: vec!["acme".into()],
-            waves,
-            concurrency: Some(2),
-            max_failures: Some("1".into()),
-        };
+        let order = Order { canary: vec!["acme".into()], waves, concurrency: Some(2), max_failures: Some("1".into()) };
+        let all = Wanted { to: Some(3), order };
         let expected = json!({
             "canary": ["acme"], "waves": [{ "plan": "free" }, "100%"], "target_version": 3, "concurrency": 2,
             "max_failures": "1",

@@ -75,6 +75,12 @@ pub async fn newest_versions(connection: &mut PgConnection) -> Result<SchemaVers
     Ok(query.fetch_one(connection).await?)
 }
 
+/// When a migration of the stream was last published.
+pub async fn latest(connection: &mut PgConnection, stream: Stream) -> Result<Option<DateTime<Utc>>> {
+    let query = sqlx::query_scalar!("SELECT max(published_at) FROM migrations WHERE stream = $1", stream.as_str());
+    Ok(query.fetch_one(connection).await?)
+}
+
 /// The newest published version of each stream, and how many undo files there are: both only grow.
 pub async fn extent(connection: &mut PgConnection) -> Result<(SchemaVersions, usize)> {
     let versions = newest_versions(connection).await?;

@@ -13,6 +13,8 @@ pub struct Replica {
     pub release: String,
     /// The newest versions of both streams that it carries.
     pub versions: SchemaVersions,
+    /// The oldest version of the product's stream that it can serve.
+    pub oldest: i32,
     /// The most connections that it opens to one tenant's database.
     pub pool_size: i32,
     /// Whether it migrates tenants in rollouts.
@@ -28,12 +30,13 @@ pub async fn announce(connection: &mut PgConnection, replica: &Replica) -> Resul
     sqlx::query!(
         "WITH gone AS (DELETE FROM replicas WHERE seen_at < now() - interval '1 day' AND name <> $1)
          INSERT INTO replicas (name, release, pool_size, registry_revision, registry_digest, freehold_version,
-                               schema_version, migrates)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                               schema_version, oldest_schema_version, migrates)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (name) DO UPDATE
          SET release = excluded.release, pool_size = excluded.pool_size, seen_at = now(),
              registry_revision = excluded.registry_revision, registry_digest = excluded.registry_digest,
              freehold_version = excluded.freehold_version, schema_version = excluded.schema_version,
+             oldest_schema_version = excluded.oldest_schema_version,
              migrates = excluded.migrates",
         replica.name,
         replica.release,
@@ -42,6 +45,7 @@ pub async fn announce(connection: &mut PgConnection, replica: &Replica) -> Resul
         replica.registry_digest,
         replica.versions.freehold,
         replica.versions.product,
+        replica.oldest,
         replica.migrates
     )
     .execute(connection)
@@ -58,6 +62,18 @@ pub async fn older_than(connection: &mut PgConnection, versions: SchemaVersions)
          ORDER BY name",
         versions.freehold,
         versions.product
+    );
+    Ok(query.fetch_all(connection).await?)
+}
+
+/// The names of the replicas that are alive and cannot serve a tenant at `version` of the product's stream. One that has
+/// not said what it can serve is taken to need what it carries.
+pub async fn needing_more_than(connection: &mut PgConnection, version: i32) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "SELECT name FROM replicas
+         WHERE seen_at > now() - interval '1 minute' AND coalesce(oldest_schema_version, schema_version) > $1
+         ORDER BY name",
+        version
     );
     Ok(query.fetch_all(connection).await?)
 }

@@ -1,10 +1,11 @@
 //! Who is behind: the tenants that a rollout would take further. One query over the table `tenants`, whatever there is
-//! to do, since it knows everybody's versions.
+//! to do, since it knows everybody's versions. And who was taken further: those that an undo would take back.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::tenants::TenantState;
 use crate::{
     error::{Error, Result},
     types::{RolloutId, SchemaVersions, ServerId, Slug, TenantId},
@@ -67,6 +68,80 @@ pub async fn behind(
             })
         })
         .collect()
+}
+
+/// A tenant that a rollout has begun to migrate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Begun {
+    /// The tenant as it is now.
+    pub tenant: Candidate,
+    /// Where it is in its life.
+    pub state: TenantState,
+    /// Whether the rollout has proven that it has arrived. If not, its database may have some of the files.
+    pub is_done: bool,
+    /// The version of the product's stream that it had before.
+    pub before: i32,
+    /// The one that it was to get.
+    pub after: i32,
+}
+
+/// The tenants that a rollout has begun to migrate, tombstones aside.
+pub async fn begun(connection: &mut PgConnection, rollout: RolloutId) -> Result<Vec<Begun>> {
+    let rows = sqlx::query!(
+        r#"SELECT t.id, t.slug, (t.kind = 'platform') AS "is_platform!", t.plan, t.labels, t.server_id, s.region,
+                  t.freehold_version, t.schema_version, t.pinned_version, t.state, (m.state = 'done') AS "is_done!",
+                  m.from_product, m.to_product
+           FROM rollout_tenants m JOIN tenants t ON t.id = m.tenant_id JOIN servers s ON s.id = t.server_id
+           WHERE m.rollout_id = $1 AND (m.attempts > 0 OR m.duration_ms IS NOT NULL) AND t.state <> 'deleted'"#,
+        rollout.uuid()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let tenant = Candidate {
+                id: TenantId::from_uuid(row.id),
+                slug: Slug::from_stored(&row.slug).map_err(Error::internal)?,
+                is_platform: row.is_platform,
+                plan: row.plan,
+                labels: row.labels,
+                server_id: ServerId::from_uuid(row.server_id),
+                region: row.region,
+                versions: SchemaVersions { freehold: row.freehold_version, product: row.schema_version },
+                pinned: row.pinned_version,
+            };
+            Ok(Begun {
+                tenant,
+                state: row.state.parse()?,
+                is_done: row.is_done,
+                before: row.from_product,
+                after: row.to_product,
+            })
+        })
+        .collect()
+}
+
+/// How many active and suspended tenants are beyond `version` of the product's stream, and are none of these.
+pub async fn beyond_but(connection: &mut PgConnection, version: i32, but: &[TenantId]) -> Result<i64> {
+    let but: Vec<_> = but.iter().map(|id| id.uuid()).collect();
+    let query = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM tenants
+           WHERE state IN ('active', 'suspended') AND schema_version > $1 AND id <> ALL($2)"#,
+        version,
+        &but
+    );
+    Ok(query.fetch_one(connection).await?)
+}
+
+/// The range of the product's versions that tenants of a rollout have left to go: the oldest that one has, or is taken
+/// back to, of those that wait or are at work. None when nobody is left.
+pub async fn oldest_left(connection: &mut PgConnection, rollout: RolloutId) -> Result<Option<i32>> {
+    let query = sqlx::query_scalar!(
+        "SELECT min(least(from_product, to_product)) FROM rollout_tenants
+         WHERE rollout_id = $1 AND state IN ('pending', 'running')",
+        rollout.uuid()
+    );
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// The tenants that these are the ids or slugs of, each with what it was called by. Tombstones are nobody's.

@@ -1,4 +1,5 @@
-//! Table `rollouts`: the published migrations, carried to the tenants that exist. At most one is unfinished.
+//! Table `rollouts`: the published migrations, carried to the tenants that exist, or taken back from them. At most one
+//! is unfinished.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -17,8 +18,10 @@ pub struct Rollout {
     pub id: RolloutId,
     /// Where it is in its life.
     pub state: RolloutState,
-    /// Where it takes the tenants.
+    /// Where it takes the tenants. If it undoes another one, the oldest versions that it takes a tenant back to.
     pub target: SchemaVersions,
+    /// The rollout that it undoes.
+    pub undoes: Option<RolloutId>,
     /// At most so many tenants of one server at a time; none leaves that to the server.
     pub concurrency: Option<i32>,
     /// With more failures than that it pauses: `2%`, or `3`.
@@ -46,6 +49,8 @@ pub struct NewRollout<'a> {
     pub state: RolloutState,
     /// Where it takes the tenants.
     pub target: SchemaVersions,
+    /// The rollout that it undoes.
+    pub undoes: Option<RolloutId>,
     /// At most so many tenants of one server at a time.
     pub concurrency: Option<i32>,
     /// With more failures than that it pauses.
@@ -59,6 +64,7 @@ struct Row {
     state: String,
     freehold_version: i32,
     product_version: i32,
+    undoes: Option<uuid::Uuid>,
     concurrency: Option<i32>,
     max_failures: String,
     tolerated: i32,
@@ -74,7 +80,7 @@ macro_rules! rows {
     ($rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Row,
-            "SELECT id, state, freehold_version, product_version, concurrency, max_failures, tolerated, reason,
+            "SELECT id, state, freehold_version, product_version, undoes, concurrency, max_failures, tolerated, reason,
                     requested_by, created_at, started_at, finished_at
              FROM rollouts " + $rest,
             $($argument),*
@@ -90,6 +96,7 @@ impl TryFrom<Row> for Rollout {
             id: RolloutId::from_uuid(row.id),
             state: RolloutState::parse(&row.state)?,
             target: SchemaVersions { freehold: row.freehold_version, product: row.product_version },
+            undoes: row.undoes.map(RolloutId::from_uuid),
             concurrency: row.concurrency,
             max_failures: row.max_failures,
             tolerated: row.tolerated,
@@ -108,14 +115,15 @@ impl TryFrom<Row> for Rollout {
 /// `rollout_in_progress` (409) when it is to be unfinished and another one is.
 pub async fn insert_in_txn(txn: &mut PgConnection, new: &NewRollout<'_>) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO rollouts (id, state, freehold_version, product_version, concurrency, max_failures, requested_by,
-                               started_at, finished_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $2 = 'succeeded' THEN now() END,
+        "INSERT INTO rollouts (id, state, freehold_version, product_version, undoes, concurrency, max_failures,
+                               requested_by, started_at, finished_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN $2 = 'succeeded' THEN now() END,
                  CASE WHEN $2 = 'succeeded' THEN now() END)",
         new.id.uuid(),
         new.state.as_str(),
         new.target.freehold,
         new.target.product,
+        new.undoes.map(RolloutId::uuid),
         new.concurrency,
         new.max_failures,
         new.requested_by

@@ -13,6 +13,7 @@
 //! 4. Whoever finds nothing more to claim looks whether the wave is over, and what comes next ([`waves`]).
 //! 5. An operator pauses, resumes or aborts it, has failed tenants tried again, and leaves tenants out ([`control`]).
 //!    Anybody can follow it ([`progress`]).
+//! 6. The way back ([`undo`]) is a rollout too.
 //!
 //! A tenant that fails serves as before: a file and its row in the database's own history are one transaction. The rows
 //! here may be behind a database, when a replica died between the two, and never ahead of it.
@@ -21,6 +22,7 @@ mod change;
 pub mod control;
 mod crew;
 mod desk;
+pub mod obstacles;
 mod outcome;
 pub mod plan;
 pub mod progress;
@@ -28,6 +30,7 @@ pub mod request;
 pub mod start;
 mod tenant;
 mod tidy;
+pub mod undo;
 mod waves;
 pub mod worker;
 

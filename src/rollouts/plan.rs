@@ -27,8 +27,10 @@ pub(super) const CANARIES: i32 = 0;
 /// A rollout as it would be started now.
 #[derive(Debug)]
 pub struct Plan {
-    /// Where it takes the tenants.
+    /// Where it takes the tenants. An undo takes no tenant further back than this.
     pub target: SchemaVersions,
+    /// The rollout that it undoes.
+    pub undoes: Option<RolloutId>,
     /// Which wave is made of what, in order.
     pub waves: Vec<(i32, Value)>,
     /// The tenants, those that are left out among them.
@@ -44,26 +46,40 @@ impl Plan {
     /// `validation_failed` on `canary`, `target_version` or `waves`.
     pub async fn make(ctx: &Context, request: &Request) -> Result<Self> {
         let mut connection = ctx.db.acquire().await?;
-        let mut plan = Self::without_times(&mut connection, request).await?;
-        let (measured, places) = rollout_plan::measured(&mut connection).await?;
+        Self::without_times(&mut connection, request).await?.timed(&mut connection, request).await
+    }
+
+    /// With what estimates need.
+    pub(super) async fn timed(self, connection: &mut PgConnection, request: &Request) -> Result<Self> {
+        let (measured, places) = rollout_plan::measured(connection).await?;
         let allowed = |places: i32| request.concurrency.map_or(places, |most| most.min(places));
-        plan.measured = measured;
-        plan.places = places.into_iter().map(|(server, places)| (server, allowed(places))).collect();
-        Ok(plan)
+        let places = places.into_iter().map(|(server, places)| (server, allowed(places))).collect();
+        Ok(Self { measured, places, ..self })
     }
 
     /// The same without what estimates need.
     pub(super) async fn without_times(connection: &mut PgConnection, request: &Request) -> Result<Self> {
         request.check()?;
         let target = target(migration_files::newest_versions(connection).await?, request.target)?;
+        let behind = rollout_plan::behind(connection, target, None).await?;
+        let members = behind.into_iter().map(|tenant| (member(&tenant, target), tenant)).collect();
+        Self::arrange(connection, (target, None), members, request).await
+    }
+
+    /// Gives each of the tenants its wave.
+    pub(super) async fn arrange(
+        connection: &mut PgConnection,
+        (target, undoes): (SchemaVersions, Option<RolloutId>),
+        members: Vec<(NewMember, Candidate)>,
+        request: &Request,
+    ) -> Result<Self> {
         let canaries = canaries(connection, &request.canaries).await?;
-        let candidates = rollout_plan::behind(connection, target, None).await?;
-        let members = assign(candidates, target, &canaries, &request.waves);
+        let members = assign(members, target, &canaries, &request.waves);
         let mut waves: Vec<_> = (CANARIES + 1..).zip(request.waves.iter().map(Members::to_json)).collect();
         if !canaries.is_empty() {
             waves.insert(0, (CANARIES, json!("canary")));
         }
-        Ok(Self { target, waves, members, measured: None, places: HashMap::new() })
+        Ok(Self { target, undoes, waves, members, measured: None, places: HashMap::new() })
     }
 
     /// Whether no tenant is to be migrated.
@@ -119,13 +135,13 @@ async fn canaries(connection: &mut PgConnection, references: &[String]) -> Resul
 /// Gives each tenant its wave. The order within a share is by chance, so that a wave is a sample of the fleet, and the
 /// same for every plan with this target. The platform tenant comes last, unless it is named.
 fn assign(
-    mut candidates: Vec<Candidate>,
+    mut members: Vec<(NewMember, Candidate)>,
     target: SchemaVersions,
     canaries: &BTreeSet<TenantId>,
     waves: &[Members],
 ) -> Vec<(Candidate, NewMember)> {
-    candidates.sort_by_cached_key(|tenant| (tenant.is_platform, lot(tenant.id, target)));
-    let mut members: Vec<_> = candidates.into_iter().map(|tenant| (None, member(&tenant, target), tenant)).collect();
+    members.sort_by_cached_key(|(_, tenant)| (tenant.is_platform, lot(tenant.id, target)));
+    let mut members: Vec<_> = members.into_iter().map(|(member, tenant)| (None, member, tenant)).collect();
     let mut taken = 0;
     let total = members.iter().filter(|(_, member, _)| member.skipped.is_none()).count();
     let mut take = |wave: i32, most: usize, belongs: &dyn Fn(&Candidate) -> bool, taken: &mut usize| {
@@ -222,6 +238,14 @@ mod tests {
         tenant
     }
 
+    fn assigned(
+        tenants: Vec<Candidate>,
+        canaries: &BTreeSet<TenantId>,
+        waves: &[Members],
+    ) -> Vec<(Candidate, NewMember)> {
+        assign(tenants.into_iter().map(|tenant| (member(&tenant, NEW), tenant)).collect(), NEW, canaries, waves)
+    }
+
     fn sizes(members: &[(Candidate, NewMember)], waves: i32) -> Vec<usize> {
         (0..=waves).map(|wave| members.iter().filter(|(_, member)| member.wave == wave).count()).collect()
     }
@@ -231,14 +255,14 @@ mod tests {
         let tenants: Vec<_> = (0..20).map(|_| tenant(|_| ())).collect();
         let canaries = BTreeSet::from([tenants[0].id, tenants[1].id]);
         let waves = [5.0, 25.0, 100.0].map(Members::Share);
-        let members = assign(tenants.clone(), NEW, &canaries, &waves);
+        let members = assigned(tenants.clone(), &canaries, &waves);
         assert_eq!(sizes(&members, 3), [2, 0, 3, 15]);
-        assert_eq!(sizes(&assign(tenants.clone(), NEW, &BTreeSet::new(), &waves), 3), [0, 1, 4, 15]);
+        assert_eq!(sizes(&assigned(tenants.clone(), &BTreeSet::new(), &waves), 3), [0, 1, 4, 15]);
         let order =
             |members: &[(Candidate, NewMember)]| members.iter().map(|(tenant, _)| tenant.id).collect::<Vec<_>>();
         let mut reversed = tenants;
         reversed.reverse();
-        assert_eq!(order(&assign(reversed, NEW, &canaries, &waves)), order(&members), "the same for every plan");
+        assert_eq!(order(&assigned(reversed, &canaries, &waves)), order(&members), "the same for every plan");
     }
 
     #[test]
@@ -255,7 +279,7 @@ mod tests {
         ];
         let label = Members::Label("tier".into(), "gold".into());
         let waves = [Members::Plan("free".into()), Members::Region("eu".into()), label, Members::ALL];
-        let members = assign(tenants, NEW, &BTreeSet::new(), &waves);
+        let members = assigned(tenants, &BTreeSet::new(), &waves);
         assert_eq!(sizes(&members, 4), [0, 2, 1, 1, 1]);
         assert!(members.iter().all(|(tenant, member)| !tenant.is_platform || member.wave == 4));
     }

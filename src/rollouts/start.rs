@@ -1,22 +1,24 @@
-//! Starts a rollout: one transaction that writes its row, its waves and its tenants. Replicas do the rest.
+//! Starts a rollout, or an undo: one transaction that writes its row, its waves and its tenants. Replicas do the rest.
 
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::{
     change::audit_in_txn,
     plan::Plan,
     request::{Members, Request},
+    undo,
 };
 use crate::{
     control::{
         audit::Origin,
-        idempotency, rollout_tenants, rollout_waves,
+        idempotency, migration_files, rollout_tenants, rollout_waves,
         rollouts::{self, NewRollout, Rollout, RolloutState},
     },
     error::{Error, Result},
     faults::crash_point,
     operations::Context,
-    types::{Idempotency, RolloutId, TenantId},
+    types::{Idempotency, RolloutId, Stream, TenantId},
 };
 
 /// Starts a rollout. One with nothing to do has succeeded at once.
@@ -26,6 +28,39 @@ use crate::{
 pub async fn start(
     ctx: &Context,
     request: &Request,
+    origin: &Origin,
+    idempotency: Option<&Idempotency>,
+) -> Result<Rollout> {
+    record(ctx, &Wanted::Forward(request), origin, idempotency).await
+}
+
+/// What is asked for.
+pub(super) enum Wanted<'a> {
+    /// A rollout.
+    Forward(&'a Request),
+    /// The way back from this one.
+    Undo(RolloutId, &'a Request),
+}
+
+impl Wanted<'_> {
+    const fn request(&self) -> &Request {
+        match self {
+            Self::Forward(request) | Self::Undo(_, request) => request,
+        }
+    }
+
+    async fn plan(&self, ctx: &Context, txn: &mut PgConnection) -> Result<Plan> {
+        match self {
+            Self::Forward(request) => Plan::without_times(txn, request).await,
+            Self::Undo(of, request) => undo::ready(ctx, txn, *of, request).await,
+        }
+    }
+}
+
+/// Records what is asked for, as one that has succeeded if there is nothing to do.
+pub(super) async fn record(
+    ctx: &Context,
+    wanted: &Wanted<'_>,
     origin: &Origin,
     idempotency: Option<&Idempotency>,
 ) -> Result<Rollout> {
@@ -40,12 +75,13 @@ pub async fn start(
     if let Some(unfinished) = rollouts::unfinished(&mut txn).await? {
         return Err(rollouts::in_progress(Some(unfinished.id)));
     }
-    let plan = Plan::without_times(&mut txn, request).await?;
+    let (plan, request) = (wanted.plan(ctx, &mut txn).await?, wanted.request());
     let state = if plan.is_idle() { RolloutState::Succeeded } else { RolloutState::Planned };
     let new = NewRollout {
         id,
         state,
         target: plan.target,
+        undoes: plan.undoes,
         concurrency: request.concurrency,
         max_failures: &request.max_failures.to_string(),
         requested_by: &origin.actor,
@@ -58,9 +94,10 @@ pub async fn start(
     rollout_tenants::insert_in_txn(&mut txn, id, &members).await?;
     let details = json!({
         "freehold_version": plan.target.freehold, "schema_version": plan.target.product, "tenants": members.len(),
-        "waves": plan.waves.iter().map(|(_, members)| members).collect::<Vec<_>>(),
+        "waves": plan.waves.iter().map(|(_, members)| members).collect::<Vec<_>>(), "undoes": plan.undoes,
     });
-    audit_in_txn(ctx, &mut txn, origin, ("rollout.start", &id.to_string()), &details).await?;
+    let action = if plan.undoes.is_some() { "rollout.undo" } else { "rollout.start" };
+    audit_in_txn(ctx, &mut txn, origin, (action, &id.to_string()), &details).await?;
     crash_point!("rollout.start.before_commit", members.first().map_or(NOBODY, |member| member.tenant_id));
     let rollout = rollouts::get(&mut txn, id).await?;
     txn.commit().await?;
@@ -81,11 +118,13 @@ pub async fn on_start(ctx: &Context) {
     }
 }
 
-/// Starts a rollout of everything that is published, in one wave, if a tenant is behind and no rollout is unfinished.
+/// Starts a rollout of everything that is published, in one wave, if a tenant is behind and no rollout is unfinished. What
+/// was undone last is not done again, until something newer is published.
 async fn start_if_behind(ctx: &Context) -> Result<Option<Rollout>> {
-    let request = Request { waves: vec![Members::ALL], ..Request::default() };
+    let mut request = Request { waves: vec![Members::ALL], ..Request::default() };
     {
         let mut connection = ctx.db.acquire().await?;
+        request.target = held_back(&mut connection).await?;
         let is_busy = rollouts::unfinished(&mut connection).await?.is_some();
         if is_busy || Plan::without_times(&mut connection, &request).await?.is_idle() {
             return Ok(None);
@@ -96,4 +135,13 @@ async fn start_if_behind(ctx: &Context) -> Result<Option<Rollout>> {
         Err(Error::Conflict { code: "rollout_in_progress", .. }) => Ok(None),
         started => started.map(Some),
     }
+}
+
+/// The version of the product's stream beyond which nobody is taken by itself: the last rollout is an undo, and nothing
+/// has been published since.
+async fn held_back(connection: &mut PgConnection) -> Result<Option<i32>> {
+    let Some(newest) = rollouts::page(connection, None, None, 1).await?.pop() else { return Ok(None) };
+    let published = migration_files::latest(connection, Stream::Product).await?;
+    let is_undone = newest.undoes.is_some() && published.is_some_and(|published| published < newest.created_at);
+    Ok(is_undone.then_some(newest.target.product))
 }

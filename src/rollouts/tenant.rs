@@ -1,4 +1,4 @@
-//! One tenant of a rollout: its lock, another look at it, its migration, and the proof.
+//! One tenant of a rollout: its lock, another look at it, its migration or the way back, and the proof.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -23,6 +23,7 @@ use crate::{
         schema::migrate::{self, Arrived, Site},
     },
     servers::LockKey,
+    types::SchemaVersions,
 };
 
 /// How long to wait for the tenant's lock: an operation on the tenant takes longer than is worth waiting here.
@@ -32,6 +33,8 @@ const LOCK: Duration = Duration::from_millis(300);
 enum Done {
     /// The database has its versions.
     Migrated(Arrived),
+    /// It has not, for this reason. Its versions, where they were seen: some files may have been done.
+    Stuck(Error, Option<SchemaVersions>),
     /// There is no open database to migrate any more, for this reason.
     Gone(TenantState),
 }
@@ -70,6 +73,7 @@ fn judge(ctx: &Context, claimed: &Claimed, outcome: Result<Done>, took: Duration
             let why = format!("the tenant is {state} by now; one that is woken is migrated then");
             Record { state: MemberState::Skipped, error: Some(("tenant_state_conflict".into(), why)), ..record }
         }
+        Ok(Done::Stuck(error, versions)) => Record { versions, ..not_done(ctx, claimed, &error, took) },
         Err(error) => not_done(ctx, claimed, &error, took),
     }
 }
@@ -113,7 +117,14 @@ async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
     };
     crash_point!("rollout.migrate.before_effect", id);
     let mut session = site.enter(ctx).await?;
-    let arrived = migrate::migrate(&mut session, &goal).await?;
+    let arrived = match crew.rollout.undoes {
+        None => migrate::migrate(&mut session, &goal).await,
+        Some(_) => migrate::undo(&mut session, &goal).await,
+    };
+    let arrived = match arrived {
+        Ok(arrived) => arrived,
+        Err(error) => return Ok(Done::Stuck(error, migrate::versions(&session).await)),
+    };
     crash_point!("rollout.migrate.after_effect", id);
     // Nothing is left to be said: it need not be waited for.
     drop(session);

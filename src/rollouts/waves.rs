@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     change::Change,
+    obstacles::{self, Obstacle},
     plan::{self, CANARIES},
     request::MaxFailures,
     start::NOBODY,
@@ -48,7 +49,13 @@ pub(super) async fn advance(ctx: &Context, id: RolloutId) -> Result<()> {
     match next(&change.rollout, &waves, &counts)? {
         Next::Wait => change.leave().await,
         Next::Pause(reason) => pause(change, &reason).await,
-        Next::Begin(position) => begin(change, &waves, position).await,
+        Next::Begin(position) => {
+            let rollout = change.rollout.clone();
+            match obstacles::of_a_wave(change.txn(), &rollout).await? {
+                Some(Obstacle { code, detail }) => pause(change, &format!("{code}: {detail}")).await,
+                None => begin(change, &waves, position).await,
+            }
+        }
         Next::End => end(change, &waves, counts.into_iter().map(|(_, counts)| counts).sum()).await,
     }
 }
@@ -114,9 +121,13 @@ async fn begin(mut change: Change<'_>, waves: &[Wave], position: i32) -> Result<
 
 /// Ends the rollout, unless tenants have fallen behind meanwhile: they join the last wave.
 async fn end(mut change: Change<'_>, waves: &[Wave], counts: Counts) -> Result<()> {
-    let Rollout { id, target, tolerated, .. } = change.rollout;
+    let Rollout { id, target, tolerated, undoes, .. } = change.rollout;
     let last = waves.last().ok_or_else(|| Error::defect("a rollout without waves"))?.position;
-    let stragglers = plan::stragglers(change.txn(), id, target, last).await?;
+    let stragglers = match undoes {
+        None => plan::stragglers(change.txn(), id, target, last).await?,
+        // Who is at the newer version and no part of the undo stays there.
+        Some(_) => Vec::new(),
+    };
     if !stragglers.is_empty() {
         rollout_tenants::insert_in_txn(change.txn(), id, &stragglers).await?;
         rollout_waves::set_state_in_txn(change.txn(), id, last, WaveState::Running).await?;
@@ -149,6 +160,7 @@ mod tests {
             id: RolloutId::from_uuid(uuid::Uuid::nil()),
             state: RolloutState::Running,
             target: SchemaVersions::default(),
+            undoes: None,
             concurrency: None,
             max_failures: max_failures.into(),
             tolerated,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, time::Duratio
 use freehold::faults;
 use serde_json::json;
 
-use super::{assert_nothing_is_left, ended, member, name, plain, publish, start};
+use super::{assert_nothing_is_left, ended, member, name, plain, publish, publish_with_undo, start, undo::undo};
 use crate::{
     crash_points::engine,
     harness::{
@@ -65,20 +65,21 @@ async fn a_replica_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
     let sql = format!(
         "CREATE TABLE {counter} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY); INSERT INTO {counter} DEFAULT VALUES"
     );
-    let version = publish(&fleet, &sql).await;
+    let version = publish_with_undo(&fleet, &sql, &format!("DROP TABLE {counter}")).await;
     let id = start(&fleet, &json!({ "canary": [tenants[0].slug], "waves": ["100%"] })).await;
-    let replica = unique("mortal");
-    for point in POINTS {
-        let (mut program, _) = mortal(&fleet, &replica, &format!("{point}=abort"));
-        assert_eq!(program.ended(REACHED).await.signal(), Some(9), "{point}");
-    }
-    let rollout = ended(&fleet, &id).await;
-    assert_eq!((&rollout["state"], &rollout["counts"]["failed"]), (&json!("succeeded"), &json!(0)), "{rollout}");
+    kill_at_every_point(&fleet, &id).await;
     for tenant in &tenants {
         let database = tenant.database(&fleet);
         assert_eq!(database.value::<i64>(&format!("SELECT count(*) FROM {counter}")).await, 1, "applied once");
         assert_eq!(tenant.seen(&fleet).await["schema_version"], version);
         assert_eq!(member(&fleet, &id, tenant).await["state"], "done");
+    }
+    // The way back is a rollout like any other. Undone twice, a tenant would fail: the table is gone.
+    let back = undo(&fleet, &id, &json!({ "canary": [tenants[0].slug], "waves": ["100%"] })).await;
+    kill_at_every_point(&fleet, &back).await;
+    for tenant in &tenants {
+        assert_eq!(tenant.seen(&fleet).await["schema_version"], version - 1);
+        assert_eq!(member(&fleet, &back, tenant).await["state"], "done");
     }
     // What the last one left on the server goes with the next crew, or with the janitor.
     let worker = engine(&fleet).await;
@@ -88,6 +89,17 @@ async fn a_replica_that_kills_itself_at_any_point_is_followed_by_one_that_goes_o
     assert_nothing_is_left(&fleet).await;
     worker.stop().await;
     fleet.assert_clean().await;
+}
+
+/// Has one replica after another take up the rollout, each of which kills itself at the next point. The rollout succeeds.
+async fn kill_at_every_point(fleet: &Fleet, id: &str) {
+    let replica = unique("mortal");
+    for point in POINTS {
+        let (mut program, _) = mortal(fleet, &replica, &format!("{point}=abort"));
+        assert_eq!(program.ended(REACHED).await.signal(), Some(9), "{point}");
+    }
+    let rollout = ended(fleet, id).await;
+    assert_eq!((&rollout["state"], &rollout["counts"]["failed"]), (&json!("succeeded"), &json!(0)), "{rollout}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

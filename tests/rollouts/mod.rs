@@ -8,6 +8,7 @@ mod control;
 mod crashes;
 mod exceptions;
 mod replicas;
+mod undo;
 mod waves;
 
 use std::time::Duration;
@@ -84,6 +85,16 @@ async fn publish(fleet: &Fleet, sql: &str) -> i32 {
     let name = unique("change").replace('-', "_");
     let extended = set(&files, &format!("V{next}__{name}.sql"), sql);
     fleet.operator().post(MIGRATIONS, &extended).await.expect(200);
+    i32::try_from(next).unwrap()
+}
+
+/// Publishes one more file of the product, and its way back; its version.
+async fn publish_with_undo(fleet: &Fleet, sql: &str, undo: &str) -> i32 {
+    let mut files = published(fleet).await;
+    let (next, name) = (files.len() + 1, unique("change").replace('-', "_"));
+    files.push(json!({ "name": format!("V{next}__{name}.sql"), "sql": sql }));
+    files.push(json!({ "name": format!("U{next}__{name}.sql"), "sql": undo }));
+    fleet.operator().post(MIGRATIONS, &json!({ "files": files })).await.expect(200);
     i32::try_from(next).unwrap()
 }
 

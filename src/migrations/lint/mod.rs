@@ -60,6 +60,16 @@ pub fn lint_set(set: &MigrationSet) -> Vec<Finding> {
     lint(set.texts().into_iter().map(|(name, sql)| File::of(name, sql.to_owned())).collect())
 }
 
+/// What the undo files of a set throw away, as far as their texts show and no waiver says that it may go.
+#[must_use]
+pub fn undo_losses(set: &MigrationSet) -> Vec<Finding> {
+    if set.undo_files() == 0 {
+        return Vec::new();
+    }
+    let files = set.texts().into_iter().map(|(name, sql)| File::of(name, sql.to_owned())).collect();
+    lint(files).into_iter().filter(|finding| finding.rule == rules::UNDO_LOSES_DATA.name).collect()
+}
+
 /// All findings of the `*.sql` files of a folder, also of those that are misnamed or cannot be read.
 ///
 /// # Errors

@@ -20,8 +20,9 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const READING: Duration = Duration::from_millis(100);
 
 /// Records heartbeats until `stop`, and then that this replica is gone. `pool_size` is the most connections that this
-/// replica opens to one tenant's database. `migrates` says whether it migrates tenants in rollouts.
-pub async fn run(ctx: Context, pool_size: u32, migrates: bool, stop: CancellationToken) {
+/// replica opens to one tenant's database. `migrates` says whether it migrates tenants in rollouts. `oldest` is the oldest
+/// version of the product's stream that it can serve.
+pub async fn run(ctx: Context, pool_size: u32, migrates: bool, oldest: i32, stop: CancellationToken) {
     // Before the tenants are read, a digest of the cache would mean nothing.
     while !ctx.tenancy.is_ready() {
         if stop.run_until_cancelled(tokio::time::sleep(READING)).await.is_none() {
@@ -39,6 +40,7 @@ pub async fn run(ctx: Context, pool_size: u32, migrates: bool, stop: Cancellatio
         let replica = Replica {
             name: ctx.replica.clone(),
             versions: carried,
+            oldest,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             pool_size: i32::try_from(pool_size).unwrap_or(i32::MAX),
             migrates,

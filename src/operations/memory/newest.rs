@@ -13,4 +13,9 @@ impl Newest {
     pub(in crate::operations) fn new(schema: TenantSchema) -> Self {
         Self { template: schema.template_name(), schema }
     }
+
+    /// Both sets.
+    pub(crate) const fn schema(&self) -> &TenantSchema {
+        &self.schema
+    }
 }

@@ -1,4 +1,4 @@
-//! Takes one tenant's database to a pair of versions, and proves that it is there.
+//! Takes one tenant's database to a pair of versions, or back to it, and proves that it is there.
 //!
 //! The proof is the fingerprint of the whole schema, read in the session that has migrated, and compared with that of
 //! the template of the same versions on a server of the same major release. A database whose schema is right while its
@@ -6,29 +6,33 @@
 //!
 //! The caller holds the tenant's lock, and hands over a login that can become the owner and nothing else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_postgres::error::SqlState;
 
-use super::{ROLES, publish, template};
+use super::{Newest, ROLES, publish, template};
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, Limits, Outcome, Schema, TenantSchema},
+    migrations::{self, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, applied_versions},
     operations::{Access, Context},
-    servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate},
+    servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate, quote_ident},
     types::{DbName, SchemaVersions, ServerId},
 };
 
 /// How many differing objects an error names.
 const NAMED: usize = 20;
+/// How long a session in which something failed may take to tell the versions.
+const TELLING: Duration = Duration::from_secs(5);
 
 /// Where a database is to get, and what it looks like there.
 #[derive(Debug)]
 pub(crate) struct Goal {
     /// Both sets up to the versions.
     schema: TenantSchema,
+    /// All that is published, undo files of newer versions among it.
+    newest: Arc<Newest>,
     /// Of the template of the same versions.
     fingerprint: String,
     /// Its objects. An earlier release did not record them.
@@ -64,7 +68,7 @@ impl Goal {
         let unknown = || Error::defect(format!("the schema of the template {name} is not recorded"));
         let (fingerprint, objects) = found.ok_or_else(unknown)?;
         let objects = objects.map(serde_json::from_value).transpose().map_err(Error::internal)?;
-        Ok(Arc::new(Self { schema, fingerprint, objects }))
+        Ok(Arc::new(Self { schema, newest, fingerprint, objects }))
     }
 
     /// Compares a database's schema with this one.
@@ -133,14 +137,38 @@ impl Site<'_> {
 pub(crate) async fn migrate(session: &mut Connection, goal: &Goal) -> Result<Arrived> {
     let (limits, unseen) = (Limits::default(), watch::Sender::default());
     match migrations::apply_tenant(session, &goal.schema, &ROLES, &limits, &unseen).await {
-        Ok(Outcome { to: versions, .. }) => {
-            // A database that is ahead of this goal, by a newer release, is not judged by it.
-            let proof = if versions == goal.versions() { goal.check(&Schema::of(session).await?) } else { Ok(()) };
-            Ok(Arrived { versions, adopted: false, proof })
-        }
+        Ok(Outcome { to: versions, .. }) => prove(session, goal, versions).await,
         Err(error) if error.is_transient() => Err(error),
         Err(error) => adopt(session, goal, error).await,
     }
+}
+
+/// Takes the database back by undo files, as its owner, and compares the whole schema. One that is not beyond the goal
+/// stays as it is.
+///
+/// # Errors
+/// As [`migrate`]; `undo_missing` (409).
+pub(crate) async fn undo(session: &mut Connection, goal: &Goal) -> Result<Arrived> {
+    let (limits, schema) = (Limits::default(), goal.newest.schema());
+    match migrations::undo_tenant(session, schema, goal.versions(), &ROLES, &limits).await {
+        Ok(Outcome { to: versions, .. }) => prove(session, goal, versions).await,
+        Err(error) => Err(readable(error)),
+    }
+}
+
+async fn prove(session: &mut Connection, goal: &Goal, versions: SchemaVersions) -> Result<Arrived> {
+    // A database that is ahead of this goal, by a newer release, is not judged by it.
+    let proof = if versions == goal.versions() { goal.check(&Schema::of(session).await?) } else { Ok(()) };
+    Ok(Arrived { versions, adopted: false, proof })
+}
+
+/// The versions of a database in whose session something has failed, if it tells them.
+pub(crate) async fn versions(session: &Connection) -> Option<SchemaVersions> {
+    let told = async {
+        session.batch_execute(&format!("ROLLBACK; SET ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
+        applied_versions(&session.query_one(SELECT_VERSIONS, &[]).await?)
+    };
+    tokio::time::timeout(TELLING, told).await.ok()?.ok()
 }
 
 /// Files that do not apply may have been applied already.

@@ -4,6 +4,7 @@ mod control;
 mod events;
 mod plan;
 mod start;
+mod undo;
 
 use axum::{
     extract::State,
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(control::abort))
         .routes(routes!(control::retry))
         .routes(routes!(control::skip))
+        .routes(routes!(undo::undo))
 }
 
 /// A rollout: the published migrations, carried to the tenants that exist.
@@ -57,8 +59,10 @@ struct View {
     state: &'static str,
     /// The version of Freehold's own stream that tenants get.
     freehold_version: i32,
-    /// The version of the product's stream that tenants get.
+    /// The version of the product's stream that tenants get; of an undo, the oldest that one goes back to.
     schema_version: i32,
+    /// The rollout that it undoes.
+    undoes: Option<RolloutId>,
     /// How many tenants are where.
     counts: CountsView,
     /// Its waves, in order; null in lists. A rollout with nothing to do has none.
@@ -147,6 +151,7 @@ impl View {
             state: rollout.state.as_str(),
             freehold_version: rollout.target.freehold,
             schema_version: rollout.target.product,
+            undoes: rollout.undoes,
             counts: counts.into(),
             waves: None,
             tenants_per_second: None,

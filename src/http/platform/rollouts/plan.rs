@@ -14,8 +14,12 @@ use crate::{
         extract::{Json, Operator, right},
         problem::Problem,
     },
-    rollouts::plan::Plan,
-    types::{Slug, Stream, TenantId},
+    rollouts::{
+        obstacles::Obstacle,
+        plan::Plan,
+        undo::{Undo, Undone},
+    },
+    types::{RolloutId, Slug, Stream, TenantId},
 };
 
 /// How many tenants of a wave are named.
@@ -29,7 +33,9 @@ pub(super) struct PlanView {
     freehold_version: i32,
     /// The version of the product's stream that tenants would get.
     schema_version: i32,
-    /// The files that at least one tenant lacks.
+    /// The rollout that it would undo.
+    undoes: Option<RolloutId>,
+    /// The files that at least one tenant lacks. Of an undo, the undo files that at least one tenant needs.
     files: Vec<FileView>,
     /// The waves, in order.
     waves: Vec<PlannedWave>,
@@ -37,8 +43,29 @@ pub(super) struct PlanView {
     skipped: Vec<PlannedTenant>,
     /// The replicas that run a release with older migrations than these: the files must take away nothing that it uses.
     older_replicas: Vec<String>,
+    /// What keeps it from starting.
+    obstacles: Vec<ObstacleView>,
+    /// Of an undo: how many tenants are at newer versions, are no part of it, and stay there.
+    staying: i64,
     /// About how long it would take, by what tenants took in earlier rollouts; null without any.
     estimate_seconds: Option<u64>,
+}
+
+/// What keeps a rollout from starting.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RolloutObstacle)]
+struct ObstacleView {
+    /// The code with which a start is refused.
+    #[schema(example = "undo_missing")]
+    code: &'static str,
+    /// What is in the way.
+    detail: String,
+}
+
+impl From<Obstacle> for ObstacleView {
+    fn from(Obstacle { code, detail }: Obstacle) -> Self {
+        Self { code, detail }
+    }
 }
 
 /// A file that at least one tenant lacks.
@@ -52,6 +79,8 @@ struct FileView {
     name: String,
     /// How many tenants would get it.
     tenants: usize,
+    /// What an undo file throws away, as far as its text shows.
+    loses: Vec<String>,
 }
 
 /// A wave of a plan.
@@ -105,6 +134,15 @@ pub(super) async fn plan(
     Ok(Json(PlanView { older_replicas, ..view(&plan, &published) }))
 }
 
+/// What an undo would do.
+pub(super) fn undo_view(undo: Undo) -> PlanView {
+    let file =
+        |file: Undone| FileView { stream: Stream::Product, name: file.name, tenants: file.tenants, loses: file.loses };
+    let obstacles = undo.obstacles.into_iter().map(ObstacleView::from).collect();
+    let files = undo.files.into_iter().map(file).collect();
+    PlanView { files, obstacles, staying: undo.staying, ..view(&undo.plan, &[]) }
+}
+
 fn view(plan: &Plan, published: &[migration_files::Published]) -> PlanView {
     let waves: Vec<_> = plan.waves.iter().map(|(position, of)| wave(plan, *position, of)).collect();
     let estimates: Option<Vec<_>> = waves.iter().map(|wave| wave.estimate_seconds).collect();
@@ -112,10 +150,13 @@ fn view(plan: &Plan, published: &[migration_files::Published]) -> PlanView {
     PlanView {
         freehold_version: plan.target.freehold,
         schema_version: plan.target.product,
+        undoes: plan.undoes,
         files: published.iter().filter_map(|file| pending(plan, file)).collect(),
         waves,
         skipped: skipped.map(tenant).collect(),
         older_replicas: Vec::new(),
+        obstacles: Vec::new(),
+        staying: 0,
         estimate_seconds: estimates.map(|seconds| seconds.into_iter().sum()),
     }
 }
@@ -131,7 +172,7 @@ fn pending(plan: &Plan, file: &migration_files::Published) -> Option<FileView> {
     };
     let tenants = plan.members.iter().filter(lacks).count();
     let name = format!("V{}__{}.sql", file.version, file.name);
-    (tenants > 0).then_some(FileView { stream: file.stream, name, tenants })
+    (tenants > 0).then_some(FileView { stream: file.stream, name, tenants, loses: Vec::new() })
 }
 
 fn wave(plan: &Plan, position: i32, of: &Value) -> PlannedWave {

@@ -26,21 +26,21 @@ const ROUTE: &str = "POST /platform/v1/rollouts";
 #[serde(deny_unknown_fields)]
 pub(super) struct NewRollout {
     /// The version of the product's stream that tenants get; the newest unless said otherwise.
-    target_version: Option<i32>,
+    pub(super) target_version: Option<i32>,
     /// Ids or slugs of the tenants that go first. If one of them fails, the rollout pauses.
     #[serde(default)]
-    canary: Vec<String>,
+    pub(super) canary: Vec<String>,
     /// The waves after the canaries: a share of all tenants with those of the waves before, such as `"25%"`, or
     /// `{"plan": …}`, `{"region": …}` or `{"label": "name=value"}`. The last one is `"100%"`; `["5%", "25%", "100%"]`
     /// unless said otherwise.
     #[schema(value_type = Option<Vec<Object>>, example = json!(["5%", "25%", "100%"]))]
-    waves: Option<Vec<Value>>,
+    pub(super) waves: Option<Vec<Value>>,
     /// At most so many tenants of one server at a time, and no more than its `rollout_concurrency`.
-    concurrency: Option<i32>,
+    pub(super) concurrency: Option<i32>,
     /// With more failures than that it pauses: a share of the tenants in the waves that have begun, or a number; `2%`
     /// unless said otherwise.
     #[schema(example = "2%")]
-    max_failures: Option<String>,
+    pub(super) max_failures: Option<String>,
 }
 
 impl NewRollout {

@@ -1,0 +1,186 @@
+//! The way back: takes the tenants of an earlier rollout back to the versions that each had before, by undo files.
+//!
+//! It is a rollout of its own, which names the one that it undoes: waves, claims, thresholds, pause and retry are the
+//! same, and so is the proof. Only what a place does to a database is another thing ([`super::tenant`]).
+//!
+//! | tenant | what becomes of it |
+//! |---|---|
+//! | migrated by the rollout | goes back to the version that it had |
+//! | tried, and failed | goes back as far as its database came |
+//! | taken further by a later rollout | stays; that one has to be undone first |
+//! | made or cloned at the newer version | stays: it never had an older one |
+//! | archived, or about to be deleted | stays; one that wakes gets the newest version |
+//!
+//! Freehold's own stream never goes back: the program needs it. See docs/decisions/0034.
+
+use sqlx::PgConnection;
+
+use super::{
+    obstacles::{self, Obstacle},
+    plan::{CANARIES, Plan},
+    request::Request,
+    start::{self, Wanted},
+};
+use crate::{
+    control::{
+        audit::Origin,
+        rollout_plan::{self, Begun, Candidate},
+        rollout_tenants::NewMember,
+        rollouts::{self, Rollout},
+        tenants::TenantState,
+    },
+    error::{Error, Result},
+    migrations::{MigrationSet, UndoFile, lint},
+    operations::{Context, schema::publish},
+    types::{Idempotency, RolloutId, SchemaVersions},
+};
+
+/// An undo as it would be started now.
+#[derive(Debug)]
+pub struct Undo {
+    /// Its tenants and waves.
+    pub plan: Plan,
+    /// The undo files that it would run, the newest version first.
+    pub files: Vec<Undone>,
+    /// How many tenants are beyond the versions that the others go back to, are no part of it, and stay where they are.
+    pub staying: i64,
+    /// Why it would not start.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// An undo file.
+#[derive(Debug)]
+pub struct Undone {
+    /// The version that it undoes.
+    pub version: i32,
+    /// Its name.
+    pub name: String,
+    /// How many tenants it would be run for.
+    pub tenants: usize,
+    /// What it throws away, as far as its text shows.
+    pub loses: Vec<String>,
+}
+
+/// Says what an undo would do. Starts nothing, and asks no tenant.
+///
+/// # Errors
+/// `not_found`; `rollout_is_undo`, `nothing_to_undo`, `rollout_in_progress` (409); `validation_failed`.
+pub async fn make(ctx: &Context, of: RolloutId, request: &Request) -> Result<Undo> {
+    let mut connection = ctx.db.acquire().await?;
+    let Undo { plan, files, staying, obstacles } = look(ctx, &mut connection, of, request).await?;
+    Ok(Undo { plan: plan.timed(&mut connection, request).await?, files, staying, obstacles })
+}
+
+/// Starts an undo. One with nothing left to do has succeeded at once.
+///
+/// # Errors
+/// As [`make`]; `undo_missing`, `replicas_need_newer` (409); `idempotency_key_reused` (422).
+pub async fn start(
+    ctx: &Context,
+    of: RolloutId,
+    request: &Request,
+    origin: &Origin,
+    idempotency: Option<&Idempotency>,
+) -> Result<Rollout> {
+    start::record(ctx, &Wanted::Undo(of, request), origin, idempotency).await
+}
+
+/// Plans an undo that starts now.
+pub(super) async fn ready(
+    ctx: &Context,
+    connection: &mut PgConnection,
+    of: RolloutId,
+    request: &Request,
+) -> Result<Plan> {
+    let undo = look(ctx, connection, of, request).await?;
+    undo.obstacles.into_iter().next().map_or(Ok(undo.plan), |obstacle| Err(obstacle.into()))
+}
+
+async fn look(ctx: &Context, connection: &mut PgConnection, of: RolloutId, request: &Request) -> Result<Undo> {
+    request.check()?;
+    let rollout = rollouts::get(connection, of).await?.ok_or_else(|| Error::not_found("rollout"))?;
+    if rollout.undoes.is_some() {
+        let detail = "the rollout is an undo itself: start a rollout, which takes the tenants forward again";
+        return Err(Error::conflict("rollout_is_undo", detail));
+    }
+    if !rollout.state.is_finished() {
+        return Err(rollouts::in_progress(Some(of)));
+    }
+    let begun = rollout_plan::begun(connection, of).await?;
+    if begun.iter().all(|one| one.before == one.after) {
+        let detail = "the rollout has changed nothing of the product's stream; Freehold's own does not go back";
+        return Err(Error::conflict("nothing_to_undo", detail));
+    }
+    let ids: Vec<_> = begun.iter().map(|one| one.tenant.id).collect();
+    let members: Vec<_> = begun.into_iter().filter_map(member).collect();
+    let target = target(&members).unwrap_or(rollout.target);
+    let set = publish::newest(&ctx.memory, connection).await?.schema().product.clone();
+    let (files, mut obstacles) = files(&set, &members);
+    if members.iter().any(|(member, _)| member.skipped.is_none()) {
+        obstacles.extend(obstacles::of_going_back(connection, target.product).await?);
+    }
+    let staying = rollout_plan::beyond_but(connection, target.product, &ids).await?;
+    let plan = Plan::arrange(connection, (target, Some(of)), members, request).await?;
+    Ok(Undo { plan, files, staying, obstacles })
+}
+
+/// What is to be done with a tenant of the rollout; none when it is back already.
+fn member(begun: Begun) -> Option<(NewMember, Candidate)> {
+    let Begun { tenant, state, is_done, before, after } = begun;
+    let from = tenant.versions;
+    if before == after || is_done && from.product <= before {
+        return None;
+    }
+    let skipped = if !matches!(state, TenantState::Active | TenantState::Suspended) {
+        let why =
+            format!("the tenant is {state}: its database stays as it is, and one that wakes gets the newest version");
+        Some(("tenant_state_conflict", why))
+    } else if from.product > after {
+        let version = from.product;
+        Some((
+            "newer_version",
+            format!("a later rollout has taken the tenant to version {version}: undo that one first"),
+        ))
+    } else {
+        None
+    };
+    let to = SchemaVersions { product: before, ..from };
+    Some((NewMember { tenant_id: tenant.id, wave: CANARIES, server_id: tenant.server_id, from, to, skipped }, tenant))
+}
+
+/// The oldest versions that a tenant goes back to; none when nobody does.
+fn target(members: &[(NewMember, Candidate)]) -> Option<SchemaVersions> {
+    let going = || members.iter().map(|(member, _)| member).filter(|member| member.skipped.is_none());
+    let freehold = going().map(|member| member.to.freehold).min()?;
+    going().map(|member| member.to.product).min().map(|product| SchemaVersions { freehold, product })
+}
+
+/// The undo files that the tenants need, and whether one is missing.
+fn files(set: &MigrationSet, members: &[(NewMember, Candidate)]) -> (Vec<Undone>, Vec<Obstacle>) {
+    let needs = |version: i32| {
+        let is_between = |member: &NewMember| (member.to.product + 1..=member.from.product).contains(&version);
+        members.iter().filter(|(member, _)| member.skipped.is_none() && is_between(member)).count()
+    };
+    let lost = lint::undo_losses(set);
+    let (mut files, mut missing) = (Vec::new(), Vec::new());
+    for file in set.files().iter().rev() {
+        let (tenants, name) = (needs(file.version), UndoFile::file_name(file.version, &file.name));
+        if tenants == 0 {
+            continue;
+        }
+        if set.undo_of(file.version).is_none() {
+            missing.push(name.clone());
+        }
+        let of_it = lost.iter().filter(|finding| finding.file == name);
+        let loses = of_it.map(|finding| format!("line {}: {}", finding.line, finding.message)).collect();
+        files.push(Undone { version: file.version, name, tenants, loses });
+    }
+    if missing.is_empty() {
+        return (files, Vec::new());
+    }
+    let detail = format!(
+        "there is no way back without these undo files: {}; publish them beside the migrations that they undo",
+        obstacles::some(&missing)
+    );
+    (files, vec![Obstacle { code: "undo_missing", detail }])
+}
