@@ -130,8 +130,9 @@ async fn the_command_prints_findings_with_their_place_and_fails_on_errors_alone(
     assert!(lines[0].starts_with("V1__a.sql:1: varchar-limit: name varchar(20): "), "{out}");
     assert!(lines[1].starts_with("    advice; instead: text with a named CHECK"), "{out}");
     assert!(lines[2].starts_with("V1__a.sql:3: drop-table: orders: "), "{out}");
-    assert!(lines[4].starts_with("v2__b.sql:1: file-name: "), "{out}");
-    assert_eq!(lines.last(), Some(&"2 errors, 1 warnings and pieces of advice"));
+    assert!(lines[4].starts_with("V1__a.sql:3: contract: orders: "), "{out}");
+    assert!(lines[6].starts_with("v2__b.sql:1: file-name: "), "{out}");
+    assert_eq!(lines.last(), Some(&"2 errors, 2 warnings and pieces of advice"));
     let (code, out, _) = lint(&bad, &["-o", "json"]).await;
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &told["errors"]), (Some(1), &2.into()));

@@ -1,5 +1,7 @@
-//! How a file asks to be run: a marker among the comments before its first statement, `-- freehold:no-transaction`.
+//! How a file asks to be run: a marker among the comments before its first statement, `-- freehold:no-transaction`. What
+//! else may stand there is a waiver, or a [`Contract`].
 
+use super::contract::Contract;
 use crate::types::Invalid;
 
 /// What begins every word that a comment says to Freehold.
@@ -33,9 +35,18 @@ impl Mode {
 
     /// As [`of`](Self::of), with the line and what is wrong there.
     pub(super) fn read(sql: &str) -> Result<Self, (usize, String)> {
-        let mut mode = None;
+        let (mut mode, mut has_contract) = (None, false);
         for (line, text) in head(sql) {
             let Some(word) = word(text).filter(|word| !is_waiver(word)) else { continue };
+            match Contract::parse(word) {
+                Some(Ok(_)) if has_contract => return Err((line, "a file has one contract at most".to_owned())),
+                Some(Ok(_)) => {
+                    has_contract = true;
+                    continue;
+                }
+                Some(Err(what)) => return Err((line, what)),
+                None => {}
+            }
             let marker = Self::MARKERS.iter().find(|(known, _)| *known == word);
             let (_, named) = marker.ok_or_else(|| (line, unknown(word)))?;
             if mode.replace(*named).is_some() {
@@ -63,7 +74,7 @@ pub(super) fn is_waiver(word: &str) -> bool {
 }
 
 fn unknown(word: &str) -> String {
-    format!("`{PREFIX}{word}` is none of `no-transaction`, `batched`, `allow <rule>: <reason>`")
+    format!("`{PREFIX}{word}` is none of `no-transaction`, `batched`, `contract`, `allow <rule>: <reason>`")
 }
 
 #[cfg(test)]
@@ -79,6 +90,7 @@ mod tests {
             ("-- freehold:allow x: because\n-- freehold:batched\nUPDATE", Mode::Batched),
             ("SELECT 1;\n-- freehold:batched\n", Mode::Transaction),
             ("-- see freehold:batched\nSELECT 1", Mode::Transaction),
+            ("-- freehold:contract oldest=3\n-- freehold:batched\nDELETE", Mode::Batched),
             ("", Mode::Transaction),
         ] {
             assert_eq!(Mode::of(sql), Ok(mode), "{sql}");
@@ -93,6 +105,8 @@ mod tests {
             ("-- freehold:allowance\n", "line 1: `freehold:allowance`"),
             ("-- freehold:batched 500\n", "line 1: `freehold:batched 500`"),
             ("-- freehold:batched\n-- freehold:no-transaction\n", "line 2: a file has one marker"),
+            ("-- freehold:contract\n-- freehold:contract\n", "line 2: a file has one contract"),
+            ("-- freehold:contract since=3\n", "line 1: `since=3` is neither"),
         ] {
             let invalid = Mode::of(sql).unwrap_err();
             assert_eq!(invalid.code, "invalid_marker");

@@ -11,6 +11,7 @@
 
 mod adopt;
 mod apply;
+mod contract;
 mod embedded;
 mod file;
 mod folder;
@@ -28,6 +29,7 @@ mod undo_file;
 
 pub use adopt::adopt_history;
 pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant, undo_tenant};
+pub use contract::{Contract, contracts};
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use refinery_core::Migration;
 
 use super::{
-    MigrationFile, UndoFile,
+    MigrationFile, UndoFile, contract,
     folder::{self, Entry},
     schema::fingerprint,
 };
@@ -87,6 +87,7 @@ impl MigrationSet {
         files.sort_by_key(|(_, file)| file.version);
         findings.extend(first_out_of_order(&files));
         findings.extend(unmatched(&undo, &files));
+        findings.extend(misfits(&files));
         if !findings.is_empty() {
             return Err(Error::Validation(findings));
         }
@@ -204,6 +205,20 @@ fn unmatched(undo: &[(usize, UndoFile)], files: &[(usize, MigrationFile)]) -> Ve
         (!is_matched).then(|| FieldError::new(field, "undo_unmatched", message()))
     };
     undo.iter().enumerate().filter_map(finding).collect()
+}
+
+/// Files whose contracts name what is not there.
+fn misfits(files: &[(usize, MigrationFile)]) -> Vec<FieldError> {
+    let contracting: Vec<_> = files.iter().filter(|(_, file)| contract::Contract::of(&file.sql).is_some()).collect();
+    if contracting.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<_> = files.iter().map(|(_, file)| file.clone()).collect();
+    let finding = |(index, file): &&(usize, MigrationFile)| {
+        let what = contract::misfit(file, &all)?;
+        Some(FieldError::new(format!("files[{index}].sql"), "invalid_migration", format!("the contract: {what}")))
+    };
+    contracting.iter().filter_map(finding).collect()
 }
 
 /// Versions must be 1, 2, 3, …; one finding is enough, since the rest follow from it.

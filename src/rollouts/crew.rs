@@ -51,7 +51,7 @@ pub(super) struct Crew {
 
 /// Migrates what is due on the server, until nothing is or `halt`.
 pub(super) async fn run(ctx: &Context, rollout: &Arc<Rollout>, server: Server, halt: CancellationToken) {
-    let desk = Desk::new(ctx, rollout.id, server.id, halt);
+    let desk = Desk::new(ctx, (rollout.id, server.id), places(rollout, &server), halt);
     let (id, name) = (server.id, server.name.clone());
     match assemble(ctx, rollout, &server).await {
         Ok((access, admin, login)) => {
@@ -64,6 +64,12 @@ pub(super) async fn run(ctx: &Context, rollout: &Arc<Rollout>, server: Server, h
             desk.turn_away(&error).await;
         }
     }
+}
+
+/// How many tenants of the server may be migrated at a time, by all replicas together.
+fn places(rollout: &Rollout, server: &Server) -> u16 {
+    let places = server.rollout_concurrency;
+    u16::try_from(rollout.concurrency.map_or(places, |most| most.min(places))).unwrap_or(1)
 }
 
 /// The name of the login with which this replica migrates in this rollout.
@@ -94,11 +100,8 @@ async fn assemble(ctx: &Context, rollout: &Rollout, server: &Server) -> Result<(
 }
 
 impl Crew {
-    /// How many tenants of the server may be migrated at a time, by all replicas together.
     fn places(&self) -> u16 {
-        let places = self.server.rollout_concurrency;
-        let places = self.rollout.concurrency.map_or(places, |most| most.min(places));
-        u16::try_from(places).unwrap_or(1)
+        places(&self.rollout, &self.server)
     }
 
     async fn work(self: Arc<Self>) {

@@ -1,6 +1,7 @@
 //! Hands out the tenants of one server, and takes in what became of them.
 //!
-//! Tenants are claimed up to [`BATCH`] at a time, and outcomes are recorded together, each with one statement, so that
+//! Tenants are claimed up to [`BATCH`] at a time, fewer where few are migrated at a time, so that something is left for
+//! other replicas; and outcomes are recorded together, each with one statement, so that
 //! the control database hears of a rollout a few times a second and not a few times a tenant.
 
 use std::{collections::VecDeque, time::Duration};
@@ -22,7 +23,7 @@ use crate::{
     types::{RolloutId, ServerId},
 };
 
-/// How many are claimed, or recorded, with one statement.
+/// How many are claimed, or recorded, with one statement at most.
 const BATCH: usize = 16;
 
 /// The desk of one server.
@@ -30,6 +31,8 @@ pub(super) struct Desk {
     ctx: Context,
     rollout: RolloutId,
     server: ServerId,
+    /// How many are claimed at a time.
+    handful: i64,
     halt: CancellationToken,
     trays: Mutex<Trays>,
 }
@@ -43,8 +46,16 @@ struct Trays {
 }
 
 impl Desk {
-    pub(super) fn new(ctx: &Context, rollout: RolloutId, server: ServerId, halt: CancellationToken) -> Self {
-        Self { ctx: ctx.clone(), rollout, server, halt, trays: Mutex::default() }
+    /// The desk of a server where so many tenants are migrated at a time.
+    pub(super) fn new(
+        ctx: &Context,
+        (rollout, server): (RolloutId, ServerId),
+        places: u16,
+        halt: CancellationToken,
+    ) -> Self {
+        let handful = i64::from(places) * 2;
+        let handful = handful.clamp(1, i64::try_from(BATCH).unwrap_or(i64::MAX));
+        Self { ctx: ctx.clone(), rollout, server, handful, halt, trays: Mutex::default() }
     }
 
     /// Takes in an outcome.
@@ -88,8 +99,7 @@ impl Desk {
     async fn claim(&self) -> Result<Vec<Claimed>> {
         let mut connection = self.ctx.db.acquire().await?;
         let of = (self.rollout, self.server);
-        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
-        rollout_claims::claim(&mut connection, of, &self.ctx.replica, self.ctx.settings.pace.lease, limit).await
+        rollout_claims::claim(&mut connection, of, &self.ctx.replica, self.ctx.settings.pace.lease, self.handful).await
     }
 
     /// Has all that are due come again later, for this reason: the server is away.

@@ -7,8 +7,16 @@
 use sqlx::PgConnection;
 
 use crate::{
-    control::{replicas, rollout_plan, rollouts::Rollout},
+    control::{
+        replicas,
+        rollout_plan::{self, Candidate},
+        rollout_tenants::NewMember,
+        rollouts::Rollout,
+    },
     error::{Error, Result},
+    migrations::{MigrationSet, contracts},
+    operations::{Context, schema::publish},
+    types::SchemaVersions,
 };
 
 /// How many names a sentence has at most.
@@ -30,9 +38,80 @@ impl From<Obstacle> for Error {
 }
 
 /// Why the next wave of a rollout may not begin.
-pub(super) async fn of_a_wave(connection: &mut PgConnection, rollout: &Rollout) -> Result<Option<Obstacle>> {
+pub(super) async fn of_a_wave(
+    ctx: &Context,
+    connection: &mut PgConnection,
+    rollout: &Rollout,
+) -> Result<Option<Obstacle>> {
     let Some(oldest) = rollout_plan::oldest_left(connection, rollout.id).await? else { return Ok(None) };
-    if rollout.undoes.is_some() { of_going_back(connection, oldest).await } else { Ok(None) }
+    if rollout.undoes.is_some() {
+        return of_going_back(connection, oldest).await;
+    }
+    let newest = publish::newest(&ctx.memory, connection).await?;
+    of_taking_away(connection, &newest.schema().product, (oldest, rollout.target.product)).await
+}
+
+/// What keeps tenants from getting the files that they lack.
+///
+/// # Errors
+/// The control database is unavailable.
+pub async fn of_going_forward(
+    ctx: &Context,
+    connection: &mut PgConnection,
+    members: &[(Candidate, NewMember)],
+) -> Result<Vec<Obstacle>> {
+    let going = || members.iter().filter(|(_, member)| member.skipped.is_none());
+    let from = going().map(|(_, member)| member.from.product).min();
+    let Some(range) = from.zip(going().map(|(_, member)| member.to.product).max()) else { return Ok(Vec::new()) };
+    let newest = publish::newest(&ctx.memory, connection).await?;
+    let set = &newest.schema().product;
+    let replicas = of_taking_away(connection, set, range).await?;
+    Ok(replicas.into_iter().chain(of_backfills(set, members)).collect())
+}
+
+/// The replicas of a release that still uses what files in this range of versions take away.
+async fn of_taking_away(
+    connection: &mut PgConnection,
+    set: &MigrationSet,
+    (from, to): (i32, i32),
+) -> Result<Option<Obstacle>> {
+    let contracting = contracts(set).filter(|(file, ..)| from < file.version && file.version <= to);
+    let Some((file, oldest, _)) = contracting.max_by_key(|(_, oldest, _)| *oldest) else { return Ok(None) };
+    let names = replicas::older_than(connection, SchemaVersions { freehold: 0, product: oldest }).await?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let detail = format!(
+        "{} takes away what releases use that carry less than version {oldest}, and these replicas run one: {}; deploy a \
+         newer release first",
+        file.file_name(),
+        some(&names)
+    );
+    Ok(Some(Obstacle { code: "replicas_outdated", detail }))
+}
+
+/// The tenants in which a backfill is not finished that a file asks for. A batched file is in a tenant's history only
+/// when it touches no row any more, so that the version says it. That it comes first in the same rollout is not enough:
+/// the release before goes on writing until its last tenant is done.
+fn of_backfills(set: &MigrationSet, members: &[(Candidate, NewMember)]) -> Option<Obstacle> {
+    let lacking = |file: i32, backfill: i32| {
+        let is_part = |member: &NewMember| {
+            member.skipped.is_none() && member.from.product < backfill && file <= member.to.product
+        };
+        let lacking = members.iter().filter(move |(_, member)| is_part(member));
+        lacking.map(|(tenant, _)| tenant.slug.to_string()).collect::<Vec<_>>()
+    };
+    contracts(set).find_map(|(file, _, backfill)| {
+        let backfill = backfill?;
+        let slugs = lacking(file.version, backfill);
+        let detail = format!(
+            "{} needs the batched migration {backfill} finished first, and these tenants lack it: {}; roll out to version \
+             {backfill}, and then further",
+            file.file_name(),
+            some(&slugs)
+        );
+        (!slugs.is_empty()).then_some(Obstacle { code: "backfill_unfinished", detail })
+    })
 }
 
 /// Why no tenant may be taken back to `version` of the product's stream: replicas that could not serve it there.

@@ -9,7 +9,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use super::request::{Members, Request};
+use super::{
+    obstacles,
+    request::{Members, Request},
+};
 use crate::{
     control::{
         migration_files,
@@ -202,16 +205,24 @@ pub(super) fn member(tenant: &Candidate, target: SchemaVersions) -> NewMember {
     NewMember { tenant_id: tenant.id, wave: CANARIES, server_id: tenant.server_id, from, to, skipped }
 }
 
-/// The tenants that have fallen behind since the rollout began: clones of tenants of older versions, say.
+/// The tenants that have fallen behind since the rollout began: clones of tenants of older versions, say. While something
+/// is in the way of them they are left for the next rollout, which says so.
 pub(super) async fn stragglers(
+    ctx: &Context,
     connection: &mut PgConnection,
-    rollout: RolloutId,
-    target: SchemaVersions,
+    (rollout, target): (RolloutId, SchemaVersions),
     wave: i32,
 ) -> Result<Vec<NewMember>> {
     let candidates = rollout_plan::behind(connection, target, Some(rollout)).await?;
-    let members = candidates.iter().map(|tenant| NewMember { wave, ..member(tenant, target) });
-    Ok(members.filter(|member| member.skipped.is_none()).collect())
+    let members = candidates.into_iter().map(|tenant| {
+        let member = NewMember { wave, ..member(&tenant, target) };
+        (tenant, member)
+    });
+    let members: Vec<_> = members.filter(|(_, member)| member.skipped.is_none()).collect();
+    if !obstacles::of_going_forward(ctx, connection, &members).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(members.into_iter().map(|(_, member)| member).collect())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::{
     change::audit_in_txn,
+    obstacles,
     plan::Plan,
     request::{Members, Request},
     undo,
@@ -24,7 +25,8 @@ use crate::{
 /// Starts a rollout. One with nothing to do has succeeded at once.
 ///
 /// # Errors
-/// `rollout_in_progress` (409) while another one is unfinished; `validation_failed`; `idempotency_key_reused` (422).
+/// `rollout_in_progress` (409) while another one is unfinished; `replicas_outdated`, `backfill_unfinished` (409);
+/// `validation_failed`; `idempotency_key_reused` (422).
 pub async fn start(
     ctx: &Context,
     request: &Request,
@@ -51,7 +53,11 @@ impl Wanted<'_> {
 
     async fn plan(&self, ctx: &Context, txn: &mut PgConnection) -> Result<Plan> {
         match self {
-            Self::Forward(request) => Plan::without_times(txn, request).await,
+            Self::Forward(request) => {
+                let plan = Plan::without_times(txn, request).await?;
+                let obstacles = obstacles::of_going_forward(ctx, txn, &plan.members).await?;
+                obstacles.into_iter().next().map_or(Ok(plan), |obstacle| Err(obstacle.into()))
+            }
             Self::Undo(of, request) => undo::ready(ctx, txn, *of, request).await,
         }
     }

@@ -51,12 +51,12 @@ pub(super) async fn advance(ctx: &Context, id: RolloutId) -> Result<()> {
         Next::Pause(reason) => pause(change, &reason).await,
         Next::Begin(position) => {
             let rollout = change.rollout.clone();
-            match obstacles::of_a_wave(change.txn(), &rollout).await? {
+            match obstacles::of_a_wave(ctx, change.txn(), &rollout).await? {
                 Some(Obstacle { code, detail }) => pause(change, &format!("{code}: {detail}")).await,
                 None => begin(change, &waves, position).await,
             }
         }
-        Next::End => end(change, &waves, counts.into_iter().map(|(_, counts)| counts).sum()).await,
+        Next::End => end(ctx, change, &waves, counts.into_iter().map(|(_, counts)| counts).sum()).await,
     }
 }
 
@@ -120,11 +120,11 @@ async fn begin(mut change: Change<'_>, waves: &[Wave], position: i32) -> Result<
 }
 
 /// Ends the rollout, unless tenants have fallen behind meanwhile: they join the last wave.
-async fn end(mut change: Change<'_>, waves: &[Wave], counts: Counts) -> Result<()> {
+async fn end(ctx: &Context, mut change: Change<'_>, waves: &[Wave], counts: Counts) -> Result<()> {
     let Rollout { id, target, tolerated, undoes, .. } = change.rollout;
     let last = waves.last().ok_or_else(|| Error::defect("a rollout without waves"))?.position;
     let stragglers = match undoes {
-        None => plan::stragglers(change.txn(), id, target, last).await?,
+        None => plan::stragglers(ctx, change.txn(), (id, target), last).await?,
         // Who is at the newer version and no part of the undo stays there.
         Some(_) => Vec::new(),
     };

@@ -1,2 +1,2 @@
--- finds: drop-column:2
+-- finds: contract:2, drop-column:2
 ALTER TABLE orders DROP COLUMN total;

@@ -1,2 +1,2 @@
--- finds: drop-schema:2
+-- finds: contract:2, drop-schema:2
 DROP SCHEMA billing;

@@ -1,4 +1,4 @@
--- finds: rename:2, rename:3, rename:4, rename:5, rename:6, rename:7, rename:8, rename:9
+-- finds: contract:2, rename:2, rename:3, rename:4, rename:5, rename:6, rename:7, rename:8, rename:9
 ALTER TABLE orders RENAME COLUMN buyer TO customer;
 ALTER TABLE items RENAME TO positions;
 ALTER TYPE mood RENAME VALUE 'sad' TO 'blue';

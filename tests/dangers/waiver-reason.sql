@@ -1,3 +1,3 @@
--- finds: waiver-reason:2
+-- finds: contract:3, waiver-reason:2
 -- freehold:allow drop-table:
 DROP TABLE orders;

@@ -8,6 +8,7 @@ mod control;
 mod crashes;
 mod exceptions;
 mod replicas;
+mod stranding;
 mod undo;
 mod waves;
 

@@ -7,8 +7,9 @@ use super::{
     known::{Facts, Known},
     locks, mistakes, regrets,
     rules::{
-        BATCHED_STATEMENT, BYTE_ORDER_MARK, CARRIAGE_RETURN, DUPLICATE_VERSION, EMPTY_FILE, FILE_NAME, FILE_UNREADABLE,
-        FOREIGN_KEY_INDEX, MARKER, NO_TRANSACTION_ONE, NOT_UTF8, NUL_BYTE, Rule, SYNTAX, UNDO_FILE, VERSION_GAP,
+        BATCHED_STATEMENT, BYTE_ORDER_MARK, CARRIAGE_RETURN, CONTRACT, DROP_COLUMN, DROP_OBJECT, DROP_SCHEMA,
+        DROP_TABLE, DUPLICATE_VERSION, EMPTY_FILE, FILE_NAME, FILE_UNREADABLE, FOREIGN_KEY_INDEX, MARKER,
+        NO_TRANSACTION_ONE, NOT_UTF8, NUL_BYTE, RENAME, Rule, SYNTAX, UNDO_FILE, VERSION_GAP,
     },
     running,
     scene::{Found, Scene},
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     error::Result,
     migrations::{
-        MAX_SQL_BYTES, MigrationFile,
+        Contract, MAX_SQL_BYTES, MigrationFile,
         folder::{self, Entry, Unreadable},
         marker::{self, Mode},
     },
@@ -212,6 +213,19 @@ fn lint(file: &mut File, text: &str, known: &mut Known, key: &mut dyn FnMut(usiz
             regrets::without_key(&mut scene);
             file.found.append(&mut scene.found);
         }
+    }
+    contract(file);
+}
+
+/// A file that takes away what an older release reads, and does not say which.
+fn contract(file: &mut File) {
+    let takes_away =
+        |found: &&Found| [&DROP_COLUMN, &DROP_OBJECT, &DROP_SCHEMA, &DROP_TABLE, &RENAME].contains(&found.rule);
+    if file.is_undo() || Contract::of(&file.text).is_some() {
+        return;
+    }
+    if let Some((offset, what)) = file.found.iter().find(takes_away).map(|found| (found.offset, found.what.clone())) {
+        file.report(&CONTRACT, offset, what);
     }
 }
 

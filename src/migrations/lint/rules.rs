@@ -216,6 +216,8 @@ rules! {
         "statements of the release before may be slow without it", "look at pg_stat_user_indexes first";
     RENAME = "rename", Error,
         "the release before uses the old name", "a new column or table beside the old one; the old one goes later";
+    CONTRACT = "contract", Advice,
+        "a rollout that takes away what replicas of an older release use is only held back if the file says so", "`-- freehold:contract oldest=12` among the first comments: the oldest version of the stream that a release must carry to do without it";
     DROP_AND_CREATE = "drop-and-create", Error,
         "what the old one held and who was granted it is gone", "CREATE OR REPLACE, or ALTER";
     // --- Data

@@ -15,7 +15,7 @@ use crate::{
         problem::Problem,
     },
     rollouts::{
-        obstacles::Obstacle,
+        obstacles::{self, Obstacle},
         plan::Plan,
         undo::{Undo, Undone},
     },
@@ -131,7 +131,9 @@ pub(super) async fn plan(
     let mut connection = state.operations.db.acquire().await?;
     let published = migration_files::list(&mut connection).await?;
     let older_replicas = replicas::older_than(&mut connection, plan.target).await?;
-    Ok(Json(PlanView { older_replicas, ..view(&plan, &published) }))
+    let obstacles = obstacles::of_going_forward(&state.operations, &mut connection, &plan.members).await?;
+    let obstacles = obstacles.into_iter().map(ObstacleView::from).collect();
+    Ok(Json(PlanView { older_replicas, obstacles, ..view(&plan, &published) }))
 }
 
 /// What an undo would do.
