@@ -85,6 +85,8 @@ const ADMIN: &[Row<10>] = &[
     ("POST /platform/v1/rollouts/{id}/resume", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("POST /platform/v1/rollouts/{id}/abort", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("POST /platform/v1/rollouts/{id}/retry", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("POST /platform/v1/tenants/{id}/rehearse", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
+    ("GET /platform/v1/tenants/{id}/rehearsal", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
     ("POST /platform/v1/rollouts/{id}/undo", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("POST /platform/v1/rollouts/{id}/skip", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("GET /platform/v1/servers",             [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),

@@ -1,5 +1,6 @@
 //! `freehold rollout …`: the published migrations, carried to the tenants that exist.
 
+mod rehearsal;
 mod watch;
 
 use serde_json::{Value, json};
@@ -58,14 +59,21 @@ tenant's schema is compared with the one it must have. A tenant that fails serve
 named and is not, the newest one is meant.
 
 Examples:
-  freehold rollout plan --canary acme
+  freehold rollout plan --canary acme --rehearse acme
   freehold rollout start --canary acme --waves 5%,25%,100% --max-failures 2%
   freehold rollout status --tenants failed
   freehold rollout retry
   freehold rollout undo --dry-run")]
 pub(super) enum Command {
     /// Show what a rollout would do, and start nothing.
-    Plan(Wanted),
+    Plan {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Run the migrations on a copy of this tenant's database too, by id or slug, and show what each statement does;
+        /// exit code 1 if one fails.
+        #[arg(long, value_name = "TENANT")]
+        rehearse: Option<String>,
+    },
     /// Start a rollout, and follow it to its end; exit code 1 unless it succeeds.
     Start {
         #[command(flatten)]
@@ -215,7 +223,13 @@ impl Order {
 
 pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
     match command {
-        Command::Plan(wanted) => plan(&client.post(&format!("{PATH}/plan"), &wanted.body(), None).await?, output)?,
+        Command::Plan { wanted, rehearse } => {
+            let planned = client.post(&format!("{PATH}/plan"), &wanted.body(), None).await?;
+            match rehearse {
+                None => plan(&planned, output)?,
+                Some(tenant) => return rehearsal::show(planned, (&tenant, wanted.to), &client, output).await,
+            }
+        }
         Command::Start { wanted, detach } => return follow(PATH, &wanted.body(), detach, (&client, output)).await,
         Command::List { state, limit } => {
             let filter: Vec<_> = state.into_iter().map(|state| ("state", state)).collect();

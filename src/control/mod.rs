@@ -21,6 +21,7 @@ pub mod operation_states;
 pub mod operation_steps;
 pub mod operations;
 pub mod plans;
+pub mod rehearsals;
 pub mod replicas;
 pub mod rollout_claims;
 pub mod rollout_plan;

@@ -4,7 +4,7 @@
 //! file's own version unless said otherwise. `backfill` is the batched file that has to be finished in every tenant
 //! before a rollout of this one begins.
 
-use super::{MigrationFile, MigrationSet, Mode, marker};
+use super::{MigrationFile, Mode, marker};
 
 /// The word that begins such a comment.
 pub(super) const WORD: &str = "contract";
@@ -42,14 +42,6 @@ impl Contract {
         }
         Some(Ok(contract))
     }
-}
-
-/// The contracting files of a set, with the oldest version that a release must carry for each.
-pub fn contracts(set: &MigrationSet) -> impl Iterator<Item = (&MigrationFile, i32, Option<i32>)> {
-    set.files().iter().filter_map(|file| {
-        let Contract { oldest, backfill } = Contract::of(&file.sql)?;
-        Some((file, oldest.unwrap_or(file.version), backfill))
-    })
 }
 
 /// Why the contract of a file cannot be kept in its set: no version that it names is newer than its own, and what it

@@ -28,8 +28,11 @@ mod tenant;
 mod undo_file;
 
 pub use adopt::adopt_history;
-pub use apply::{AppliedFile, Limits, Outcome, Progress, Report, Wait, apply_control, apply_tenant, undo_tenant};
-pub use contract::{Contract, contracts};
+pub use apply::{
+    AppliedFile, Crowd, Held, Limits, Outcome, Progress, Report, Tried, Wait, apply_control, apply_tenant,
+    rehearse_tenant, undo_tenant,
+};
+pub use contract::Contract;
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};

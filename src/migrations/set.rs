@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use refinery_core::Migration;
 
 use super::{
-    MigrationFile, UndoFile, contract,
+    MigrationFile, UndoFile,
+    contract::{self, Contract},
     folder::{self, Entry},
     schema::fingerprint,
 };
@@ -134,6 +135,15 @@ impl MigrationSet {
         texts
     }
 
+    /// The files that take something away from older releases: each with the oldest version that a release must carry to
+    /// do without it, and the batched file that has to be finished first.
+    pub fn contracts(&self) -> impl Iterator<Item = (&MigrationFile, i32, Option<i32>)> {
+        self.files.iter().filter_map(|file| {
+            let Contract { oldest, backfill } = Contract::of(&file.sql)?;
+            Some((file, oldest.unwrap_or(file.version), backfill))
+        })
+    }
+
     /// How many versions have an undo file.
     #[must_use]
     pub fn undo_files(&self) -> usize {
@@ -209,7 +219,7 @@ fn unmatched(undo: &[(usize, UndoFile)], files: &[(usize, MigrationFile)]) -> Ve
 
 /// Files whose contracts name what is not there.
 fn misfits(files: &[(usize, MigrationFile)]) -> Vec<FieldError> {
-    let contracting: Vec<_> = files.iter().filter(|(_, file)| contract::Contract::of(&file.sql).is_some()).collect();
+    let contracting: Vec<_> = files.iter().filter(|(_, file)| Contract::of(&file.sql).is_some()).collect();
     if contracting.is_empty() {
         return Vec::new();
     }

@@ -3,7 +3,7 @@
 use super::{
     engine::Kinds,
     fleet::{remains, warm},
-    tenants::{archive, clone, erase, provision, restore, rotate_credentials},
+    tenants::{archive, clone, erase, migration_rehearsal, provision, restore, rotate_credentials},
 };
 
 /// The kinds that are handed to the engine.
@@ -14,6 +14,7 @@ pub static ALL: Kinds = Kinds::new(&[
     &restore::KIND,
     &rotate_credentials::KIND,
     &erase::KIND,
+    &migration_rehearsal::KIND,
     &warm::MAKE,
     &warm::RETIRE,
     &remains::KIND,
@@ -45,6 +46,7 @@ tenant.archive: record shut_out dump check rehearse drop_database drop_role prun
 tenant.restore: record create_role restore_database migrate_database restrict_database activate
 tenant.rotate_credentials: record alter_role promote
 tenant.erase: record take_stock deny_login drop_database drop_role purge_archives purge_cache bury
+tenant.rehearse: record run_files drop_copy
 warm.make: record build_template create_role create_database restrict_database open_database grant_access check_login \
     mark_ready
 warm.retire: record deny_login drop_database drop_role forget

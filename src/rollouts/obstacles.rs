@@ -14,7 +14,7 @@ use crate::{
         rollouts::Rollout,
     },
     error::{Error, Result},
-    migrations::{MigrationSet, contracts},
+    migrations::MigrationSet,
     operations::{Context, schema::publish},
     types::SchemaVersions,
 };
@@ -75,7 +75,7 @@ async fn of_taking_away(
     set: &MigrationSet,
     (from, to): (i32, i32),
 ) -> Result<Option<Obstacle>> {
-    let contracting = contracts(set).filter(|(file, ..)| from < file.version && file.version <= to);
+    let contracting = set.contracts().filter(|(file, ..)| from < file.version && file.version <= to);
     let Some((file, oldest, _)) = contracting.max_by_key(|(_, oldest, _)| *oldest) else { return Ok(None) };
     let names = replicas::older_than(connection, SchemaVersions { freehold: 0, product: oldest }).await?;
     if names.is_empty() {
@@ -101,7 +101,7 @@ fn of_backfills(set: &MigrationSet, members: &[(Candidate, NewMember)]) -> Optio
         let lacking = members.iter().filter(move |(_, member)| is_part(member));
         lacking.map(|(tenant, _)| tenant.slug.to_string()).collect::<Vec<_>>()
     };
-    contracts(set).find_map(|(file, _, backfill)| {
+    set.contracts().find_map(|(file, _, backfill)| {
         let backfill = backfill?;
         let slugs = lacking(file.version, backfill);
         let detail = format!(

@@ -18,6 +18,7 @@ use crate::{
     },
     error::{Error, Result},
     faults::crash_point,
+    migrations::{Crowd, Limits},
     operations::{
         Context,
         schema::migrate::{self, Arrived, Site},
@@ -118,7 +119,11 @@ async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
     crash_point!("rollout.migrate.before_effect", id);
     let mut session = site.enter(ctx).await?;
     let arrived = match crew.rollout.undoes {
-        None => migrate::migrate(&mut session, &goal).await,
+        None => {
+            let tenancy = ctx.tenancy.clone();
+            let crowd = Crowd::told_by(move || tenancy.has_waiting(id));
+            migrate::migrate(&mut session, &goal, &Limits { crowd, ..Limits::default() }).await
+        }
         Some(_) => migrate::undo(&mut session, &goal).await,
     };
     let arrived = match arrived {

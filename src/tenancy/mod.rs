@@ -120,6 +120,12 @@ impl Tenancy {
         self.registry.plan_of(tenant)
     }
 
+    /// Whether requests of this replica wait for a connection to the tenant's database.
+    #[must_use]
+    pub fn has_waiting(&self, tenant: TenantId) -> bool {
+        self.pools.has_waiting(tenant)
+    }
+
     /// The tenant with this id, the platform tenant included.
     pub async fn by_id(&self, id: TenantId) -> Result<Option<Arc<Tenant>>> {
         self.registry.by_id(id).await

@@ -94,6 +94,11 @@ impl Pools {
         }
     }
 
+    /// Whether requests wait for a connection to the tenant's database.
+    pub(super) fn has_waiting(&self, tenant: TenantId) -> bool {
+        self.by_tenant.iter().any(|(id, pool)| *id == tenant && pool.status().waiting > 0)
+    }
+
     /// Writes how many pools and connections there are to the metrics.
     pub(super) fn record_gauges(&self) {
         let (mut pools, mut connections, mut idle, mut waiting) = (0_u32, 0, 0, 0);

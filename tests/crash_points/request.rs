@@ -47,7 +47,7 @@ use Asks::{Action, Copy, Creation, Due, Patch, Server, Stray};
 const LOSE_SLUG: &str = "SET session_replication_role = replica; DELETE FROM slugs WHERE tenant_id = '{}';
                          UPDATE tenants SET updated_at = now() - interval '1 hour' WHERE id = '{}'";
 
-const REQUESTS: [Request; 16] = [
+const REQUESTS: [Request; 17] = [
     once("tenant.provision", Creation),
     once("tenant.clone", Copy),
     once("tenant.archive", Action(&[], "archive")),
@@ -57,6 +57,7 @@ const REQUESTS: [Request; 16] = [
     once("tenant.resume", Action(&["suspend"], "resume")),
     once("tenant.delete", Action(&[], "delete")),
     once("tenant.undelete", Action(&["delete"], "undelete")),
+    once("tenant.rehearse", Action(&[], "rehearse")),
     once("tenant.rotate_credentials", Action(&[], "rotate-credentials")),
     Request { repeats: true, ..once("tenant.rotate_signing_keys", Action(&[], "rotate-signing-keys")) },
     Request { repeats: true, ..once("server.rotate_credentials", Server) },

@@ -49,13 +49,14 @@ enum Asks {
 
 use Asks::{Action, Copy, Creation, Warm};
 
-const SUBJECTS: [Subject; 9] = [
+const SUBJECTS: [Subject; 10] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
     Subject { kind: "tenant.clone", asks: Copy, ends: ("active", "deleted") },
     Subject { kind: "tenant.archive", asks: Action(&[], "archive"), ends: ("archived", "active") },
     Subject { kind: "tenant.restore", asks: Action(&["archive"], "restore"), ends: ("active", "archived") },
     Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
     Subject { kind: "tenant.rotate_credentials", asks: Action(&[], "rotate-credentials"), ends: ("active", "active") },
+    Subject { kind: "tenant.rehearse", asks: Action(&[], "rehearse"), ends: ("active", "active") },
     Subject { kind: "warm.make", asks: Warm(&[], "make"), ends: ("ready", "gone") },
     Subject { kind: "warm.retire", asks: Warm(&["make"], "retire"), ends: ("gone", "ready") },
     // The janitor asks for it, and it is never undone.

@@ -3,5 +3,6 @@
 mod files;
 mod locks;
 mod markers;
+mod rehearsal;
 mod subject;
 mod undo;

@@ -50,6 +50,12 @@ impl<'a> Subject<'a> {
         self.database().logged_in_as(&self.login.role, password).connect().await.unwrap()
     }
 
+    /// A session of the same login in another database of the server.
+    pub(super) async fn session_in(&self, fleet: &Fleet, database: &str) -> Client {
+        let password = self.login.password.expose_secret();
+        fleet.on_server(database).logged_in_as(&self.login.role, password).connect().await.unwrap()
+    }
+
     /// Applies what the database lacks of the published files and these.
     pub(super) async fn apply(&self, more: &[&str], limits: &Limits) -> Result<Outcome> {
         self.apply_all(&self.schema(more), limits).await

@@ -6,6 +6,7 @@ mod create;
 mod deletion;
 mod export;
 mod progress;
+mod rehearsal;
 mod rotate;
 mod suspension;
 mod update;
@@ -45,6 +46,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(archiving::routes())
         .routes(routes!(export::export))
         .routes(routes!(cloning::clone))
+        .routes(routes!(rehearsal::rehearse))
+        .routes(routes!(rehearsal::last))
         .routes(routes!(rotate::credentials))
         .routes(routes!(rotate::signing_keys))
 }

@@ -115,7 +115,8 @@ impl Session<'_> {
         Ok(Batch::Touched(touched, tables))
     }
 
-    /// Waits while VACUUM works on the tables, while sessions wait for them, and while WAL is archived too slowly.
+    /// Waits while VACUUM works on the tables, while sessions wait for them or requests for connections, and while WAL is
+    /// archived too slowly.
     /// After a bound it goes on: there may be no better time.
     async fn wait_until_quiet(&self, tables: &[u32]) -> Result<()> {
         self.clean().await?;
@@ -133,6 +134,9 @@ impl Session<'_> {
     }
 
     async fn disturbed(&self, tables: &[u32]) -> Result<Option<Wait>> {
+        if self.limits.crowd.is_waiting() {
+            return Ok(Some(Wait::Connections));
+        }
         let row = self.client.query_one(QUIET, &[&tables, &ARCHIVE_LAG]).await?;
         for (column, reason) in [("sessions", Wait::Sessions), ("vacuum", Wait::Vacuum), ("archiving", Wait::Archiving)]
         {

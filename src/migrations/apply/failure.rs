@@ -78,6 +78,17 @@ fn line(answer: &DbError, sql: &str) -> Option<usize> {
     Some(sql.chars().take(before).filter(|c| *c == '\n').count() + 1)
 }
 
+/// What PostgreSQL says of a statement.
+pub(super) fn sentence(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(answer) => match misplaced(answer) {
+            Some(reason) => reason.to_owned(),
+            None => format!("{} (PostgreSQL {})", message(answer), answer.code().code()),
+        },
+        None => error.to_string(),
+    }
+}
+
 /// PostgreSQL's message. Those about data quote the value between double quotes.
 fn message(answer: &DbError) -> String {
     let is_about_data = answer.code().code().starts_with("22");

@@ -1,11 +1,15 @@
 //! How long a migration may wait and work. A value: who migrates a fleet, and who builds an empty template, differ.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::types::Random;
 
 /// The bounds within which one database is migrated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// How long to wait for another runner at the same database.
     pub runner: Duration,
@@ -28,6 +32,29 @@ pub struct Limits {
     pub batches: Duration,
     /// How long a pause between two batches may take.
     pub quiet: Duration,
+    /// Whether requests wait for connections to the database.
+    pub crowd: Crowd,
+}
+
+/// Tells whether requests wait for connections to a database, as far as whoever migrates it knows.
+#[derive(Clone, Default)]
+pub struct Crowd(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Crowd {
+    /// What this says.
+    pub fn told_by(is_waiting: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_waiting)))
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.as_ref().is_some_and(|is_waiting| is_waiting())
+    }
+}
+
+impl fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Crowd").field(&self.is_waiting()).finish()
+    }
 }
 
 impl Default for Limits {
@@ -41,6 +68,7 @@ impl Default for Limits {
             batch: Duration::from_millis(200),
             batches: Duration::from_hours(6),
             quiet: Duration::from_mins(5),
+            crowd: Crowd::default(),
             transaction: Duration::from_mins(11),
             idle: Duration::from_secs(10),
         }

@@ -12,6 +12,7 @@
 //! | `outside.rs`, `statement.rs` | one statement outside a transaction, and how it is begun again |
 //! | `batched.rs`, `quiet.sql` | one statement in many batches, and when it pauses |
 //! | `undo.rs` | the way back, by undo files |
+//! | `rehearse.rs` | the same on a copy, statement by statement, with what each does to others |
 //! | `limits.rs` | how long all this may take |
 //! | `failure.rs` | why a file was not applied, in a sentence |
 //! | `outcome.rs` | what was done |
@@ -24,6 +25,7 @@ mod failure;
 mod limits;
 mod outcome;
 mod outside;
+mod rehearse;
 pub(super) mod session;
 mod stage;
 mod statement;
@@ -37,8 +39,9 @@ use self::{session::Session, stage::Stage};
 use super::{MigrationSet, Roles, TenantSchema};
 use crate::{error::Result, types::Stream};
 
-pub use limits::Limits;
+pub use limits::{Crowd, Limits};
 pub use outcome::{AppliedFile, Outcome, Progress, Report, Wait};
+pub use rehearse::{Held, Tried, rehearse_tenant};
 pub use undo::undo_tenant;
 
 /// Applies what the control database lacks of its set, one transaction a migration.

@@ -73,6 +73,8 @@ pub enum Wait {
     Vacuum,
     /// Between two batches: other sessions, which wait for the table.
     Sessions,
+    /// Between two batches: requests, which wait for connections to the database.
+    Connections,
     /// Between two batches: the archiving of WAL, which lags or fails.
     Archiving,
 }

@@ -31,6 +31,14 @@ pub(super) struct Stage {
     migrations: Vec<Migration>,
 }
 
+/// A file that a database lacks.
+pub(super) struct Lacking<'a> {
+    pub(super) file: &'a MigrationFile,
+    pub(super) change: Change<'a>,
+    /// What says that it has begun, if it runs outside a transaction.
+    pub(super) note: String,
+}
+
 impl Stage {
     /// Reads the history, which is made if there is none, and compares it with the set.
     pub(super) async fn read(session: &Session<'_>, set: &MigrationSet, stream: Option<Stream>) -> Result<Self> {
@@ -42,6 +50,17 @@ impl Stage {
             session.as_owner(&create).await?;
         }
         Ok(stage)
+    }
+
+    /// The files that are newer than the history, and what each is run as.
+    pub(super) fn lacking<'a>(&'a self, set: &'a MigrationSet) -> impl Iterator<Item = Lacking<'a>> {
+        set.files().iter().zip(&self.migrations).filter(|(file, _)| file.version > self.version).map(
+            |(file, migration)| Lacking {
+                file,
+                change: self.change(file, migration),
+                note: note(file.version, migration.checksum()),
+            },
+        )
     }
 
     fn schema(&self) -> &'static str {

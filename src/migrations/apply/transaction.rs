@@ -129,10 +129,15 @@ impl Session<'_> {
 /// The file as a text that PostgreSQL executes within a function. What stands after it keeps the last statement from
 /// being a SELECT INTO, which PostgreSQL takes for one of the function's own.
 fn within(sql: &str) -> String {
+    let tag = tag(sql);
+    format!("DO {tag}_do$ BEGIN EXECUTE {tag}$;{sql}\n;SELECT{tag}$; END {tag}_do$")
+}
+
+/// The beginning of a dollar quote that is not in the text.
+pub(super) fn tag(sql: &str) -> String {
     // More tags than a text of this length can hold.
     let mut tags = (0..=sql.len()).map(|number| format!("$freehold{number}"));
-    let tag = tags.find(|tag| !sql.contains(tag.as_str())).unwrap_or_default();
-    format!("DO {tag}_do$ BEGIN EXECUTE {tag}$;{sql}\n;SELECT{tag}$; END {tag}_do$")
+    tags.find(|tag| !sql.contains(tag.as_str())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -91,6 +91,23 @@ fn lint(files: Vec<File>) -> Vec<Finding> {
     })
 }
 
+/// The statements of a file, each with the line that it begins on. A text that cannot be taken apart is one statement.
+pub(super) fn statements(sql: &str) -> Vec<(usize, String)> {
+    let text = sql.to_owned();
+    let work = move || {
+        let offsets: Vec<_> = syntax::Script::read(&text).statements.iter().map(|statement| statement.offset).collect();
+        let ends = offsets.iter().skip(1).copied().chain([text.len()]);
+        let statement = |(start, end): (usize, usize)| {
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+            (line, text.get(start..end).unwrap_or_default().trim_end().to_owned())
+        };
+        offsets.iter().copied().zip(ends).map(statement).collect::<Vec<_>>()
+    };
+    let thread = thread::Builder::new().name("lint".into()).stack_size(syntax::STACK).spawn(work);
+    let split = thread.ok().and_then(|thread| thread.join().ok()).filter(|split| !split.is_empty());
+    split.unwrap_or_else(|| vec![(1, sql.to_owned())])
+}
+
 fn finding(rule: &'static Rule, file: &str, line: Place, what: &str) -> Finding {
     let message = if what.is_empty() { rule.reason.to_owned() } else { format!("{what}: {}", rule.reason) };
     Finding { file: file.to_owned(), line, rule: rule.name, level: rule.level, message, safe_form: rule.safe }

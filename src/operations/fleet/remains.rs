@@ -31,7 +31,7 @@ use crate::{
             run::Run,
         },
     },
-    servers::TransferLogin,
+    servers::{BUILDER_PREFIX, TransferLogin},
     types::{OperationId, ServerId, TenantId},
 };
 
@@ -130,7 +130,8 @@ async fn drop_scratch(run: &Run) -> Result<()> {
     if run.admin.scratch(run.database()).await?.is_some_and(|found| found.marked) {
         run.admin.drop_scratch(run.database()).await?;
     }
-    run.admin.drop_transfer_login(TransferLogin::Rehearse(run.database())).await
+    run.admin.drop_transfer_login(TransferLogin::Rehearse(run.database())).await?;
+    run.admin.drop_builder(&format!("{BUILDER_PREFIX}{}", run.tenant_id().uuid().simple())).await
 }
 
 async fn drop_role(run: &Run) -> Result<()> {

@@ -134,9 +134,9 @@ impl Site<'_> {
 ///
 /// # Errors
 /// `migration_failed` (422) with PostgreSQL's reason; unavailable when the server is away or a lock is not to be had.
-pub(crate) async fn migrate(session: &mut Connection, goal: &Goal) -> Result<Arrived> {
-    let (limits, unseen) = (Limits::default(), watch::Sender::default());
-    match migrations::apply_tenant(session, &goal.schema, &ROLES, &limits, &unseen).await {
+pub(crate) async fn migrate(session: &mut Connection, goal: &Goal, limits: &Limits) -> Result<Arrived> {
+    let unseen = watch::Sender::default();
+    match migrations::apply_tenant(session, &goal.schema, &ROLES, limits, &unseen).await {
         Ok(Outcome { to: versions, .. }) => prove(session, goal, versions).await,
         Err(error) if error.is_transient() => Err(error),
         Err(error) => adopt(session, goal, error).await,

@@ -10,6 +10,7 @@ pub mod delete;
 pub(super) mod erase;
 pub mod export;
 mod footprint;
+pub mod migration_rehearsal;
 pub mod provision;
 mod rehearsal;
 pub mod restore;

@@ -24,7 +24,7 @@ use crate::{
     },
     error::Result,
     faults::crash_point,
-    migrations::{SELECT_VERSIONS, applied_versions},
+    migrations::{Limits, SELECT_VERSIONS, applied_versions},
     operations::{
         Context,
         engine::{
@@ -136,7 +136,7 @@ async fn migrate_as(run: &Run, login: &Credentials) -> Result<()> {
     };
     if wanted != present {
         let goal = Goal::find(&run.ctx, (run.server.id, &run.access), &run.admin, wanted).await?;
-        migrate::migrate(&mut session, &goal).await?.proof?;
+        migrate::migrate(&mut session, &goal, &Limits::default()).await?.proof?;
         tracing::info!(tenant.versions = %wanted, "migrated a tenant that wakes");
     }
     session.close().await;

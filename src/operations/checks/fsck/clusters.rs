@@ -142,7 +142,7 @@ pub(super) fn judge(cluster: &Cluster, expected: &Expected) -> Vec<Finding> {
 
 fn judge_database(server: &str, database: &DatabaseInfo, residents: &HashMap<String, Resident<'_>>) -> Option<Finding> {
     if scratch_of(&database.name).is_some() {
-        let detail = "a scratch database, in which no archive is tried any more";
+        let detail = "a scratch database, in which no archive and no migration is tried any more";
         return Some(finding("orphan_database", server, database.name.clone(), detail));
     }
     if database.name.parse::<DbName>().is_err() {

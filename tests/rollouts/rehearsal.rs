@@ -1,0 +1,60 @@
+//! `rollout plan --rehearse`: the migrations on a copy of a tenant's database, of which nothing is left.
+
+use serde_json::json;
+
+use super::{name, publish, settle, settled};
+use crate::harness::fleet::Fleet;
+
+async fn rehearse(fleet: &Fleet, tenant: &str) -> serde_json::Value {
+    let path = format!("/platform/v1/tenants/{tenant}");
+    let asked = fleet.operator().post(&format!("{path}/rehearse"), &json!({})).await.expect(202);
+    fleet.finished(asked["operation_id"].as_str().unwrap()).await;
+    let told = fleet.operator().get(&format!("{path}/rehearsal")).await.expect(200);
+    assert_eq!(told["operation_id"], asked["operation_id"]);
+    let left = "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'freehold_scratch_%')
+                     + (SELECT count(*) FROM pg_roles WHERE rolname ~ '^freehold_(builder|restore|dump)_')";
+    assert_eq!(fleet.on_server("postgres").value::<i64>(left).await, 0);
+    told
+}
+
+#[tokio::test]
+async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_it() {
+    let fleet = settled().await;
+    let tenant = fleet.tenant().await;
+    for _ in 0..3 {
+        tenant.admin.post("/v1/projects", &json!({ "name": "in the way" })).await.expect(201);
+    }
+    let path = format!("/platform/v1/tenants/{}", tenant.id);
+    fleet.operator().get(&format!("{path}/rehearsal")).await.problem(404, "not_found");
+    let before = fleet.operator().get(&path).await.expect(200)["schema_version"].clone();
+    let (column, constraint) = (name("tried"), name("tried_fine"));
+    let sql = format!(
+        "ALTER TABLE projects ADD COLUMN {column} double precision DEFAULT random();
+         UPDATE projects SET {column} = 0"
+    );
+    publish(&fleet, &sql).await;
+    let told = rehearse(&fleet, &tenant.id).await;
+    assert!(told["succeeded"] == true && told["from_version"] == before, "{told}");
+    let (add, update) = (&told["statements"][0], &told["statements"][1]);
+    assert_eq!((&add["rewritten"], &update["rows"]), (&json!(["public.projects"]), &json!(3)), "{told}");
+    let lock = &add["locks"][0];
+    assert_eq!((&lock["table"], &lock["mode"]), (&json!("public.projects"), &json!("AccessExclusiveLock")), "{told}");
+    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], before);
+    let held = format!("SELECT count(*) FROM information_schema.columns WHERE column_name = '{column}'");
+    assert_eq!(tenant.database().value::<i64>(&held).await, 0);
+
+    publish(&fleet, &format!("ALTER TABLE projects ADD CONSTRAINT {constraint} CHECK (name <> 'in the way')")).await;
+    let told = rehearse(&fleet, &tenant.id).await;
+    let last = told["statements"].as_array().unwrap().last().unwrap();
+    assert!(
+        told["succeeded"] == false && last["error"].as_str().unwrap().contains("is violated by some row"),
+        "{told}"
+    );
+    tenant.database().run("UPDATE projects SET name = 'out of it'").await;
+    assert_eq!(rehearse(&fleet, &tenant.id).await["succeeded"], true);
+    settle(&fleet).await;
+    assert_eq!(rehearse(&fleet, &tenant.id).await["statements"], json!([]), "it lacks nothing");
+    let wrong = json!({ "target_version": 1_000_000 });
+    fleet.operator().post(&format!("{path}/rehearse"), &wrong).await.wrong_field("target_version", "unknown_version");
+    fleet.assert_clean().await;
+}
