@@ -177,9 +177,14 @@ impl Context {
 
     /// The `application_name` of a session.
     pub(crate) fn session_name(&self, purpose: &str) -> String {
-        // PostgreSQL cuts names at 63 bytes: the end matters more than the replica's name.
-        let room = 63_usize.saturating_sub("freehold::".len() + purpose.len());
-        let replica: String = self.replica.chars().take(room).collect();
-        format!("freehold:{replica}:{purpose}")
+        session_name_of(&self.replica, purpose)
     }
+}
+
+/// How a session of that replica for this purpose introduces itself.
+pub(crate) fn session_name_of(replica: &str, purpose: &str) -> String {
+    // PostgreSQL cuts names at 63 bytes: the end matters more than the replica's name.
+    let room = 63_usize.saturating_sub("freehold::".len() + purpose.len());
+    let replica: String = replica.chars().take(room).collect();
+    format!("freehold:{replica}:{purpose}")
 }

@@ -28,6 +28,6 @@ mod pace;
 pub mod schema;
 pub mod tenants;
 
-pub(crate) use context::Access;
+pub(crate) use context::{Access, session_name_of};
 pub use context::{Context, Settings};
 pub use memory::Memory;

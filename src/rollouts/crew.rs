@@ -22,7 +22,7 @@ use super::{desk::Desk, tenant};
 use crate::{
     control::{replicas, rollouts::Rollout, servers::Server},
     error::Result,
-    operations::{Access, Context, schema::migrate::Goal},
+    operations::{Access, Context, schema::migrate::Goal, session_name_of},
     servers::{Credentials, LockKey, ROLLOUT_PREFIX, ServerAdmin},
     types::{RolloutId, SchemaVersions},
 };
@@ -142,6 +142,7 @@ impl Crew {
             Err(error) => tracing::debug!(error = error.chain(), "how many replicas share a server is not known"),
         }
         let share = usize::from(self.allowed.load(Ordering::SeqCst));
+        let mut is_full = false;
         for place in 0..self.places() {
             if held.len() >= share {
                 break;
@@ -159,13 +160,39 @@ impl Crew {
                         place
                     });
                 }
-                Ok(false) => {}
+                Ok(false) => is_full = true,
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "a place on a server cannot be taken");
                     break;
                 }
             }
         }
+        if is_full && held.len() < share {
+            let freed = self.free_places_of_lost().await;
+            freed.unwrap_or_else(|error| tracing::debug!(error = error.chain(), "lost replicas may keep their places"));
+        }
+    }
+
+    /// Ends the sessions with which replicas hold places whose leases have run out: those that are stopped, and not dead.
+    /// A place that is free by now is taken with the next turn.
+    async fn free_places_of_lost(&self) -> Result<()> {
+        let own = self.admin.application_name();
+        for replica in self.desk.lost().await {
+            let session = session_name_of(&replica, &self.rollout.id.to_string());
+            // Names are cut: one that is called as this replica is cannot be told from it.
+            if session == own {
+                continue;
+            }
+            let mut ended = 0;
+            for place in 0..self.places() {
+                ended += self.admin.end_idle_holder(&LockKey::RolloutSlot(place), &session).await?;
+            }
+            if ended > 0 {
+                tracing::info!(replica, "a replica has lost its places: its leases have run out");
+                self.desk.forget_lost(&replica).await;
+            }
+        }
+        Ok(())
     }
 
     /// This replica's share of the places: at least one, if it is free.

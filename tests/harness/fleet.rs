@@ -228,6 +228,11 @@ impl Fleet {
         Database::new(&self.environment.control.superuser_url().unwrap()).named("freehold_control")
     }
 
+    /// Where the tenant server keeps its data: to stop and start it.
+    pub(crate) fn server_data(&self) -> PathBuf {
+        self.environment.server.data_dir()
+    }
+
     /// Any database of the tenant server, with a superuser's eyes.
     pub(crate) fn on_server(&self, database: &str) -> Database {
         Database::new(&self.environment.server.superuser_url().unwrap()).named(database)

@@ -44,6 +44,24 @@ async fn reads_go_on_while_a_file_waits_for_its_lock() {
 }
 
 #[tokio::test]
+async fn the_server_itself_ends_a_transaction_that_is_open_for_too_long() {
+    let fleet = fleet::alone().await;
+    let subject = Subject::make(&fleet).await;
+    let version = "SELECT current_setting('server_version_num')::int4";
+    // Older servers know no such bound.
+    if subject.database().value::<i32>(version).await >= 170_000 {
+        let limits = Limits { transaction: Duration::from_millis(600), ..Limits::default() };
+        let refusal = subject.apply(&["CREATE TABLE half (id int); SELECT pg_sleep(5)"], &limits).await.unwrap_err();
+        assert_eq!(refusal.code(), "migration_timeout", "{refusal}");
+        assert!(refusal.to_string().ends_with("it was stopped after 0.6 s"), "{refusal}");
+        assert!(!subject.database().value::<bool>("SELECT to_regclass('half') IS NOT NULL").await);
+        let outcome = subject.apply(&["CREATE TABLE half (id int)"], &limits).await.unwrap();
+        assert_eq!(applied(&outcome), [subject.version(0)]);
+    }
+    subject.finish().await;
+}
+
+#[tokio::test]
 async fn a_file_gives_up_after_its_budget_and_a_slow_one_is_stopped() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;

@@ -1,16 +1,26 @@
 //! Files that run outside a transaction, or in many: cut off anywhere, the next run ends where one that was not cut off
 //! would have ended.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use freehold::{
-    migrations::{Limits, Progress, Wait, apply_tenant},
+    migrations::{Crowd, Limits, Progress, Wait, apply_tenant},
     operations::schema::ROLES,
 };
 use tokio::{sync::watch, time::sleep};
 
 use super::subject::{Subject, applied};
-use crate::harness::{eventually, eventually_within, fleet};
+use crate::harness::{
+    eventually, eventually_within,
+    fleet::{self, Fleet},
+    programs::{start_postgres, stop_postgres},
+};
 
 const MAKE: &str = "CREATE TABLE big (id int PRIMARY KEY, old text, new text);
                     INSERT INTO big SELECT n, 'x' || n FROM generate_series(1, 4000) n";
@@ -212,4 +222,97 @@ async fn batches_pause_while_the_table_is_needed_and_say_so() {
     drop(vacuum);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM big WHERE new IS NULL").await, 4_000, "for a bounded time");
     subject.finish().await;
+}
+
+#[tokio::test]
+async fn batches_pause_while_sessions_wait_for_the_table_and_requests_for_connections() {
+    let fleet = fleet::alone().await;
+    let subject = Subject::make(&fleet).await;
+    let database = subject.database();
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.0005); RETURN new; END $$;
+                CREATE TRIGGER slow BEFORE UPDATE ON big FOR EACH ROW EXECUTE FUNCTION slow()";
+    subject.apply(&[MAKE, slow], &Limits::default()).await.unwrap();
+    let (reader, changer) = (database.connect().await.unwrap(), database.connect().await.unwrap());
+    let is_crowded = Arc::new(AtomicBool::new(false));
+    let crowd = Crowd::told_by({
+        let is_crowded = Arc::clone(&is_crowded);
+        move || is_crowded.load(Ordering::SeqCst)
+    });
+    let progress = watch::Sender::<Progress>::default();
+    let mut seen = progress.subscribe();
+    let (limits, schema) = (Limits { crowd, ..Limits::default() }, subject.schema(&[MAKE, slow, FILL]));
+    let run = async { apply_tenant(&mut subject.session().await, &schema, &ROLES, &limits, &progress).await };
+    let look = async {
+        seen.wait_for(|now| now.rows > 0).await.unwrap();
+        is_crowded.store(true, Ordering::SeqCst);
+        seen.wait_for(|now| now.wait == Some(Wait::Connections)).await.unwrap();
+        // One reads, and another one waits for it: whoever comes after both waits too.
+        reader.batch_execute("BEGIN; SELECT count(*) FROM big").await.unwrap();
+        let change = async { changer.batch_execute("BEGIN; LOCK TABLE big; COMMIT").await.unwrap() };
+        let free = async {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'big'::regclass AND NOT granted";
+            eventually("somebody who waits", async || (database.value::<i64>(waiting).await > 0).then_some(())).await;
+            is_crowded.store(false, Ordering::SeqCst);
+            seen.wait_for(|now| now.wait == Some(Wait::Sessions)).await.unwrap();
+            reader.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(change, free);
+    };
+    let (outcome, ()) = tokio::join!(run, look);
+    assert_eq!(applied(&outcome.unwrap()), [subject.version(2)]);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM big WHERE new = old").await, 4_000);
+    drop((reader, changer));
+    subject.finish().await;
+}
+
+#[tokio::test]
+async fn batches_pause_while_the_server_cannot_archive() {
+    let fleet = fleet::alone().await;
+    let server = fleet.on_server("postgres");
+    for sql in ["ALTER SYSTEM SET archive_mode = on", "ALTER SYSTEM SET archive_command = 'false'"] {
+        server.run(sql).await;
+    }
+    restart(&fleet);
+    let subject = Subject::make(&fleet).await;
+    let database = subject.database();
+    subject.apply(&[MAKE], &Limits::default()).await.unwrap();
+    server.run("SELECT pg_switch_wal()").await;
+    let failed = "SELECT failed_count FROM pg_stat_archiver";
+    eventually_within("a failure to archive", Duration::from_secs(30), async || {
+        (server.value::<i64>(failed).await > 0).then_some(())
+    })
+    .await;
+    let progress = watch::Sender::<Progress>::default();
+    let mut seen = progress.subscribe();
+    let (limits, schema) = (Limits::default(), subject.schema(&[MAKE, FILL]));
+    let run = async { apply_tenant(&mut subject.session().await, &schema, &ROLES, &limits, &progress).await };
+    let look = async {
+        let paused = *seen.wait_for(|now| now.wait == Some(Wait::Archiving)).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let rows = "SELECT count(*) FROM big WHERE new IS NOT NULL";
+        assert_eq!(database.value::<i64>(rows).await.unsigned_abs(), paused.rows, "it pauses");
+        server.run("ALTER SYSTEM SET archive_command = 'true'").await;
+        server.run("SELECT pg_reload_conf()").await;
+        eventually_within("the archiver to catch up", Duration::from_mins(2), async || {
+            server.run("SELECT pg_switch_wal()").await;
+            let behind =
+                "SELECT last_archived_time IS NULL OR last_failed_time > last_archived_time FROM pg_stat_archiver";
+            (!server.value::<bool>(behind).await).then_some(())
+        })
+        .await;
+    };
+    let (outcome, ()) = tokio::join!(run, look);
+    assert_eq!(applied(&outcome.unwrap()), [subject.version(1)]);
+    subject.finish().await;
+    for sql in ["ALTER SYSTEM RESET archive_mode", "ALTER SYSTEM RESET archive_command"] {
+        server.run(sql).await;
+    }
+    restart(&fleet);
+    fleet.tenant().await;
+}
+
+/// Some settings are read when a server starts.
+fn restart(fleet: &Fleet) {
+    stop_postgres(&fleet.server_data());
+    start_postgres(&fleet.server_data());
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, time::Duration};
 
 use freehold::faults;
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::{assert_nothing_is_left, ended, member, name, plain, publish, publish_with_undo, start, undo::undo};
@@ -39,16 +40,18 @@ fn every_point_of_a_rollout_is_gone_through() {
     assert_eq!(known, POINTS.into_iter().chain(REQUEST).collect());
 }
 
-/// A replica that works on rollouts, with a point armed, under this name.
+/// A replica that works on rollouts, with a point armed if there is one, under this name.
 fn mortal(fleet: &Fleet, replica: &str, armed: &str) -> (Program, std::net::SocketAddr) {
     let (public, admin) = free_addresses();
-    let changes = [
+    let mut changes = vec![
         ("FREEHOLD_PUBLIC_LISTEN", &*public),
         ("FREEHOLD_ADMIN_LISTEN", &*admin),
         ("FREEHOLD_REPLICA", replica),
         ("FREEHOLD_OPERATION_CONCURRENCY", "1"),
-        ("CRASH_POINTS", armed),
     ];
+    if !armed.is_empty() {
+        changes.push(("CRASH_POINTS", armed));
+    }
     let log = unique(replica);
     (Program::start(fleet.folder(), &log, &["serve"], &fleet.settings_with(&changes)), admin.parse().unwrap())
 }
@@ -153,5 +156,50 @@ async fn a_start_that_is_cut_off_is_wholly_there_or_not_at_all() {
         let id = if made > 0 { fleet.control().value(newest).await } else { start(&fleet, &json!({})).await };
         assert_eq!(ended(&fleet, &id).await["state"], "succeeded");
     }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_stopped_loses_its_tenants_and_changes_nothing_when_it_goes_on() {
+    let fleet = fleet::idle().await;
+    let worker = engine(&fleet).await;
+    let settled = start(&fleet, &json!({ "waves": ["100%"] })).await;
+    assert_eq!(ended(&fleet, &settled).await["state"], "succeeded");
+    let tenants = plain(&fleet, 3).await;
+    worker.stop().await;
+    let counter = name("counter");
+    let sql = format!(
+        "CREATE TABLE {counter} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY); INSERT INTO {counter} DEFAULT VALUES;
+         SELECT pg_sleep(1)"
+    );
+    let version = publish(&fleet, &sql).await;
+    // With one place, which the stopped replica holds.
+    let id = start(&fleet, &json!({ "waves": ["100%"], "concurrency": 1 })).await;
+    let (mut stopped, _) = mortal(&fleet, &unique("stopped"), "");
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'freehold_rollout_%' AND state = 'active'";
+    let server = fleet.on_server("postgres");
+    eventually_within("it is at work", REACHED, async || (server.value::<i64>(busy).await > 0).then_some(())).await;
+    stopped.signal(Signal::STOP);
+    let worker = engine(&fleet).await;
+    let rollout = ended(&fleet, &id).await;
+    assert_eq!((&rollout["state"], &rollout["counts"]["failed"]), (&json!("succeeded"), &json!(0)), "{rollout}");
+    let rows = format!(
+        "SELECT string_agg(tenant_id || state || generation || lease_owner, ' ' ORDER BY tenant_id) FROM rollout_tenants
+          WHERE rollout_id = '{}'",
+        id.replace("rol_", "")
+    );
+    let before: String = fleet.control().value(&rows).await;
+    stopped.signal(Signal::CONT);
+    // It finds out by itself, and leaves what is not its own any more.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fleet.control().value::<String>(&rows).await, before, "it is fenced");
+    for tenant in &tenants {
+        assert_eq!(tenant.seen(&fleet).await["schema_version"], version);
+        let count = format!("SELECT count(*) FROM {counter}");
+        assert_eq!(tenant.database(&fleet).value::<i64>(&count).await, 1, "applied once");
+    }
+    stopped.signal(Signal::TERM);
+    assert_eq!(stopped.ended(REACHED).await.code(), Some(0), "it has lived on");
+    assert_nothing_is_left(&fleet).await;
     worker.stop().await;
 }

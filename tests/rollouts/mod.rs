@@ -7,6 +7,7 @@ mod control;
 #[cfg(feature = "crash-points")]
 mod crashes;
 mod exceptions;
+mod faults;
 mod rehearsal;
 mod replicas;
 mod stranding;
