@@ -105,23 +105,21 @@ pub(super) fn stack(listener: Listener, groups: Groups, state: &AppState) -> Rou
 async fn outside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     // Gives the request its id and span, counts and logs its answer: so it sees what all others do.
     observe::observe(&layers, request, async |request| {
-        // Before anybody asks the host which tenant is meant.
-        let answer = if names_a_host(&request) {
-            // Inside of the id, so that the problem carries it; outside of all that may panic.
-            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "host_missing", "the request has no Host header").into_response()
-        };
+        // Inside of the id, so that the problem carries it; outside of all that may panic.
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked());
         // Headers belong on every answer, refusals and panics included.
         secured(answer, layers.settings.production)
     })
     .await
 }
 
-/// What bounds a request, in time and in size.
+/// What a request must have, and what bounds it in time and in size.
 async fn inside(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
+    if lacks_host(&request) {
+        return Problem::new(StatusCode::BAD_REQUEST, "host_missing", "the request has no Host header").into_response();
+    }
     // The whole request, whatever it waits for.
-    whole_request(time_for(&request, &layers.settings), async {
+    whole_request(time_limit(&layers.settings, &request), async {
         // Bodies are bounded before anybody reads them.
         match bound_body(&layers.admission, request) {
             // What outlives its client begins here.
@@ -148,8 +146,14 @@ async fn no_method() -> Problem {
 }
 
 /// A request of HTTP/1.1 has to say which host it is for (RFC 9112 §3.2).
-fn names_a_host(request: &Request) -> bool {
-    request.version() != Version::HTTP_11 || request.headers().contains_key(header::HOST)
+fn lacks_host(request: &Request) -> bool {
+    request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST)
+}
+
+/// How long the request may take. One may take minutes: it tries migrations.
+fn time_limit(settings: &Settings, request: &Request) -> Duration {
+    let is_publication = request.method() == Method::POST && request.uri().path() == migrations::PATH;
+    if is_publication { migrations::TIME.max(settings.request_timeout) } else { settings.request_timeout }
 }
 
 /// The panic hook has logged and reported the panic. Its message is not part of the response.
@@ -187,13 +191,6 @@ fn cors(settings: &Settings) -> Option<CorsLayer> {
             .expose_headers(exposed)
             .max_age(Duration::from_hours(1))
     })
-}
-
-/// How long a request may take.
-fn time_for(request: &Request, settings: &Settings) -> Duration {
-    // The one request that may take minutes: it tries migrations.
-    let is_publication = request.uri().path() == migrations::PATH && request.method() == Method::POST;
-    if is_publication { migrations::TIME.max(settings.request_timeout) } else { settings.request_timeout }
 }
 
 /// What was detached runs on: an answer of `request_timeout` leaves open whether the change is made, and a
