@@ -194,7 +194,7 @@ impl Rehearsal<'_, '_> {
             }
         }
         let ended = async {
-            self.session.examine(&change.label, &transaction).await?;
+            self.session.examine(change, &transaction).await?;
             Ok::<_, Stop>(self.session.client.batch_execute(&format!("{}; COMMIT", change.record)).await?)
         };
         if let Err(stop) = ended.await {
