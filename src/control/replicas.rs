@@ -104,6 +104,16 @@ pub async fn count_migrating(connection: &mut PgConnection) -> Result<i64> {
     Ok(query.fetch_one(connection).await?)
 }
 
+/// The replicas that migrate tenants in rollouts and have said nothing for three heartbeats: they are stopped, or dead, or
+/// do not reach the control database.
+pub async fn silent(connection: &mut PgConnection) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "SELECT name FROM replicas WHERE migrates AND seen_at <= now() - interval '15 seconds'
+         ORDER BY seen_at DESC LIMIT 100"
+    );
+    Ok(query.fetch_all(connection).await?)
+}
+
 /// The names and digests of the replicas that have said so since the last change of a tenant, and had ten seconds to
 /// follow it: all of them must remember the same.
 pub async fn settled(connection: &mut PgConnection) -> Result<Vec<(String, String)>> {

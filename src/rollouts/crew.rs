@@ -167,29 +167,29 @@ impl Crew {
                 }
             }
         }
-        if is_full && held.len() < share {
-            let freed = self.free_places_of_lost().await;
-            freed.unwrap_or_else(|error| tracing::debug!(error = error.chain(), "lost replicas may keep their places"));
+        if is_full
+            && held.len() < share
+            && let Err(error) = self.free_places_of_silent().await
+        {
+            tracing::debug!(error = error.chain(), "silent replicas may keep their places");
         }
     }
 
-    /// Ends the sessions with which replicas hold places whose leases have run out: those that are stopped, and not dead.
-    /// A place that is free by now is taken with the next turn.
-    async fn free_places_of_lost(&self) -> Result<()> {
+    /// Ends the sessions with which silent replicas hold places. One that is stopped, and not dead, would keep them for as
+    /// long as it is. One that goes on finds its session ended, and its leases run out. What is free by now is taken with
+    /// the next turn.
+    async fn free_places_of_silent(&self) -> Result<()> {
         let own = self.admin.application_name();
-        for replica in self.desk.lost().await {
+        for replica in replicas::silent(&mut *self.ctx.db.acquire().await?).await? {
             let session = session_name_of(&replica, &self.rollout.id.to_string());
             // Names are cut: one that is called as this replica is cannot be told from it.
             if session == own {
                 continue;
             }
-            let mut ended = 0;
             for place in 0..self.places() {
-                ended += self.admin.end_idle_holder(&LockKey::RolloutSlot(place), &session).await?;
-            }
-            if ended > 0 {
-                tracing::info!(replica, "a replica has lost its places: its leases have run out");
-                self.desk.forget_lost(&replica).await;
+                if self.admin.end_idle_holder(&LockKey::RolloutSlot(place), &session).await? > 0 {
+                    tracing::info!(replica, place, "a replica that is not heard of has lost its place on a server");
+                }
             }
         }
         Ok(())

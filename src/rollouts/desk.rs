@@ -4,10 +4,7 @@
 //! other replicas; and outcomes are recorded together, each with one statement, so that
 //! the control database hears of a rollout a few times a second and not a few times a tenant.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -44,8 +41,6 @@ pub(super) struct Desk {
 struct Trays {
     claimed: VecDeque<Claimed>,
     outcomes: Vec<Record>,
-    /// The replicas that these tenants were claimed from, whose leases had run out.
-    lost: BTreeSet<String>,
     /// Whether nothing was due at the last look.
     is_dry: bool,
 }
@@ -90,25 +85,12 @@ impl Desk {
         self.halt.is_cancelled() || trays.is_dry
     }
 
-    /// The replicas whose leases had run out, until they are forgotten.
-    pub(super) async fn lost(&self) -> BTreeSet<String> {
-        self.trays.lock().await.lost.clone()
-    }
-
-    /// This replica holds nothing any more.
-    pub(super) async fn forget_lost(&self, replica: &str) {
-        self.trays.lock().await.lost.remove(replica);
-    }
-
     async fn refill(&self, trays: &mut Trays) {
         if !trays.claimed.is_empty() {
             return;
         }
         match bounded(self.ctx.settings.pace.claim, self.claim()).await {
-            Ok(claimed) => {
-                trays.lost.extend(claimed.iter().filter_map(|claim| claim.former.clone()));
-                trays.claimed = claimed.into();
-            }
+            Ok(claimed) => trays.claimed = claimed.into(),
             Err(error) => tracing::warn!(error = error.chain(), "no tenant of a rollout can be claimed"),
         }
         trays.is_dry = trays.claimed.is_empty();

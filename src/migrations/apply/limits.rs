@@ -81,6 +81,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Limits {
+    /// The bound of each statement alone.
+    pub(super) fn of_a_statement(&self) -> String {
+        format!("SET LOCAL statement_timeout = {}", millis(self.statement))
+    }
+
     /// The settings of a transaction.
     pub(super) fn settings(&self) -> String {
         let mut sql = String::new();

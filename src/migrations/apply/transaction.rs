@@ -85,6 +85,8 @@ impl Session<'_> {
     pub(super) async fn examine(&self, change: &Change<'_>, transaction: &str) -> Result<(), Stop> {
         let label = &change.label;
         let refuse = |reason: String| Err(Stop::Error(failure::refused(label, reason)));
+        // By itself: until then the file's own bound holds, and PostgreSQL takes its time to read a long text.
+        self.client.batch_execute(&self.limits.of_a_statement()).await?;
         let row = self.row(&format!("{}; {AFTER}", self.put_back())).await?;
         if row.try_get("transaction")? != Some(transaction) {
             return refuse("it has ended its transaction; a part of it may have been applied".to_owned());
