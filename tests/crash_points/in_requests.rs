@@ -284,9 +284,21 @@ async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &T
         return start(fleet, armed, true).0;
     }
     let (program, operator) = serve(fleet, armed).await;
-    let request = request.to(&operator, target);
-    tokio::spawn(async move { request.send().await.map(drop) });
+    tokio::spawn(insist(request.to(&operator, target)));
     program
+}
+
+/// Sends the request until it is not told to come again: on a machine that has much to do, a program that has just begun
+/// may not get a connection in time, and would never come to its point.
+async fn insist(request: reqwest::RequestBuilder) {
+    for _ in 0..20 {
+        let answer = request.try_clone().unwrap().send().await;
+        // One that has ended answers nothing, and its address may be another one's by now.
+        if !answer.is_ok_and(|answer| answer.status() == 503) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// A program with a point armed that serves operators and does nothing by itself.
