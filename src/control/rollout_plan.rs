@@ -133,8 +133,8 @@ pub async fn beyond_but(connection: &mut PgConnection, version: i32, but: &[Tena
     Ok(query.fetch_one(connection).await?)
 }
 
-/// The range of the product's versions that tenants of a rollout have left to go: the oldest that one has, or is taken
-/// back to, of those that wait or are at work. None when nobody is left.
+/// The oldest version of the product's stream that a tenant of a rollout has, or is taken back to, of those that wait or
+/// are at work. None when nobody is left.
 pub async fn oldest_left(connection: &mut PgConnection, rollout: RolloutId) -> Result<Option<i32>> {
     let query = sqlx::query_scalar!(
         "SELECT min(least(from_product, to_product)) FROM rollout_tenants

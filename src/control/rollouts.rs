@@ -183,6 +183,22 @@ pub async fn page(
     query.fetch_all(connection).await?.into_iter().map(Rollout::try_from).collect()
 }
 
+/// The rollouts that were asked for after this moment, newest first.
+pub async fn since(connection: &mut PgConnection, moment: DateTime<Utc>) -> Result<Vec<Rollout>> {
+    const PAGE: i64 = 50;
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = page(connection, None, before, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        before = Some((last.created_at, last.id));
+        let is_last = last.created_at <= moment;
+        found.extend(page.into_iter().filter(|rollout| rollout.created_at > moment));
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
 /// Writes where a rollout is, why, and how many failures count no more.
 ///
 /// # Errors

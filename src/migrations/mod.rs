@@ -29,7 +29,7 @@ mod undo_file;
 
 pub use adopt::adopt_history;
 pub use apply::{
-    AppliedFile, Crowd, Held, Limits, Outcome, Progress, Report, Tried, Wait, apply_control, apply_tenant,
+    AppliedFile, Crowd, Held, Limits, Outcome, Progress, Report, Tried, Wait, WayBack, apply_control, apply_tenant,
     rehearse_tenant, undo_tenant,
 };
 pub use contract::Contract;

@@ -4,7 +4,7 @@
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::change::Change;
+use super::{change::Change, obstacles};
 use crate::{
     control::{
         audit::Origin,
@@ -34,13 +34,14 @@ pub async fn pause(ctx: &Context, id: RolloutId, origin: &Origin) -> Result<()> 
 /// Goes on with a paused rollout. Whatever has failed so far is not counted against it any more.
 ///
 /// # Errors
-/// `not_found`; `rollout_finished` (409).
+/// `not_found`; `rollout_finished` (409); `replicas_outdated`, `replicas_need_newer` (409) while such replicas run.
 pub async fn resume(ctx: &Context, id: RolloutId, origin: &Origin) -> Result<()> {
     let mut change = Change::begin(ctx, id, origin).await?;
     refuse_finished(&change.rollout)?;
     if change.rollout.state != RolloutState::Paused {
         return change.leave().await;
     }
+    refuse_obstructed(ctx, &mut change).await?;
     let failed = failed(change.txn(), id).await?;
     rollouts::set_state_in_txn(change.txn(), id, RolloutState::Running, None, failed).await?;
     change.record("rollout.resume", &json!({ "failed": failed })).await?.commit().await
@@ -67,8 +68,9 @@ pub async fn abort(ctx: &Context, id: RolloutId, origin: &Origin) -> Result<()> 
 /// one that paused because of them. How many tenants there are.
 ///
 /// # Errors
-/// `not_found`; `rollout_finished` (409) when it was aborted, or has no failures; `rollout_in_progress` (409) when it
-/// has ended and another one is unfinished; `validation_failed` on `only` when a tenant is not one of its failed ones.
+/// `not_found`; `rollout_finished` (409) when it was aborted, has no failures, or has ended and was followed by another
+/// one; `rollout_in_progress` (409) when that one is unfinished; `replicas_outdated`, `replicas_need_newer` (409) while
+/// such replicas run; `validation_failed` on `only` when a tenant is not one of its failed ones.
 pub async fn retry(ctx: &Context, id: RolloutId, only: Option<&[String]>, origin: &Origin) -> Result<u64> {
     let mut change = Change::begin(ctx, id, origin).await?;
     let rollout = change.rollout.clone();
@@ -94,6 +96,11 @@ pub async fn retry(ctx: &Context, id: RolloutId, only: Option<&[String]>, origin
     };
     let tolerated = rollout.tolerated.min(failed(change.txn(), id).await?);
     rollouts::set_state_in_txn(change.txn(), id, state, reason, tolerated).await?;
+    // Nobody can start another one from here on, since this one is unfinished.
+    if rollout.state.is_finished() {
+        refuse_superseded(change.txn(), id).await?;
+    }
+    refuse_obstructed(ctx, &mut change).await?;
     change.record("rollout.retry", &json!({ "tenants": count })).await?.commit().await?;
     Ok(count)
 }
@@ -133,6 +140,24 @@ pub async fn skip(
 
 fn refuse_finished(rollout: &Rollout) -> Result<()> {
     if rollout.state.is_finished() { Err(finished()) } else { Ok(()) }
+}
+
+/// What a later rollout has done may have built on this one, or have undone it.
+async fn refuse_superseded(txn: &mut PgConnection, id: RolloutId) -> Result<()> {
+    match rollouts::page(txn, None, None, 1).await?.first() {
+        Some(newest) if newest.id != id => {
+            let newest = newest.id;
+            let detail = format!("the rollout has ended, and {newest} came after it: start another one");
+            Err(Error::conflict("rollout_finished", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what could not begin either: meanwhile replicas may have come that could not serve the tenants.
+async fn refuse_obstructed(ctx: &Context, change: &mut Change<'_>) -> Result<()> {
+    let rollout = change.rollout.clone();
+    obstacles::of_a_wave(ctx, change.txn(), &rollout).await?.map_or(Ok(()), |obstacle| Err(obstacle.into()))
 }
 
 fn finished() -> Error {

@@ -4,19 +4,21 @@
 //! A plan shows all of it. A start is refused with the first. Before each wave it is looked at again, since replicas come
 //! and go meanwhile: then the rollout pauses. See docs/decisions/0034.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 
 use crate::{
     control::{
         replicas,
         rollout_plan::{self, Candidate},
-        rollout_tenants::NewMember,
+        rollout_tenants::{self, MemberState, NewMember},
         rollouts::Rollout,
     },
     error::{Error, Result},
-    migrations::MigrationSet,
+    migrations::{MigrationSet, TenantSchema},
     operations::{Context, schema::publish},
-    types::SchemaVersions,
+    types::{RolloutId, SchemaVersions, Stream},
 };
 
 /// How many names a sentence has at most.
@@ -37,7 +39,7 @@ impl From<Obstacle> for Error {
     }
 }
 
-/// Why the next wave of a rollout may not begin.
+/// Why the next wave of a rollout may not begin, or the rollout not go on.
 pub(super) async fn of_a_wave(
     ctx: &Context,
     connection: &mut PgConnection,
@@ -48,7 +50,27 @@ pub(super) async fn of_a_wave(
         return of_going_back(connection, oldest).await;
     }
     let newest = publish::newest(&ctx.memory, connection).await?;
-    of_taking_away(connection, &newest.schema().product, (oldest, rollout.target.product)).await
+    let ways = ways_left(connection, rollout.id).await?;
+    Ok(of_taking_away(connection, newest.schema(), &ways).await?.into_iter().next())
+}
+
+/// From which versions to which a tenant goes.
+type Way = (SchemaVersions, SchemaVersions);
+
+/// The ways of the tenants of a rollout that wait or are at work.
+async fn ways_left(connection: &mut PgConnection, rollout: RolloutId) -> Result<HashSet<Way>> {
+    const PAGE: i64 = 1_000;
+    let mut ways = HashSet::new();
+    for state in [MemberState::Pending, MemberState::Running] {
+        let mut after = None;
+        loop {
+            let page = rollout_tenants::page(connection, rollout, Some(state), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.tenant_id);
+            ways.extend(page.into_iter().map(|member| (member.from, member.to)));
+        }
+    }
+    Ok(ways)
 }
 
 /// What keeps tenants from getting the files that they lack.
@@ -60,34 +82,45 @@ pub async fn of_going_forward(
     connection: &mut PgConnection,
     members: &[(Candidate, NewMember)],
 ) -> Result<Vec<Obstacle>> {
-    let going = || members.iter().filter(|(_, member)| member.skipped.is_none());
-    let from = going().map(|(_, member)| member.from.product).min();
-    let Some(range) = from.zip(going().map(|(_, member)| member.to.product).max()) else { return Ok(Vec::new()) };
+    let going = members.iter().map(|(_, member)| member).filter(|member| member.skipped.is_none());
+    let ways: HashSet<_> = going.map(|member| (member.from, member.to)).collect();
     let newest = publish::newest(&ctx.memory, connection).await?;
-    let set = &newest.schema().product;
-    let replicas = of_taking_away(connection, set, range).await?;
-    Ok(replicas.into_iter().chain(of_backfills(set, members)).collect())
+    let replicas = of_taking_away(connection, newest.schema(), &ways).await?;
+    Ok(replicas.into_iter().chain(of_backfills(&newest.schema().product, members)).collect())
 }
 
-/// The replicas of a release that still uses what files in this range of versions take away.
+/// The replicas of a release that still uses what files on these ways take away: one obstacle for each file.
 async fn of_taking_away(
     connection: &mut PgConnection,
-    set: &MigrationSet,
-    (from, to): (i32, i32),
-) -> Result<Option<Obstacle>> {
-    let contracting = set.contracts().filter(|(file, ..)| from < file.version && file.version <= to);
-    let Some((file, oldest, _)) = contracting.max_by_key(|(_, oldest, _)| *oldest) else { return Ok(None) };
-    let names = replicas::older_than(connection, SchemaVersions { freehold: 0, product: oldest }).await?;
-    if names.is_empty() {
-        return Ok(None);
+    schema: &TenantSchema,
+    ways: &HashSet<Way>,
+) -> Result<Vec<Obstacle>> {
+    let mut obstacles = Vec::new();
+    for stream in Stream::ALL {
+        for (file, oldest, _) in
+            schema.stream(stream).contracts().filter(|(file, ..)| is_on(ways, stream, file.version))
+        {
+            let mut carried = SchemaVersions::default();
+            *carried.of_mut(stream) = oldest;
+            let names = replicas::older_than(connection, carried).await?;
+            if names.is_empty() {
+                continue;
+            }
+            let detail = format!(
+                "{} takes away what releases use that carry less than version {oldest} of the stream {stream}, and these \
+                 replicas run one: {}; deploy a newer release first",
+                file.file_name(),
+                some(&names)
+            );
+            obstacles.push(Obstacle { code: "replicas_outdated", detail });
+        }
     }
-    let detail = format!(
-        "{} takes away what releases use that carry less than version {oldest}, and these replicas run one: {}; deploy a \
-         newer release first",
-        file.file_name(),
-        some(&names)
-    );
-    Ok(Some(Obstacle { code: "replicas_outdated", detail }))
+    Ok(obstacles)
+}
+
+/// Whether a tenant gets this file on its way.
+fn is_on(ways: &HashSet<Way>, stream: Stream, version: i32) -> bool {
+    ways.iter().any(|(from, to)| from.of(stream) < version && version <= to.of(stream))
 }
 
 /// The tenants in which a backfill is not finished that a file asks for. A batched file is in a tenant's history only
@@ -140,6 +173,16 @@ pub(super) fn some(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_counts_if_one_tenant_gets_it() {
+        let versions = |freehold, product| SchemaVersions { freehold, product };
+        // One that is far behind goes to a pin, and another one from there to the newest.
+        let ways = HashSet::from([(versions(1, 2), versions(2, 3)), (versions(2, 6), versions(2, 7))]);
+        let gets: Vec<_> = (1..9).filter(|version| is_on(&ways, Stream::Product, *version)).collect();
+        assert_eq!(gets, [3, 7]);
+        assert!(is_on(&ways, Stream::Freehold, 2) && !is_on(&ways, Stream::Freehold, 1));
+    }
 
     #[test]
     fn a_sentence_names_some_and_counts_the_rest() {

@@ -125,7 +125,7 @@ pub async fn on_start(ctx: &Context) {
 }
 
 /// Starts a rollout of everything that is published, in one wave, if a tenant is behind and no rollout is unfinished. What
-/// was undone last is not done again, until something newer is published.
+/// was undone is not done again, until something newer is published or an operator goes further.
 async fn start_if_behind(ctx: &Context) -> Result<Option<Rollout>> {
     let mut request = Request { waves: vec![Members::ALL], ..Request::default() };
     {
@@ -143,11 +143,19 @@ async fn start_if_behind(ctx: &Context) -> Result<Option<Rollout>> {
     }
 }
 
-/// The version of the product's stream beyond which nobody is taken by itself: the last rollout is an undo, and nothing
-/// has been published since.
+/// The version of the product's stream beyond which nobody is taken by itself: that of the last undo since something was
+/// published. Rollouts after it that went no further change nothing of that, and one that an operator took further ends it.
 async fn held_back(connection: &mut PgConnection) -> Result<Option<i32>> {
-    let Some(newest) = rollouts::page(connection, None, None, 1).await?.pop() else { return Ok(None) };
-    let published = migration_files::latest(connection, Stream::Product).await?;
-    let is_undone = newest.undoes.is_some() && published.is_some_and(|published| published < newest.created_at);
-    Ok(is_undone.then_some(newest.target.product))
+    let Some(published) = migration_files::latest(connection, Stream::Product).await? else { return Ok(None) };
+    let mut furthest = None;
+    for rollout in rollouts::since(connection, published).await? {
+        let version = rollout.target.product;
+        if rollout.undoes.is_none() {
+            furthest = furthest.max(Some(version));
+        } else if rollout.finished_at != Some(rollout.created_at) {
+            // One that found nothing to take back ended as it began, and says nothing.
+            return Ok((furthest <= Some(version)).then_some(version));
+        }
+    }
+    Ok(None)
 }

@@ -14,6 +14,7 @@ use crate::{
     control::{
         rollout_claims::{Claimed, Record},
         rollout_tenants::MemberState,
+        rollouts,
         tenants::{self, TenantState},
     },
     error::{Error, Result},
@@ -92,10 +93,16 @@ async fn guarded(crew: &Crew, claimed: &Claimed) -> Result<Done> {
     }
     let done = AssertUnwindSafe(locked(crew, claimed)).catch_unwind().await;
     let done = done.unwrap_or_else(|_| Err(Error::defect("the migration of a tenant panicked")));
-    let unlocked = crew.admin.unlock(&key).await;
-    let done = done?;
-    unlocked?;
-    Ok(done)
+    crew.admin.give_back(&key).await;
+    done
+}
+
+/// The version of the product's stream to which the rollout that is undone took its tenants. A database that is beyond it
+/// has files that are not its own.
+async fn reached_by_undone(crew: &Crew) -> Result<i32> {
+    let Some(undone) = crew.rollout.undoes else { return Ok(crew.rollout.target.product) };
+    let found = rollouts::get(&mut *crew.ctx.db.acquire().await?, undone).await?;
+    found.map(|rollout| rollout.target.product).ok_or_else(|| Error::defect("the rollout that is undone is gone"))
 }
 
 async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
@@ -110,6 +117,7 @@ async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
         return Err(Error::conflict("tenant_moved", "the tenant is on another server by now"));
     }
     let goal = crew.goal(claimed.to).await?;
+    let from_at_most = reached_by_undone(crew).await?;
     let site = Site {
         address: &crew.access.address,
         database: id.db_name(),
@@ -124,7 +132,7 @@ async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
             let crowd = Crowd::told_by(move || tenancy.has_waiting(id));
             migrate::migrate(&mut session, &goal, &Limits { crowd, ..Limits::default() }).await
         }
-        Some(_) => migrate::undo(&mut session, &goal).await,
+        Some(_) => migrate::undo(&mut session, &goal, from_at_most).await,
     };
     let arrived = match arrived {
         Ok(arrived) => arrived,

@@ -7,11 +7,13 @@
 //! |---|---|
 //! | migrated by the rollout | goes back to the version that it had |
 //! | tried, and failed | goes back as far as its database came |
-//! | taken further by a later rollout | stays; that one has to be undone first |
+//! | taken further, or there again, by a later rollout | stays; that one has to be undone first |
 //! | made or cloned at the newer version | stays: it never had an older one |
 //! | archived, or about to be deleted | stays; one that wakes gets the newest version |
 //!
 //! Freehold's own stream never goes back: the program needs it. See docs/decisions/0034.
+
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -32,7 +34,7 @@ use crate::{
     error::{Error, Result},
     migrations::{MigrationSet, UndoFile, lint},
     operations::{Context, schema::publish},
-    types::{Idempotency, RolloutId, SchemaVersions},
+    types::{Idempotency, RolloutId, SchemaVersions, TenantId},
 };
 
 /// An undo as it would be started now.
@@ -55,7 +57,7 @@ pub struct Undone {
     pub version: i32,
     /// Its name.
     pub name: String,
-    /// How many tenants it would be run for.
+    /// How many tenants it would be run for, those included that failed and may have its version.
     pub tenants: usize,
     /// What it throws away, as far as its text shows.
     pub loses: Vec<String>,
@@ -112,10 +114,12 @@ async fn look(ctx: &Context, connection: &mut PgConnection, of: RolloutId, reque
         return Err(Error::conflict("nothing_to_undo", detail));
     }
     let ids: Vec<_> = begun.iter().map(|one| one.tenant.id).collect();
-    let members: Vec<_> = begun.into_iter().filter_map(member).collect();
+    let reached: HashMap<_, _> = begun.iter().map(|one| (one.tenant.id, reached(one))).collect();
+    let kept = kept_by_later(connection, &rollout).await?;
+    let members: Vec<_> = begun.into_iter().filter_map(|one| member(one, &kept)).collect();
     let target = target(&members).unwrap_or(rollout.target);
     let set = publish::newest(&ctx.memory, connection).await?.schema().product.clone();
-    let (files, mut obstacles) = files(&set, &members);
+    let (files, mut obstacles) = files(&set, &members, &reached);
     if members.iter().any(|(member, _)| member.skipped.is_none()) {
         obstacles.extend(obstacles::of_going_back(connection, target.product).await?);
     }
@@ -124,8 +128,32 @@ async fn look(ctx: &Context, connection: &mut PgConnection, of: RolloutId, reque
     Ok(Undo { plan, files, staying, obstacles })
 }
 
+/// The newest version that the database of a tenant may have. One that was tried and failed may be ahead of what was seen.
+fn reached(begun: &Begun) -> i32 {
+    let seen = begun.tenant.versions.product;
+    if begun.is_done { seen } else { seen.max(begun.after) }
+}
+
+/// The tenants that a later rollout has taken on, or to the same version again, and that were not taken back from it.
+async fn kept_by_later(connection: &mut PgConnection, rollout: &Rollout) -> Result<HashSet<TenantId>> {
+    let mut later = rollouts::since(connection, rollout.created_at).await?;
+    later.reverse();
+    let mut standing: HashSet<(RolloutId, TenantId)> = HashSet::new();
+    for one in later {
+        let begun = rollout_plan::begun(connection, one.id).await?;
+        for tenant in begun.iter().filter(|begun| begun.is_done && begun.before != begun.after) {
+            let id = tenant.tenant.id;
+            match one.undoes {
+                None => standing.insert((one.id, id)),
+                Some(undone) => standing.remove(&(undone, id)),
+            };
+        }
+    }
+    Ok(standing.into_iter().map(|(_, tenant)| tenant).collect())
+}
+
 /// What is to be done with a tenant of the rollout; none when it is back already.
-fn member(begun: Begun) -> Option<(NewMember, Candidate)> {
+fn member(begun: Begun, kept: &HashSet<TenantId>) -> Option<(NewMember, Candidate)> {
     let Begun { tenant, state, is_done, before, after } = begun;
     let from = tenant.versions;
     if before == after || is_done && from.product <= before {
@@ -135,7 +163,7 @@ fn member(begun: Begun) -> Option<(NewMember, Candidate)> {
         let why =
             format!("the tenant is {state}: its database stays as it is, and one that wakes gets the newest version");
         Some(("tenant_state_conflict", why))
-    } else if from.product > after {
+    } else if from.product > after || kept.contains(&tenant.id) {
         let version = from.product;
         Some((
             "newer_version",
@@ -155,20 +183,28 @@ fn target(members: &[(NewMember, Candidate)]) -> Option<SchemaVersions> {
     going().map(|member| member.to.product).min().map(|product| SchemaVersions { freehold, product })
 }
 
-/// The undo files that the tenants need, and whether one is missing.
-fn files(set: &MigrationSet, members: &[(NewMember, Candidate)]) -> (Vec<Undone>, Vec<Obstacle>) {
-    let needs = |version: i32| {
-        let is_between = |member: &NewMember| (member.to.product + 1..=member.from.product).contains(&version);
-        members.iter().filter(|(member, _)| member.skipped.is_none() && is_between(member)).count()
+/// The undo files that the tenants need, or may need by what each has `reached`, and whether one is missing that is needed
+/// for certain. Where a database turns out to need another one, that tenant is refused before anything is undone there.
+fn files(
+    set: &MigrationSet,
+    members: &[(NewMember, Candidate)],
+    reached: &HashMap<TenantId, i32>,
+) -> (Vec<Undone>, Vec<Obstacle>) {
+    let going = || members.iter().map(|(member, _)| member).filter(|member| member.skipped.is_none());
+    let may_need = |version: i32| {
+        let newest = |member: &NewMember| reached.get(&member.tenant_id).copied().unwrap_or(member.from.product);
+        going().filter(|member| (member.to.product + 1..=newest(member)).contains(&version)).count()
     };
+    let is_needed =
+        |version: i32| going().any(|member| (member.to.product + 1..=member.from.product).contains(&version));
     let lost = lint::undo_losses(set);
     let (mut files, mut missing) = (Vec::new(), Vec::new());
     for file in set.files().iter().rev() {
-        let (tenants, name) = (needs(file.version), UndoFile::file_name(file.version, &file.name));
+        let (tenants, name) = (may_need(file.version), UndoFile::file_name(file.version, &file.name));
         if tenants == 0 {
             continue;
         }
-        if set.undo_of(file.version).is_none() {
+        if set.undo_of(file.version).is_none() && is_needed(file.version) {
             missing.push(name.clone());
         }
         let of_it = lost.iter().filter(|finding| finding.file == name);

@@ -120,6 +120,14 @@ impl ServerAdmin {
         self.query_typed("SELECT pg_advisory_unlock($1)", &[(&key.number(), Type::INT8)]).await?;
         Ok(())
     }
+
+    /// Gives a lock back once what it was for is done, which stays done: a lock that is not given back ends with this
+    /// session, and is only logged.
+    pub(crate) async fn give_back(&self, key: &LockKey) {
+        if let Err(error) = self.unlock(key).await {
+            tracing::warn!(lock = ?key, error = error.chain(), "a lock is given back with its session");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The way back, file by file.
 
 use freehold::{
-    migrations::{Limits, MigrationSet, Outcome, TenantSchema, undo_tenant},
+    migrations::{Limits, MigrationSet, Outcome, TenantSchema, WayBack, undo_tenant},
     operations::schema::ROLES,
     types::SchemaVersions,
 };
@@ -30,7 +30,11 @@ async fn undo(
     schema: &TenantSchema,
     target: SchemaVersions,
 ) -> freehold::error::Result<Outcome> {
-    undo_tenant(&mut subject.session().await, schema, target, &ROLES, &Limits::default()).await
+    undo_by(subject, schema, WayBack { from_at_most: i32::MAX, to: target.product }).await
+}
+
+async fn undo_by(subject: &Subject<'_>, schema: &TenantSchema, way: WayBack) -> freehold::error::Result<Outcome> {
+    undo_tenant(&mut subject.session().await, schema, way, &ROLES, &Limits::default()).await
 }
 
 #[tokio::test]
@@ -47,6 +51,11 @@ async fn files_are_undone_one_by_one_and_done_again() {
     assert_eq!(database.value::<i32>("SELECT max(version) FROM refinery_schema_history").await, subject.version(2));
     let older = TenantSchema { product: schema.product.up_to(subject.version(1)), ..schema.clone() };
     assert_eq!(undo(&subject, &older, subject.versions(1)).await.unwrap_err().code(), "undo_missing");
+
+    let way = WayBack { from_at_most: subject.version(1), to: subject.version(0) };
+    let refusal = undo_by(&subject, &schema, way).await.unwrap_err();
+    assert_eq!(refusal.code(), "newer_version", "somebody else took it further: {refusal}");
+    assert_eq!(database.value::<i32>("SELECT max(version) FROM refinery_schema_history").await, subject.version(2));
 
     let outcome = undo(&subject, &schema, subject.versions(1)).await.unwrap();
     assert_eq!(

@@ -70,10 +70,47 @@ async fn nothing_is_taken_away_while_a_replica_of_an_older_release_runs() {
     let reason = paused["reason"].as_str().unwrap();
     assert!(paused["state"] == "paused" && reason.starts_with("replicas_outdated: ") && names(reason), "{paused}");
     assert_eq!(paused["counts"]["done"], 1, "{paused}");
+    let refused = fleet.operator().post(&format!("{ROLLOUTS}/{id}/resume"), &json!({})).await;
+    assert!(names(refused.problem(409, "replicas_outdated")["detail"].as_str().unwrap()));
+    assert_eq!(look(&fleet, &id).await["state"], "paused");
     replace_it(&fleet).await;
     ask(&fleet, &id, "resume", &json!({})).await;
     assert_eq!(ended(&fleet, &id).await["state"], "succeeded");
     assert_eq!(tenants[2].seen(&fleet).await["schema_version"], version);
+}
+
+#[tokio::test]
+async fn failed_tenants_are_not_tried_again_while_a_replica_of_an_older_release_runs() {
+    let fleet = settled().await;
+    let tenants = plain(&fleet, 2).await;
+    let (column, table) = (name("doomed"), name("strict"));
+    let make = format!(
+        "ALTER TABLE projects ADD COLUMN {column} text; CREATE TABLE {table} (id bigint PRIMARY KEY, text text)"
+    );
+    publish(&fleet, &make).await;
+    settle(&fleet).await;
+    tenants[1].database(&fleet).run(&format!("INSERT INTO {table} (id) VALUES (1)")).await;
+    let carried = carried(&fleet).await;
+    let sql = format!(
+        "-- freehold:contract oldest={carried}
+         -- freehold:allow drop-column: no release uses it
+         ALTER TABLE projects DROP COLUMN {column};
+         -- freehold:allow set-not-null: the table is small
+         ALTER TABLE {table} ALTER text SET NOT NULL"
+    );
+    let version = publish(&fleet, &sql).await;
+    let id = start(&fleet, &json!({ "waves": ["100%"], "max_failures": "1" })).await;
+    assert_eq!(ended(&fleet, &id).await["state"], "failed");
+    tenants[1].database(&fleet).run(&format!("UPDATE {table} SET text = ''")).await;
+    older_replica(&fleet, carried - 1).await;
+    let refused = fleet.operator().post(&format!("{ROLLOUTS}/{id}/retry"), &json!({})).await;
+    refused.problem(409, "replicas_outdated");
+    let unchanged = look(&fleet, &id).await;
+    assert!(unchanged["state"] == "failed" && unchanged["counts"]["failed"] == 1, "{unchanged}");
+    replace_it(&fleet).await;
+    ask(&fleet, &id, "retry", &json!({})).await;
+    assert_eq!(ended(&fleet, &id).await["state"], "succeeded");
+    assert_eq!(tenants[1].seen(&fleet).await["schema_version"], version);
 }
 
 #[tokio::test]

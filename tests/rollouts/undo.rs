@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    PATIENCE, ROLLOUTS, ask, assert_nothing_is_left, ended, look, member, name, plain, publish_with_undo, settle,
-    settled, start,
+    PATIENCE, Plain, ROLLOUTS, ask, assert_nothing_is_left, ended, look, member, name, plain, publish_with_undo,
+    settle, settled, start,
 };
 use crate::{
     harness::{eventually_within, fleet::Fleet},
@@ -227,17 +227,80 @@ async fn a_later_rollout_is_undone_first_and_archived_tenants_stay() {
     act("restore").await;
     let path = format!("/platform/v1/tenants/{}", sleeper.id);
     assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], second, "it wakes at the newest");
-    assert_no_replica_does_it_again(&fleet, &both).await;
+    assert_no_replica_does_it_again(&fleet, &both, &tenants[0]).await;
     settle(&fleet).await;
     fleet.assert_clean().await;
 }
 
-/// A replica that rolls out when it starts leaves alone what was undone.
-async fn assert_no_replica_does_it_again(fleet: &Fleet, last: &str) {
-    let changes = [("FREEHOLD_ROLLOUT_ON_START", "true"), ("FREEHOLD_REPLICA", "eager-replica")];
-    let eager = fleet.another_replica(&changes, freehold::types::Clock::default()).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let newest = fleet.operator().get(&format!("{ROLLOUTS}?limit=1")).await.expect(200);
-    assert_eq!(newest["items"][0]["id"], *last);
+/// A replica that rolls out when it starts leaves alone what was undone, and so does the next one when something else was
+/// rolled out meanwhile.
+async fn assert_no_replica_does_it_again(fleet: &Fleet, last: &str, tenant: &Plain) {
+    let newest = async || {
+        let newest = fleet.operator().get(&format!("{ROLLOUTS}?limit=1")).await.expect(200);
+        newest["items"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let start_another = async |name: &str| {
+        let changes = [("FREEHOLD_ROLLOUT_ON_START", "true"), ("FREEHOLD_REPLICA", name)];
+        let eager = fleet.another_replica(&changes, freehold::types::Clock::default()).await;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        eager
+    };
+    start_another("eager-replica-1").await.stop().await;
+    assert_eq!(newest().await, *last);
+
+    // As if a newer release had brought another file of Freehold's own stream.
+    let version = tenant.seen(fleet).await["schema_version"].clone();
+    let behind = "UPDATE tenants SET freehold_version = freehold_version - 1 WHERE slug";
+    fleet.control().run(&format!("{behind} = '{}'", tenant.slug)).await;
+    let eager = start_another("eager-replica-2").await;
+    let of_freehold = eventually_within("a rollout at the start", PATIENCE, async || {
+        let newest = newest().await;
+        (newest != *last).then_some(newest)
+    })
+    .await;
+    assert_eq!(ended(fleet, &of_freehold).await["state"], "succeeded");
+    assert_eq!(tenant.seen(fleet).await["schema_version"], version, "what was undone is not done again");
     eager.stop().await;
+    start_another("eager-replica-3").await.stop().await;
+    assert_eq!(newest().await, of_freehold, "nor by the next one");
+    assert_eq!(tenant.seen(fleet).await["schema_version"], version);
+}
+
+#[tokio::test]
+async fn what_a_later_rollout_has_done_again_is_not_undone_with_an_earlier_one() {
+    let fleet = settled().await;
+    let tenants = plain(&fleet, 3).await;
+    let table = name("strict");
+    super::publish(&fleet, &format!("CREATE TABLE {table} (id bigint PRIMARY KEY, text text)")).await;
+    settle(&fleet).await;
+    let before = tenants[0].seen(&fleet).await["schema_version"].as_i64().unwrap();
+    publish_with_undo(&fleet, "SELECT 1", "SELECT 1").await;
+    let strict = waived(&[("set-not-null", &format!("ALTER TABLE {table} ALTER text SET NOT NULL"))]);
+    let version = publish_with_undo(&fleet, &strict, &format!("ALTER TABLE {table} ALTER text DROP NOT NULL")).await;
+    tenants[1].database(&fleet).run(&format!("INSERT INTO {table} (id) VALUES (1)")).await;
+    let first = start(&fleet, &json!({ "waves": ["100%"], "max_failures": "1" })).await;
+    assert_eq!(ended(&fleet, &first).await["state"], "failed");
+    tenants[1].database(&fleet).run(&format!("UPDATE {table} SET text = ''")).await;
+    let second = rolled_out(&fleet).await;
+    assert_eq!(member(&fleet, &second, &tenants[1]).await["state"], "done");
+
+    let undone = undo(&fleet, &first, &all()).await;
+    assert_eq!(ended(&fleet, &undone).await["state"], "succeeded");
+    let seen = member(&fleet, &undone, &tenants[1]).await;
+    assert!(seen["state"] == "skipped" && seen["error"].as_str().unwrap().starts_with("newer_version: "), "{seen}");
+    assert_eq!(tenants[1].seen(&fleet).await["schema_version"], version, "the second rollout took it there");
+    assert_eq!(tenants[0].seen(&fleet).await["schema_version"], before);
+    let answer = fleet.operator().post(&format!("{ROLLOUTS}/{first}/retry"), &json!({})).await;
+    let refused = answer.problem(409, "rollout_finished");
+    assert!(refused["detail"].as_str().unwrap().contains(&undone), "what was undone does not go on: {refused}");
+
+    let third = rolled_out(&fleet).await;
+    let again = undo(&fleet, &first, &all()).await;
+    assert_eq!(look(&fleet, &again).await["state"], "succeeded", "there is nobody to take back");
+    assert_eq!(tenants[0].seen(&fleet).await["schema_version"], version, "the third rollout took it there");
+    let last = undo(&fleet, &third, &all()).await;
+    assert_eq!(ended(&fleet, &last).await["state"], "succeeded");
+    assert_eq!(tenants[0].seen(&fleet).await["schema_version"], before);
+    settle(&fleet).await;
+    fleet.assert_clean().await;
 }

@@ -42,7 +42,7 @@ use crate::{error::Result, types::Stream};
 pub use limits::{Crowd, Limits};
 pub use outcome::{AppliedFile, Outcome, Progress, Report, Wait};
 pub use rehearse::{Held, Tried, rehearse_tenant};
-pub use undo::undo_tenant;
+pub use undo::{WayBack, undo_tenant};
 
 /// Applies what the control database lacks of its set, one transaction a migration.
 ///

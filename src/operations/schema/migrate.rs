@@ -15,7 +15,7 @@ use super::{Newest, ROLES, publish, template};
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, applied_versions},
+    migrations::{self, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions},
     operations::{Access, Context},
     servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate, quote_ident},
     types::{DbName, SchemaVersions, ServerId},
@@ -144,13 +144,14 @@ pub(crate) async fn migrate(session: &mut Connection, goal: &Goal, limits: &Limi
 }
 
 /// Takes the database back by undo files, as its owner, and compares the whole schema. One that is not beyond the goal
-/// stays as it is.
+/// stays as it is, and so does Freehold's own stream. One that is beyond `from_at_most` of the product's is refused.
 ///
 /// # Errors
-/// As [`migrate`]; `undo_missing` (409).
-pub(crate) async fn undo(session: &mut Connection, goal: &Goal) -> Result<Arrived> {
+/// As [`migrate`]; `undo_missing`, `newer_version` (409).
+pub(crate) async fn undo(session: &mut Connection, goal: &Goal, from_at_most: i32) -> Result<Arrived> {
     let (limits, schema) = (Limits::default(), goal.newest.schema());
-    match migrations::undo_tenant(session, schema, goal.versions(), &ROLES, &limits).await {
+    let way = WayBack { from_at_most, to: goal.versions().product };
+    match migrations::undo_tenant(session, schema, way, &ROLES, &limits).await {
         Ok(Outcome { to: versions, .. }) => prove(session, goal, versions).await,
         Err(error) => Err(readable(error)),
     }

@@ -22,7 +22,7 @@ use crate::{
     control::templates,
     error::{Error, Result},
     migrations::{
-        self, HISTORY_TABLE, Limits, Outcome, Own, SELECT_VERSIONS, Schema, TenantSchema, applied_versions,
+        self, HISTORY_TABLE, Limits, Outcome, Own, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions,
         default_privileges,
     },
     operations::{Context, context::Access},
@@ -96,7 +96,7 @@ pub(super) async fn try_out(
     let tried = timeout(bound, builder.try_out()).await;
     // This also ends the sessions of a trial that takes too long.
     builder.clear_away().await;
-    admin.unlock(&key).await?;
+    admin.give_back(&key).await;
     tried.unwrap_or_else(|_| {
         let detail = format!("all files together take longer than {} s on an empty database", bound.as_secs());
         Err(Error::Unprocessable { code: "migration_timeout", detail })
@@ -235,7 +235,8 @@ impl Builder<'_> {
         apply(session, &self.schema.up_to(to(version - 1))).await?;
         let before = Schema::of(session).await?;
         apply(session, &self.schema.up_to(to(version))).await?;
-        migrations::undo_tenant(session, self.schema, to(version - 1), &ROLES, &Limits::default()).await?;
+        let way = WayBack { from_at_most: version, to: version - 1 };
+        migrations::undo_tenant(session, self.schema, way, &ROLES, &Limits::default()).await?;
         let after = Schema::of(session).await?;
         let differing = before.changes(&after);
         if differing.is_empty() {

@@ -39,7 +39,7 @@ pub(super) async fn pause(
 #[utoipa::path(post, path = "/platform/v1/rollouts/{id}/resume", tag = "rollouts", operation_id = "resume_rollout",
     params(("id" = RolloutId, Path)), responses(
     (status = 202, description = "It goes on", body = View),
-    (status = 409, description = "It has ended", body = Problem),
+    (status = 409, description = "It has ended, or replicas run that could not serve the tenants", body = Problem),
 ))]
 pub(super) async fn resume(
     caller: Operator<right::RolloutsWrite>,
@@ -89,7 +89,8 @@ enum Only {
 #[utoipa::path(post, path = "/platform/v1/rollouts/{id}/retry", tag = "rollouts", operation_id = "retry_rollout",
     params(("id" = RolloutId, Path)), request_body = Retry, responses(
     (status = 202, description = "They are tried again", body = View),
-    (status = 409, description = "It was aborted, or nothing failed, or another rollout is not finished", body = Problem),
+    (status = 409, body = Problem, description = "It was aborted, nothing failed, another rollout is not finished or came after \
+        it, or replicas run that could not serve the tenants"),
 ))]
 pub(super) async fn retry(
     caller: Operator<right::RolloutsWrite>,
