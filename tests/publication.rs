@@ -1,7 +1,8 @@
 //! A publication holds what is new, however long the history of a product is.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
+use freehold::servers::LockKey;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::{
@@ -16,7 +17,7 @@ use crate::{
         programs::{Variables, run},
         unique,
     },
-    migrations::{MIGRATIONS, published},
+    migrations::{MIGRATIONS, published, set},
 };
 
 /// A file of this version that is nearly as long as one may be.
@@ -134,4 +135,40 @@ async fn the_command_tells_the_line_in_which_a_published_file_is_another() {
         !output.status.success() && told.contains(&format!("{}, line 2, is another: ", text(&files[0], "name"))),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn what_a_trial_that_was_cut_off_has_left_goes_with_the_next_one() {
+    let fleet = fleet::alone().await;
+    let (server, files) = (fleet.on_platform_server("postgres"), published(&fleet).await);
+    let admin = fleet.platform_admin().await;
+    let names =
+        |digest: &str| (format!("freehold_template_trial_{digest}"), format!("freehold_builder_trial_{digest}"));
+    for digest in ["0123456789ab", "abcdef012345"] {
+        let (database, role) = names(digest);
+        admin.ensure_empty_database(&database).await.unwrap();
+        admin.ensure_builder(&role).await.unwrap();
+    }
+    // One whose database is gone already, and one that is under way.
+    let alone = names("fedcba987654").1;
+    admin.ensure_builder(&alone).await.unwrap();
+    let (at_work, its_role) = names("abcdef012345");
+    assert!(admin.lock(&LockKey::Template(at_work.clone()), Duration::ZERO).await.unwrap());
+    let next = files.len() + 1;
+    let publish = async |name: &str| {
+        let more = set(&files, &format!("V{next}__{name}.sql"), "SELECT 1");
+        fleet.operator().post(MIGRATIONS, &more).await.expect(200);
+        forget(&fleet, next).await;
+        // Those of this test: others try sets on the same server.
+        let is_ours = "~ '_trial_(0123456789ab|abcdef012345|fedcba987654)$' ORDER BY 1";
+        let sql = format!(
+            "SELECT name FROM (SELECT datname::text FROM pg_database UNION SELECT rolname::text FROM pg_roles)
+                           AS found (name) WHERE name {is_ours}"
+        );
+        server.values::<String>(&sql).await
+    };
+    assert_eq!(publish("one").await, [its_role, at_work.clone()]);
+    admin.unlock(&LockKey::Template(at_work)).await.unwrap();
+    assert_eq!(publish("two").await, Vec::<String>::new());
+    fleet.assert_clean().await;
 }

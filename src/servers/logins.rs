@@ -8,7 +8,7 @@
 use secrecy::SecretString;
 
 use super::{
-    Credentials, OWNER_ROLE, ROLLOUT_PREFIX, ServerAdmin,
+    BUILDER_PREFIX, Credentials, OWNER_ROLE, ROLLOUT_PREFIX, ServerAdmin,
     names::{DUMP_PREFIX, RESTORE_PREFIX},
     quote_ident, quote_literal,
     roles::comment_ddl,
@@ -82,6 +82,12 @@ impl ServerAdmin {
     pub async fn rollout_logins(&self) -> Result<Vec<String>> {
         let sql = "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY 1";
         self.query(sql, &[&ROLLOUT_PREFIX]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// The logins that build templates, or that rows are restored or rehearsed with, by name.
+    pub(crate) async fn builders(&self) -> Result<Vec<String>> {
+        let sql = "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, $1) ORDER BY 1";
+        self.query(sql, &[&BUILDER_PREFIX]).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     /// Drops the login of a rollout. One that is not there is done.

@@ -240,9 +240,12 @@ impl Fleet {
 
     /// A session with the tenant server's administrative credential, as operations have it.
     pub(crate) async fn server_admin(&self) -> ServerAdmin {
-        let url = AdminUrl::parse(&self.environment.server_admin_url().unwrap()).unwrap();
-        let connector = Connector::new(None).unwrap();
-        ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
+        administer(&self.environment.server_admin_url().unwrap()).await
+    }
+
+    /// The same on the platform server.
+    pub(crate) async fn platform_admin(&self) -> ServerAdmin {
+        administer(&self.environment.platform_admin_url().unwrap()).await
     }
 
     /// What the administrative role of the tenant server was made with.
@@ -378,4 +381,10 @@ fn log_to_memory() {
     let filter = "debug,hyper=info,h2=info,rustls=info,tokio_postgres=info,sqlx=info";
     // Both fleets ask for it; the second is refused.
     let _ = subscriber.with_writer(|| Memory).with_env_filter(filter).try_init();
+}
+
+async fn administer(url: &SecretString) -> ServerAdmin {
+    let url = AdminUrl::parse(url).unwrap();
+    let connector = Connector::new(None).unwrap();
+    ServerAdmin::connect(&connector, &url.address, &url.database, &url.credentials, "test").await.unwrap()
 }

@@ -31,9 +31,15 @@ struct Held {
     copies: Copies,
     sessions: Sessions,
     checks: Notify,
+    trial: tokio::sync::Mutex<()>,
 }
 
 impl Memory {
+    /// The turn of one publication on this replica. Whoever waits for it holds no session meanwhile.
+    pub(super) async fn trial_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.trial.lock().await
+    }
+
     /// The newest migration sets, as they were read last.
     pub(super) fn newest(&self) -> Option<Arc<Newest>> {
         self.0.newest.read().unwrap_or_else(PoisonError::into_inner).clone()

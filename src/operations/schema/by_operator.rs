@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{
     publish::{append_in_txn, current, lint_new, platform, published, told},
     template,
@@ -24,6 +26,9 @@ use crate::{
 const TRIAL: Duration = Duration::from_mins(10);
 /// How long to wait while another one is tried.
 const WAIT: Duration = Duration::from_mins(11);
+/// PostgreSQL ends the session that holds the lock when nothing was heard of it for so long: a replica that was stopped
+/// within a trial keeps nobody waiting for ever.
+const SILENCE: &str = "SET idle_session_timeout = '10min 30s'";
 /// Within this an answer is there: the waiting, the trial, and what goes with them.
 pub const LIMIT: Duration = Duration::from_mins(22);
 
@@ -62,16 +67,21 @@ async fn publish_set(ctx: &Context, sent: Vec<(String, Sent)>, names: &[String],
     }
     lint(&product, &newest.product, names).await?;
     let platform = platform(ctx).await?.ok_or_else(|| Error::defect("there is no platform server"))?;
-    let (access, admin) = ctx.administer(&platform, "rehearsal").await?;
-    if !admin.lock(&LockKey::Publication, WAIT).await? {
+    let in_progress = || {
         let detail = "other migrations are being tried; look at the published ones, and publish again";
-        return Err(Error::unavailable("publication_in_progress", detail, None));
+        Error::unavailable("publication_in_progress", detail, None)
+    };
+    let deadline = Instant::now() + WAIT;
+    // Before the session is opened: those who wait here would take all that the platform server has.
+    let _turn = timeout_at(deadline, ctx.memory.trial_turn()).await.map_err(|_| in_progress())?;
+    let (access, admin) = ctx.administer(&platform, "publication_trial").await?;
+    admin.batch_execute(SILENCE).await?;
+    if !admin.lock(&LockKey::Publication, deadline.saturating_duration_since(Instant::now())).await? {
+        return Err(in_progress());
     }
     let added = try_and_append(ctx, (&admin, &access), &product, origin).await;
-    let unlocked = admin.unlock(&LockKey::Publication).await;
-    let published = added?;
-    unlocked?;
-    Ok(published)
+    admin.give_back(&LockKey::Publication).await;
+    added
 }
 
 /// Tries the set and adds it to the published one, which another replica may have changed meanwhile. The caller holds the

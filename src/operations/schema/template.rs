@@ -9,7 +9,7 @@
 //! The template has all rights that a tenant needs, as default privileges of the owner. So neither the copy nor a later
 //! migration has to grant anything.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -40,6 +40,8 @@ const QUIET_WAIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the batches of a file may take where there are no rows yet.
 const BATCHES: Duration = Duration::from_secs(10);
+/// What the names of databases begin with in which sets are tried.
+const TRIAL_PREFIX: &str = "freehold_template_trial_";
 /// How many objects a refusal names at most.
 const NAMED: usize = 12;
 
@@ -86,7 +88,10 @@ pub(super) async fn try_out(
     (schema, undo): (&TenantSchema, &[i32]),
     bound: Duration,
 ) -> Result<()> {
-    let name = format!("freehold_template_trial_{:.12}", schema.fingerprint());
+    if let Err(error) = clear_former_trials(admin).await {
+        tracing::warn!(error = error.chain(), "what earlier trials have left is not cleared away yet");
+    }
+    let name = format!("{TRIAL_PREFIX}{:.12}", schema.fingerprint());
     let key = LockKey::Template(name.clone());
     if !admin.lock(&key, LOCK_WAIT).await? {
         return Err(Error::unavailable("template_locked", "the same migrations are being tried", None));
@@ -101,6 +106,44 @@ pub(super) async fn try_out(
         let detail = format!("all files together take longer than {} s on an empty database", bound.as_secs());
         Err(Error::Unprocessable { code: "migration_timeout", detail })
     })
+}
+
+/// Drops what trials have left that were cut off, with their replica for example. One that is under way holds the lock of
+/// its database.
+async fn clear_former_trials(admin: &ServerAdmin) -> Result<()> {
+    let databases = admin.list_databases().await?;
+    let of_databases = databases.iter().filter_map(|found| found.name.strip_prefix(TRIAL_PREFIX));
+    let mut trials: BTreeSet<_> = of_databases.map(str::to_owned).collect();
+    let builders = admin.builders().await?;
+    trials.extend(builders.iter().filter_map(|role| role.strip_prefix(&trial_builder(""))).map(str::to_owned));
+    for trial in trials {
+        let name = format!("{TRIAL_PREFIX}{trial}");
+        let key = LockKey::Template(name.clone());
+        if !admin.lock(&key, Duration::ZERO).await? {
+            continue;
+        }
+        clear_away(admin, &name, &trial_builder(&trial)).await;
+        admin.give_back(&key).await;
+    }
+    Ok(())
+}
+
+/// The name of the login of a trial.
+fn trial_builder(trial: &str) -> String {
+    format!("{BUILDER_PREFIX}trial_{trial}")
+}
+
+/// Drops what a failed build has left. A session that is slow to end is worth a second try. If that fails too, the next
+/// build begins with it.
+async fn clear_away(admin: &ServerAdmin, template: &str, builder: &str) {
+    for _ in 0..2 {
+        let cleared = async {
+            admin.drop_unfinished_template(template).await?;
+            admin.drop_builder(builder).await
+        };
+        let Err(error) = cleared.await else { return };
+        tracing::warn!(template, error = error.chain(), "a failed build is not cleared away yet");
+    }
 }
 
 async fn is_finished(admin: &ServerAdmin, name: &str) -> Result<bool> {
@@ -164,23 +207,16 @@ impl Builder<'_> {
         Ok(schema)
     }
 
-    /// Drops what a failed build has left. A session that is slow to end is worth a second try. If that fails too, the
-    /// next build begins with it.
     async fn clear_away(&self) {
-        for _ in 0..2 {
-            let cleared = async {
-                self.admin.drop_unfinished_template(self.name).await?;
-                self.admin.drop_builder(&self.builder_role()).await
-            };
-            let Err(error) = cleared.await else { return };
-            tracing::warn!(template = self.name, error = error.chain(), "a failed build is not cleared away yet");
-        }
+        clear_away(self.admin, self.name, &self.builder_role()).await;
     }
 
     /// The name of the builder's role. Each database has its own, so the database's lock protects the role too.
     fn builder_role(&self) -> String {
-        let trial = if self.name.contains("_trial_") { "trial_" } else { "" };
-        format!("{BUILDER_PREFIX}{trial}{:.12}", self.schema.fingerprint())
+        match self.name.strip_prefix(TRIAL_PREFIX) {
+            Some(trial) => trial_builder(trial),
+            None => format!("{BUILDER_PREFIX}{:.12}", self.schema.fingerprint()),
+        }
     }
 
     /// Applies both sets with a temporary login that can `SET ROLE` to the owner and has no other right. So a migration
