@@ -75,9 +75,18 @@ struct Copies<'a> {
     fleet: &'a Fleet,
     subject: &'a Subject<'a>,
     next: u32,
+    limits: Limits,
+    /// A lock that another session takes before, and gives back after one and a half.
+    locked: Option<&'static str>,
 }
 
-impl Copies<'_> {
+impl<'a> Copies<'a> {
+    fn of(fleet: &'a Fleet, subject: &'a Subject<'a>) -> Self {
+        let limits =
+            Limits { batches: Duration::from_secs(1), lock_budget: Duration::from_secs(2), ..Limits::default() };
+        Self { fleet, subject, next: 0, limits, locked: None }
+    }
+
     async fn rehearse(&mut self, sql: &str) -> Vec<Tried> {
         self.next += 1;
         let (name, server) = (format!("rehearsed_{}", self.next), self.fleet.on_server("postgres"));
@@ -88,10 +97,22 @@ impl Copies<'_> {
             .await;
         let mut session = self.subject.session_in(self.fleet, &name).await;
         let onlooker = self.subject.session_in(self.fleet, &name).await;
-        let limits =
-            Limits { batches: Duration::from_secs(1), lock_budget: Duration::from_secs(2), ..Limits::default() };
         let schema = self.subject.schema(&[WORLD, sql]);
-        let tried = rehearse_tenant(&mut session, &onlooker, &schema, &ROLES, &limits).await.unwrap();
+        let disturber = match self.locked {
+            Some(lock) => {
+                let disturber = self.fleet.on_server(&name).connect().await.unwrap();
+                disturber.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
+                Some(tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(1_500)).await;
+                    disturber.batch_execute("COMMIT").await.unwrap();
+                }))
+            }
+            None => None,
+        };
+        let tried = rehearse_tenant(&mut session, &onlooker, &schema, &ROLES, &self.limits).await.unwrap();
+        if let Some(disturber) = disturber {
+            disturber.await.unwrap();
+        }
         drop((session, onlooker));
         server.run(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
         tried
@@ -111,7 +132,7 @@ async fn each_statement_is_told_with_its_locks_rows_and_rewrites() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;
     subject.apply(&[WORLD], &Limits::default()).await.unwrap();
-    let mut copies = Copies { fleet: &fleet, subject: &subject, next: 0 };
+    let mut copies = Copies::of(&fleet, &subject);
     let sql = "CREATE TABLE fresh (id int);\nALTER TABLE fresh ADD more text; -- nobody reads it yet\n
                UPDATE orders SET state = 'old';\nALTER TABLE orders ADD luck double precision DEFAULT random();
                SELECT pg_sleep(0.2)";
@@ -149,11 +170,50 @@ async fn each_statement_is_told_with_its_locks_rows_and_rewrites() {
 }
 
 #[tokio::test]
+async fn what_a_rollout_would_carry_out_does_not_fail_on_a_copy_and_what_it_would_stop_does() {
+    let fleet = fleet::alone().await;
+    let subject = Subject::make(&fleet).await;
+    subject.apply(&[WORLD], &Limits::default()).await.unwrap();
+    let mut copies = Copies::of(&fleet, &subject);
+    let sql =
+        "UPDATE items SET name = 'x';\nSELECT id INTO chosen FROM orders;\nWITH all_ids AS (SELECT id FROM orders)
+               SELECT id INTO others FROM all_ids;\nALTER TABLE chosen ADD more text";
+    let tried = copies.rehearse(sql).await;
+    assert!(tried.len() == 4 && tried.iter().all(|tried| tried.error.is_none()), "{tried:#?}");
+    assert_eq!(tried.iter().map(|tried| tried.rows).collect::<Vec<_>>()[..3], [1_000, 0, 0], "{tried:#?}");
+
+    // Locks of autovacuum's kind, which are there for longer than a rollout waits at a time.
+    copies.limits.lock_budget = Duration::from_secs(20);
+    copies.locked = Some("LOCK TABLE orders IN SHARE UPDATE EXCLUSIVE MODE");
+    let tried = copies.rehearse("ALTER TABLE orders ADD more text").await;
+    assert!(tried[0].error.is_none() && tried[0].millis >= 500, "{tried:#?}");
+    copies.locked = None;
+
+    copies.limits.statement = Duration::from_secs(1);
+    let tried = copies.rehearse("SELECT pg_sleep(0.7);\nSELECT pg_sleep(0.7);\nSELECT 1").await;
+    let error = tried.last().unwrap().error.as_deref().unwrap_or_default();
+    assert!(tried.len() == 2 && error.contains("longer than 1 s together"), "{tried:#?}");
+    let two = "SET LOCAL statement_timeout = 0;\nSELECT pg_sleep(1.5)";
+    assert!(copies.rehearse(two).await[1].error.is_some(), "no file lifts the bound of its time");
+    copies.limits.statement = Limits::default().statement;
+
+    // Many short batches hold a lock for no longer than one of them.
+    copies.limits.batches = Duration::from_mins(1);
+    let slow = "-- freehold:batched\nWITH batch AS MATERIALIZED
+                    (SELECT id, pg_sleep(0.0004) FROM orders WHERE buyer_id IS NULL LIMIT $1)
+                UPDATE orders SET buyer_id = orders.id FROM batch WHERE batch.id = orders.id";
+    let tried = copies.rehearse(slow).await;
+    let lock = tried[0].locks.iter().find(|lock| lock.mode == "RowExclusiveLock").unwrap();
+    assert!(tried[0].rows == 1_000 && lock.millis < tried[0].millis * 3 / 4, "{tried:#?}");
+    subject.finish().await;
+}
+
+#[tokio::test]
 async fn the_linter_and_a_rehearsal_together_miss_no_danger() {
     let fleet = fleet::alone().await;
     let subject = Subject::make(&fleet).await;
     subject.apply(&[WORLD], &Limits::default()).await.unwrap();
-    let mut copies = Copies { fleet: &fleet, subject: &subject, next: 0 };
+    let mut copies = Copies::of(&fleet, &subject);
     let mut dangers = BTreeMap::new();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dangers")).unwrap() {
         let path = entry.unwrap().path();

@@ -83,7 +83,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 impl Limits {
     /// The bound of each statement alone.
     pub(super) fn of_a_statement(&self) -> String {
-        format!("SET LOCAL statement_timeout = {}", millis(self.statement))
+        self.of_a_statement_after(Duration::ZERO)
+    }
+
+    /// The bound of the next of some statements that have it together, of which `spent` is gone.
+    pub(super) fn of_a_statement_after(&self, spent: Duration) -> String {
+        format!("SET LOCAL statement_timeout = {}", millis(self.statement.saturating_sub(spent)))
     }
 
     /// The settings of a transaction.
@@ -137,5 +142,10 @@ mod tests {
         let limits = Limits { lock: Duration::from_micros(3), statement: Duration::MAX, ..Limits::default() };
         let settings = limits.settings();
         assert!(settings.starts_with("SET LOCAL lock_timeout = 1; SET LOCAL statement_timeout = 2147483647; "));
+        let limits = Limits { statement: Duration::from_secs(2), ..Limits::default() };
+        for (spent, left) in [(500, 1_500), (2_000, 1), (9_000, 1)] {
+            let bound = limits.of_a_statement_after(Duration::from_millis(spent));
+            assert_eq!(bound, format!("SET LOCAL statement_timeout = {left}"));
+        }
     }
 }

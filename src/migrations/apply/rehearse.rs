@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{
     Limits, Progress, failure,
@@ -35,9 +35,9 @@ const TABLES: &str = "
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'm', 'i', 'I') AND n.nspname <> 'information_schema'
        AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')";
-/// The locks on tables that the session $1 has.
+/// The locks on tables that the session $1 has, with the transaction that it is in.
 const LOCKS: &str = "
-    SELECT relation AS table, mode FROM pg_catalog.pg_locks
+    SELECT relation AS table, mode, virtualtransaction AS transaction FROM pg_catalog.pg_locks
      WHERE pid = $1 AND locktype = 'relation' AND granted
        AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
 
@@ -106,6 +106,9 @@ pub async fn rehearse_tenant(
     roles: &Roles,
     limits: &Limits,
 ) -> Result<Vec<Tried>> {
+    // Nobody else reads the copy, so nobody waits behind a lock: what holds one is PostgreSQL's own, which gives way to
+    // whoever has waited for a second.
+    let limits = &Limits { lock: limits.lock_budget, ..limits.clone() };
     let progress = watch::Sender::<Progress>::default();
     let mut session = Session::begin(client, Some(roles), limits, &progress).await?;
     let tried = streams(&mut session, onlooker, schema).await;
@@ -152,10 +155,12 @@ struct Rehearsal<'a, 'b> {
 impl Rehearsal<'_, '_> {
     async fn file(&mut self, change: &Change<'_>, note: &str) -> Result<()> {
         let (session, before) = (self.session, tables(self.onlooker).await?);
+        let at = Some((self.stream, self.file.version));
+        session.progress.send_replace(Progress { file: at, ..Progress::default() });
         match Mode::of(&self.file.sql) {
             Ok(Mode::Transaction) => self.in_a_transaction(change, &before).await,
-            Ok(Mode::NoTransaction) => self.watched(session.carry_out_alone(change, note), &before).await,
-            Ok(Mode::Batched) => self.watched(session.carry_out_batched(change), &before).await,
+            Ok(Mode::NoTransaction) => self.watched(session.carry_out_alone(change, note), &before, false).await,
+            Ok(Mode::Batched) => self.watched(session.carry_out_batched(change), &before, true).await,
             Err(invalid) => {
                 self.push(1, &self.file.sql, Duration::ZERO);
                 self.fail(invalid.message);
@@ -164,22 +169,24 @@ impl Rehearsal<'_, '_> {
         }
     }
 
-    /// Runs the statements one after another, as parts of one transaction.
+    /// Runs the statements one after another, as parts of one transaction. Together they get the time of one: a rollout
+    /// has the whole file executed as a single statement.
     async fn in_a_transaction(&mut self, change: &Change<'_>, before: &Before) -> Result<()> {
         let transaction = match self.session.open(change.schema, &self.session.defaults()).await {
             Ok(transaction) => transaction,
             Err(stop) => return Err(cause(stop)),
         };
         let pid = backend(self.session.client).await?;
-        let (mut held, mut since) = (locks(self.session.client, pid).await?, Vec::new());
-        for (line, text) in lint::statements(&self.file.sql) {
+        let (mut held, mut since, mut spent) = (locks(self.session.client, pid).await?, Vec::new(), Duration::ZERO);
+        for lint::Statement { line, text, is_select_into } in lint::statements(&self.file.sql) {
+            self.session.client.batch_execute(&self.session.limits.of_a_statement_after(spent)).await?;
             let started = Instant::now();
-            let done = self.session.client.batch_execute(&counted(&text)).await;
+            let done = self.session.client.batch_execute(&counted(&text, is_select_into)).await;
             self.push(line, &text, started.elapsed());
+            spent += started.elapsed();
             if let Err(error) = done {
-                self.fail(failure::sentence(&error));
                 self.session.roll_back().await;
-                return Ok(());
+                return self.refused(&error, spent);
             }
             let now = locks(self.session.client, pid).await?;
             let index = self.tried.len() - 1;
@@ -199,7 +206,10 @@ impl Rehearsal<'_, '_> {
         };
         if let Err(stop) = ended.await {
             self.session.roll_back().await;
-            self.fail(cause(stop).to_string());
+            match stop {
+                Stop::Postgres(error) => self.refused(&error, spent)?,
+                Stop::Error(error) => self.ended(error)?,
+            }
         }
         for (index, table, mode, started) in since {
             let held = Held { table, mode, millis: millis(started.elapsed()) };
@@ -210,19 +220,27 @@ impl Rehearsal<'_, '_> {
         Ok(())
     }
 
-    /// Lets the runner work, and looks on.
-    async fn watched(&mut self, work: impl Future<Output = Result<u32>>, before: &Before) -> Result<()> {
+    /// Lets the runner work, and looks on. Each batch is a transaction, with which its locks end.
+    async fn watched(
+        &mut self,
+        work: impl Future<Output = Result<u32>>,
+        before: &Before,
+        is_batched: bool,
+    ) -> Result<()> {
         let (pid, started) = (backend(self.session.client).await?, Instant::now());
-        let mut seen: BTreeMap<(u32, String), (Instant, Instant)> = BTreeMap::new();
+        let (mut seen, mut previous) = (BTreeMap::<(u32, String), Stretch>::new(), started);
         tokio::pin!(work);
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
                 () = tokio::time::sleep(LOOK) => {
-                    for lock in locks(self.onlooker, pid).await? {
-                        let now = Instant::now();
-                        seen.entry(lock).and_modify(|(_, last)| *last = now).or_insert((now, now));
+                    let (held, now) = (holdings(self.onlooker, pid).await?, Instant::now());
+                    for (table, mode, transaction) in held {
+                        let transaction = if is_batched { transaction } else { String::new() };
+                        let stretch = seen.entry((table, mode)).or_insert_with(|| Stretch::new(now));
+                        stretch.see(transaction, now, previous);
                     }
+                    previous = now;
                 }
             }
         };
@@ -231,16 +249,39 @@ impl Rehearsal<'_, '_> {
         let rows = self.session.progress.borrow().rows;
         if let Some(tried) = self.tried.last_mut() {
             (tried.rewritten, tried.rows) = (rewritten, rows);
-            for ((table, mode), (first, last)) in seen {
+            for ((table, mode), stretch) in seen {
                 let Some((name, ..)) = before.get(&table).filter(|(.., rows)| *rows || mode != MODES[0]) else {
                     continue;
                 };
-                tried.locks.push(Held { table: name.clone(), mode, millis: millis(last - first + LOOK) });
+                tried.locks.push(Held { table: name.clone(), mode, millis: millis(stretch.longest + LOOK) });
             }
         }
-        if let Err(error) = done {
-            self.fail(error.to_string());
+        done.map_or_else(|error| self.ended(error), |_| Ok(()))
+    }
+
+    /// Notes why PostgreSQL refused the last statement, `spent` after its file began.
+    fn refused(&mut self, error: &tokio_postgres::Error, spent: Duration) -> Result<()> {
+        let bound = self.session.limits.statement;
+        if is_away(error) {
+            return Err(error.into());
         }
+        if error.code() == Some(&SqlState::QUERY_CANCELED) && spent >= bound {
+            let bound = bound.as_secs_f32();
+            self.fail(format!(
+                "the statements of the file take longer than {bound} s together: a rollout stops it then"
+            ));
+        } else {
+            self.fail(failure::sentence(error));
+        }
+        Ok(())
+    }
+
+    /// Notes what the runner stopped for. That the server is away, or another runner at work, says nothing of the file.
+    fn ended(&mut self, error: Error) -> Result<()> {
+        if matches!(error, Error::Unavailable { .. }) {
+            return Err(error);
+        }
+        self.fail(error.to_string());
         Ok(())
     }
 
@@ -267,14 +308,48 @@ impl Rehearsal<'_, '_> {
     }
 }
 
+/// For how long a lock was seen.
+struct Stretch {
+    /// The transaction that had it.
+    transaction: String,
+    first: Instant,
+    last: Instant,
+    /// The longest time without a break.
+    longest: Duration,
+}
+
+impl Stretch {
+    const fn new(now: Instant) -> Self {
+        Self { transaction: String::new(), first: now, last: now, longest: Duration::ZERO }
+    }
+
+    /// The lock is seen `now`. It was given back meanwhile if it was not there at the look before, or is another
+    /// transaction's.
+    fn see(&mut self, transaction: String, now: Instant, previous: Instant) {
+        if self.last < previous || self.transaction != transaction {
+            (self.first, self.transaction) = (now, transaction);
+        }
+        self.last = now;
+        self.longest = self.longest.max(now - self.first);
+    }
+}
+
 /// The statement as a text that PostgreSQL executes within a function, as the runner has whole files executed, and how
-/// many rows it touched as a setting of the transaction.
-fn counted(sql: &str) -> String {
+/// many rows it touched as a setting of the transaction. A SELECT INTO is told by nobody: PostgreSQL takes one at the end
+/// for the function's own, so that another statement has to stand after it.
+fn counted(sql: &str, is_select_into: bool) -> String {
     let tag = tag(sql);
+    let (after, touched) = if is_select_into { (";SELECT", "'0'") } else { ("", "touched::pg_catalog.text") };
     format!(
-        "DO {tag}_do$ DECLARE touched pg_catalog.int8; BEGIN EXECUTE {tag}$;{sql}\n{tag}$; GET DIAGNOSTICS touched = ROW_COUNT;
-         PERFORM pg_catalog.set_config('freehold.touched', touched::pg_catalog.text, true); END {tag}_do$"
+        "DO {tag}_do$ DECLARE touched pg_catalog.int8; BEGIN EXECUTE {tag}$;{sql}\n{after}{tag}$;
+         GET DIAGNOSTICS touched = ROW_COUNT;
+         PERFORM pg_catalog.set_config('freehold.touched', {touched}, true); END {tag}_do$"
     )
+}
+
+/// Whether the server is away, full, or about to stop (PostgreSQL manual, appendix A).
+fn is_away(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none_or(|state| ["08", "53", "57P"].iter().any(|class| state.code().starts_with(class)))
 }
 
 async fn touched(client: &Client) -> Result<u64> {
@@ -296,8 +371,13 @@ async fn tables(client: &Client) -> Result<Before> {
 }
 
 async fn locks(client: &Client, pid: i32) -> Result<Vec<(u32, String)>> {
+    Ok(holdings(client, pid).await?.into_iter().map(|(table, mode, _)| (table, mode)).collect())
+}
+
+/// The locks, each with the transaction that has it.
+async fn holdings(client: &Client, pid: i32) -> Result<Vec<(u32, String, String)>> {
     let rows = client.query(LOCKS, &[&pid]).await?;
-    rows.iter().map(|row| Ok((row.try_get("table")?, row.try_get("mode")?))).collect()
+    rows.iter().map(|row| Ok((row.try_get("table")?, row.try_get("mode")?, row.try_get("transaction")?))).collect()
 }
 
 /// The strongest lock on each table that is stronger than those which were held.
@@ -362,6 +442,29 @@ mod tests {
         let expected = [("public.a", "AccessExclusiveLock"), ("public.b", "AccessShareLock")];
         assert_eq!(told, expected.map(|(table, mode)| (table.to_owned(), mode.to_owned())));
         assert_eq!(more(&now, &now, &before), []);
+    }
+
+    #[test]
+    fn a_lock_that_is_given_back_in_between_was_held_for_its_longest_stretch() {
+        let began = Instant::now();
+        let at = |millis| began + Duration::from_millis(millis);
+        let longest = |looks: &[(u64, u64, &str)]| {
+            let mut stretch = Stretch::new(at(looks[0].0));
+            for (now, previous, of) in looks {
+                stretch.see((*of).to_owned(), at(*now), at(*previous));
+            }
+            stretch.longest.as_millis()
+        };
+        assert_eq!(longest(&[(5, 0, ""), (10, 5, ""), (25, 10, "")]), 20);
+        assert_eq!(longest(&[(5, 0, ""), (10, 5, ""), (40, 35, ""), (70, 40, "")]), 30, "it was gone at 35");
+        assert_eq!(longest(&[(5, 0, "3/7"), (10, 5, "3/7"), (30, 10, "3/8"), (35, 30, "3/8")]), 5, "another batch");
+    }
+
+    #[test]
+    fn a_select_into_has_something_after_it_and_tells_no_rows() {
+        let text = counted("SELECT 1 INTO t", true);
+        assert!(text.contains("SELECT 1 INTO t\n;SELECT$freehold0$") && text.contains("'freehold.touched', '0'"));
+        assert!(counted("SELECT 1", false).contains("SELECT 1\n$freehold0$;"));
     }
 
     #[test]

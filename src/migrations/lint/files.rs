@@ -9,7 +9,7 @@ use super::{
     rules::{
         BATCHED_STATEMENT, BYTE_ORDER_MARK, CARRIAGE_RETURN, CONTRACT, DROP_COLUMN, DROP_OBJECT, DROP_SCHEMA,
         DROP_TABLE, DUPLICATE_VERSION, EMPTY_FILE, FILE_NAME, FILE_UNREADABLE, FOREIGN_KEY_INDEX, MARKER,
-        NO_TRANSACTION_ONE, NOT_UTF8, NUL_BYTE, RENAME, Rule, SYNTAX, UNDO_FILE, VERSION_GAP,
+        NO_TRANSACTION_ONE, NOT_UTF8, NUL_BYTE, RENAME, Rule, SYNTAX, UNDO_FILE, UNDO_LOSES_DATA, VERSION_GAP,
     },
     running,
     scene::{Found, Scene},
@@ -103,7 +103,34 @@ struct ForeignKey {
 }
 
 /// All findings of the files.
-pub(super) fn findings(mut files: Vec<File>) -> Vec<Finding> {
+pub(super) fn findings(files: Vec<File>) -> Vec<Finding> {
+    let left = |mut file: File| {
+        file.found = waivers::apply(&file.waivers, std::mem::take(&mut file.found));
+        file.into_findings()
+    };
+    examined(files).into_iter().flat_map(left).collect()
+}
+
+/// What undo files throw away, with the reason of the waiver where there is one.
+pub(super) fn losses(files: Vec<File>) -> Vec<Finding> {
+    let told = |file: File| {
+        let loss = |found: &Found| {
+            let told = finding(found.rule, &file.name, file.line(found.offset), &found.what);
+            match waivers::reason(&file.waivers, found) {
+                Some(reason) => Finding { message: format!("{}; waived: {reason}", told.message), ..told },
+                None => told,
+            }
+        };
+        let found = file.found.iter().filter(|found| found.rule.name == UNDO_LOSES_DATA.name);
+        let mut losses: Vec<_> = found.map(loss).collect();
+        losses.sort_by_key(|loss| loss.line);
+        losses
+    };
+    examined(files).into_iter().flat_map(told).collect()
+}
+
+/// The files in their order, with what was found in each before waivers.
+fn examined(mut files: Vec<File>) -> Vec<File> {
     files.sort_by_key(File::order);
     versions(&mut files);
     let (mut known, mut keys) = (Known::default(), Vec::new());
@@ -119,12 +146,6 @@ pub(super) fn findings(mut files: Vec<File>) -> Vec<Finding> {
     }
     without_index(&mut files, &known, keys);
     files
-        .into_iter()
-        .flat_map(|mut file| {
-            file.found = waivers::apply(&file.waivers, std::mem::take(&mut file.found));
-            file.into_findings()
-        })
-        .collect()
 }
 
 /// Names and versions.

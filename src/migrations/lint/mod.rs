@@ -60,14 +60,16 @@ pub fn lint_set(set: &MigrationSet) -> Vec<Finding> {
     lint(set.texts().into_iter().map(|(name, sql)| File::of(name, sql.to_owned())).collect())
 }
 
-/// What the undo files of a set throw away, as far as their texts show and no waiver says that it may go.
+/// What the undo files of a set throw away, as far as their texts show. What a waiver says may go is told with its reason:
+/// the file's author has judged it, and whoever runs the file now has other rows.
 #[must_use]
 pub fn undo_losses(set: &MigrationSet) -> Vec<Finding> {
     if set.undo_files() == 0 {
         return Vec::new();
     }
     let files = set.texts().into_iter().map(|(name, sql)| File::of(name, sql.to_owned())).collect();
-    lint(files).into_iter().filter(|finding| finding.rule == rules::UNDO_LOSES_DATA.name).collect()
+    let losses = examine(files, files::losses);
+    losses.into_iter().filter(|finding| finding.rule == rules::UNDO_LOSES_DATA.name).collect()
 }
 
 /// All findings of the `*.sql` files of a folder, also of those that are misnamed or cannot be read.
@@ -78,10 +80,14 @@ pub fn lint_directory(directory: &Path) -> Result<Vec<Finding>> {
     Ok(lint(files::read(directory)?))
 }
 
-/// The parser descends recursively: it gets a thread with a stack for that.
 fn lint(files: Vec<File>) -> Vec<Finding> {
+    examine(files, files::findings)
+}
+
+/// The parser descends recursively: it gets a thread with a stack for that.
+fn examine(files: Vec<File>, findings: fn(Vec<File>) -> Vec<Finding>) -> Vec<Finding> {
     let names: Vec<_> = files.iter().map(|file| file.name.clone()).collect();
-    let work = move || files::findings(files);
+    let work = move || findings(files);
     let thread = thread::Builder::new().name("lint".into()).stack_size(syntax::STACK).spawn(work);
     let findings = thread
         .map_err(|error| error.to_string())
@@ -91,21 +97,33 @@ fn lint(files: Vec<File>) -> Vec<Finding> {
     })
 }
 
-/// The statements of a file, each with the line that it begins on. A text that cannot be taken apart is one statement.
-pub(super) fn statements(sql: &str) -> Vec<(usize, String)> {
+/// A statement of a file.
+pub(super) struct Statement {
+    /// The line that it begins on.
+    pub(super) line: usize,
+    /// It, and the comments behind it.
+    pub(super) text: String,
+    /// Whether it is a SELECT that makes a table.
+    pub(super) is_select_into: bool,
+}
+
+/// The statements of a file. A text that cannot be taken apart is one statement.
+pub(super) fn statements(sql: &str) -> Vec<Statement> {
     let text = sql.to_owned();
     let work = move || {
-        let offsets: Vec<_> = syntax::Script::read(&text).statements.iter().map(|statement| statement.offset).collect();
-        let ends = offsets.iter().skip(1).copied().chain([text.len()]);
-        let statement = |(start, end): (usize, usize)| {
-            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-            (line, text.get(start..end).unwrap_or_default().trim_end().to_owned())
+        let found = syntax::Script::read(&text).statements;
+        let ends = found.iter().skip(1).map(|next| next.offset).chain([text.len()]);
+        let statement = |(statement, end): (&syntax::Statement, usize)| {
+            let line = text.bytes().take(statement.offset).filter(|byte| *byte == b'\n').count() + 1;
+            let is_select_into = statement.nodes.iter().any(|node| tree::holds(node, syntax::Kind::SELECT_INTO));
+            let text = text.get(statement.offset..end).unwrap_or_default().trim_end().to_owned();
+            Statement { line, text, is_select_into }
         };
-        offsets.iter().copied().zip(ends).map(statement).collect::<Vec<_>>()
+        found.iter().zip(ends).map(statement).collect::<Vec<_>>()
     };
     let thread = thread::Builder::new().name("lint".into()).stack_size(syntax::STACK).spawn(work);
     let split = thread.ok().and_then(|thread| thread.join().ok()).filter(|split| !split.is_empty());
-    split.unwrap_or_else(|| vec![(1, sql.to_owned())])
+    split.unwrap_or_else(|| vec![Statement { line: 1, text: sql.to_owned(), is_select_into: false }])
 }
 
 fn finding(rule: &'static Rule, file: &str, line: Place, what: &str) -> Finding {

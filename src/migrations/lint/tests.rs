@@ -8,7 +8,8 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Finding, Level, RULES, files::File, lint, lint_directory};
+use super::{Finding, Level, RULES, files::File, lint, lint_directory, statements, undo_losses};
+use crate::migrations::MigrationSet;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -282,4 +283,30 @@ proptest! {
         let failed = findings.iter().any(|finding| finding.message.contains("gave up") || finding.message.contains("the linter failed"));
         prop_assert!(!failed, "{text}");
     }
+}
+
+#[test]
+fn what_an_undo_file_loses_is_told_though_it_is_waived() {
+    let files = [
+        ("V1__a.sql", "CREATE TABLE orders (id uuid PRIMARY KEY, note text, more text)"),
+        ("V2__b.sql", "ALTER TABLE orders ADD COLUMN other text"),
+        (
+            "U2__b.sql",
+            "ALTER TABLE orders DROP COLUMN note;\n-- freehold:allow undo-loses-data: nobody has written it\n\
+             ALTER TABLE orders DROP COLUMN other",
+        ),
+    ];
+    let set = MigrationSet::parse(files.map(|(name, sql)| (name.to_owned(), sql.to_owned()))).unwrap();
+    let losses = undo_losses(&set);
+    assert_eq!(losses.iter().map(|loss| loss.line).collect::<Vec<_>>(), [1, 3]);
+    assert!(!losses[0].message.contains("waived"), "{losses:?}");
+    assert!(losses[1].message.ends_with("; waived: nobody has written it"), "{losses:?}");
+}
+
+#[test]
+fn a_select_that_makes_a_table_is_known() {
+    let text =
+        "SELECT 1 INTO a; WITH b AS (SELECT 2) SELECT * INTO c FROM b;\nWITH b AS (SELECT 2) INSERT INTO c TABLE b";
+    let found: Vec<_> = statements(text).iter().map(|statement| (statement.line, statement.is_select_into)).collect();
+    assert_eq!(found, [(1, true), (1, true), (2, false)]);
 }

@@ -11,7 +11,8 @@ use crate::migrations::marker;
 pub(super) struct Waiver {
     offset: usize,
     rule: String,
-    has_reason: bool,
+    /// Why; empty if nothing is said.
+    reason: String,
     statement: Option<usize>,
 }
 
@@ -20,12 +21,18 @@ impl Waiver {
         let word = marker::word(comment.text).filter(|word| marker::is_waiver(word))?;
         let (rule, reason) = word.trim_start_matches(marker::ALLOW).split_once(':').unwrap_or((word, ""));
         let rule = rule.trim().trim_start_matches(marker::ALLOW).trim().to_owned();
-        Some(Self { offset: comment.offset, rule, has_reason: !reason.trim().is_empty(), statement: comment.before })
+        let reason = reason.trim().to_owned();
+        Some(Self { offset: comment.offset, rule, reason, statement: comment.before })
     }
 
     fn waives(&self, found: &Found) -> bool {
         found.statement.is_some() && found.statement == self.statement && found.rule.name == self.rule
     }
+}
+
+/// Why a finding is waived, if it is.
+pub(super) fn reason<'a>(waivers: &'a [Waiver], found: &Found) -> Option<&'a str> {
+    waivers.iter().find(|waiver| waiver.waives(found)).map(|waiver| waiver.reason.as_str())
 }
 
 /// What is left of the findings; and the waivers that are wrong themselves.
@@ -35,7 +42,7 @@ pub(super) fn apply(waivers: &[Waiver], found: Vec<Found>) -> Vec<Found> {
         let mut report = |rule, what: String| {
             wrong.push(Found { rule, offset: waiver.offset, what, statement: None });
         };
-        if !waiver.has_reason {
+        if waiver.reason.is_empty() {
             report(&WAIVER_REASON, waiver.rule.clone());
         }
         if !RULES.iter().any(|rule| rule.name == waiver.rule) {
