@@ -447,6 +447,15 @@ async fn what_the_owner_could_not_read_is_refused_because_no_archive_would_have_
         answer.wrong_field("files", "does_not_apply");
         assert!(answer.text().contains(told), "{}", answer.text());
     }
+    // A dump reads the partitions, where the policies of the table that they are parts of do not hold.
+    let table = unique("parts").replace('-', "_");
+    let parent = format!("CREATE TABLE {table} (id uuid PRIMARY KEY) PARTITION BY HASH (id)");
+    let part = format!("CREATE TABLE {table}_0 PARTITION OF {table} FOR VALUES WITH (MODULUS 1, REMAINDER 0)");
+    let forced = format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
+    let next = files.len() + 1;
+    let body = set(&files, &format!("V{next}__x.sql"), &waived(&[("", &parent), ("", &part), ("", &forced)]));
+    fleet.operator().post(MIGRATIONS, &body).await.expect(200);
+    fleet.control().run(&format!("DELETE FROM migrations WHERE stream = 'product' AND version = {next}")).await;
     fleet.assert_clean().await;
 }
 

@@ -164,6 +164,11 @@ async fn an_erased_tenant_leaves_a_tombstone_and_a_certificate_and_nothing_else(
         .control()
         .value(&format!("SELECT encode(sealed, 'hex') FROM secrets WHERE owner_id = '{uuid}' LIMIT 1"))
         .await;
+    let rehearsed = format!(
+        "INSERT INTO rehearsals (tenant_id, operation_id, from_freehold, from_product, to_freehold, to_product, statements)
+         VALUES ('{uuid}', gen_random_uuid(), 1, 1, 1, 2, jsonb_build_array(jsonb_build_object('error', '{canary}')))"
+    );
+    fleet.control().run(&rehearsed).await;
     for text in [&canary, &wrapped, &secret] {
         assert!(!traces(&fleet, text).await.is_empty(), "the search finds what is there");
     }
@@ -248,6 +253,7 @@ async fn assert_tombstone(fleet: &Fleet, id: &str, slug: &str) {
     );
     operator.post("/platform/v1/tenants", &new_tenant(slug)).await.problem(409, "slug_taken");
     operator.post(&path(id, "undelete"), &json!({})).await.problem(410, "tenant_gone");
+    operator.get(&path(id, "rehearsal")).await.problem(410, "tenant_gone");
 }
 
 async fn assert_certificate(fleet: &Fleet, id: &str, slug: &str, wrapped: &str) {

@@ -51,6 +51,12 @@ pub async fn put_in_txn(
     Ok(())
 }
 
+/// Empties what is recorded of a tenant that is erased: what PostgreSQL said of a statement may tell of its rows.
+pub async fn empty_in_txn(txn: &mut PgConnection, tenant: TenantId) -> Result<()> {
+    let Some(Rehearsal { operation, from, to, .. }) = get(txn, tenant).await? else { return Ok(()) };
+    put_in_txn(txn, tenant, operation, (from, to), &serde_json::Value::Array(Vec::new())).await
+}
+
 /// The last rehearsal on a copy of the tenant.
 pub async fn get(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Rehearsal>> {
     let row = sqlx::query!(

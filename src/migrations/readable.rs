@@ -1,5 +1,6 @@
 //! Whether the owner of a tenant's database can read all of it, which a dump has to. Row-level security hides nothing from
-//! a table's owner unless it is forced on the owner too, and rights on an owner's own table can be revoked.
+//! a table's owner unless it is forced on the owner too: on a partitioned table it hides nothing from a dump, which reads
+//! the partitions, where their own policies hold. Rights on an owner's own table can be revoked.
 
 use tokio_postgres::Client;
 
@@ -9,7 +10,8 @@ use crate::error::Result;
 const UNREADABLE: &str = "
     SELECT told FROM (
         SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END || ' ' || format('%I.%I', n.nspname, c.relname)
-                   || CASE WHEN c.relrowsecurity AND c.relforcerowsecurity THEN ' (FORCE ROW LEVEL SECURITY)'
+                   || CASE WHEN c.relkind = 'r' AND c.relrowsecurity AND c.relforcerowsecurity
+                             THEN ' (FORCE ROW LEVEL SECURITY)'
                            WHEN NOT has_schema_privilege($1, n.oid, 'USAGE')
                              OR NOT has_table_privilege($1, c.oid, 'SELECT') THEN ' (no right to read it)' END AS told
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

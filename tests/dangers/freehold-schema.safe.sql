@@ -4,3 +4,5 @@ CREATE TABLE nicknames (
     nickname text NOT NULL
 );
 INSERT INTO nicknames SELECT id, name FROM freehold.users WHERE active;
+CREATE POLICY own ON nicknames USING (EXISTS (SELECT FROM freehold.users u WHERE u.id = user_id));
+CREATE RULE kept AS ON DELETE TO nicknames DO ALSO INSERT INTO nicknames SELECT id, name FROM freehold.users WHERE false;

@@ -3,7 +3,11 @@
 use serde_json::json;
 
 use super::{name, publish, settle, settled};
-use crate::{harness::fleet::Fleet, migrations::waived};
+use crate::{
+    archiving::{ask, failed},
+    harness::fleet::Fleet,
+    migrations::waived,
+};
 
 async fn rehearse(fleet: &Fleet, tenant: &str) -> serde_json::Value {
     let path = format!("/platform/v1/tenants/{tenant}");
@@ -55,5 +59,35 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
     assert_eq!(rehearse(&fleet, &tenant.id).await["statements"], json!([]), "it lacks nothing");
     let wrong = json!({ "target_version": 1_000_000 });
     fleet.operator().post(&format!("{path}/rehearse"), &wrong).await.wrong_field("target_version", "unknown_version");
+    fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_to_another_version_is_not_handed_out_for_one_that_is_under_way() {
+    let fleet = settled().await;
+    let tenant = fleet.tenant().await;
+    let version = publish(&fleet, "SELECT pg_sleep(5)").await;
+    let path = format!("/platform/v1/tenants/{}/rehearse", tenant.id);
+    let operator = fleet.operator();
+    let under_way = operator.post(&path, &json!({})).await.expect(202)["operation_id"].clone();
+    let other = operator.post(&path, &json!({ "target_version": version - 1 })).await;
+    other.problem(409, "operation_in_progress");
+    let same = operator.post(&path, &json!({ "target_version": version })).await.expect(202);
+    assert_eq!(same["operation_id"], under_way);
+    fleet.finished(under_way.as_str().unwrap()).await;
+    settle(&fleet).await;
+}
+
+#[tokio::test]
+async fn what_the_owner_cannot_read_ends_a_rehearsal_at_once() {
+    let fleet = settled().await;
+    let tenant = fleet.tenant().await;
+    tenant.database().run("ALTER TABLE projects ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY").await;
+    let operation = failed(&fleet, &ask(&fleet, &tenant, "rehearse").await).await;
+    assert!(operation["error"].as_str().unwrap().starts_with("unreadable_objects: "), "{operation}");
+    let step = operation["steps"].as_array().unwrap().iter().find(|step| step["name"] == "run_files").unwrap();
+    // Once forwards, and once when it was undone.
+    assert_eq!((&step["state"], &step["attempts"]), (&json!("undone"), &json!(2)), "{operation}");
+    tenant.database().run("ALTER TABLE projects DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY").await;
     fleet.assert_clean().await;
 }

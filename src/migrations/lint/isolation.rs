@@ -153,11 +153,15 @@ fn writes_catalogue(node: &Node) -> bool {
 
 /// Whether the statement is about a table of Freehold's, which another set has made than this one.
 fn is_freeholds(scene: &Scene<'_>) -> bool {
-    let is_path = |inner: &Node| matches!(inner.kind(), Kind::PATH | Kind::PATH_REF) && text(inner).contains('.');
-    // Of a rule and of a policy, the table is the first name that may have a schema.
-    let first = || scene.node.descendants().find(is_path).map(|path| name(&path));
-    let named = relation(scene.node).or_else(first).filter(|name| name.starts_with("freehold."));
-    named.is_some_and(|name| !scene.known.tables.get(&name).is_some_and(|table| table.is_made))
+    let node = scene.node;
+    let of_rule = child(node, Kind::RULE_ON);
+    // What a rule does is a statement of its own.
+    let writes = |inner: &Node| matches!(inner.kind(), Kind::INSERT | Kind::UPDATE | Kind::DELETE | Kind::MERGE);
+    let actions = node.descendants().filter(|inner| of_rule.is_some() && writes(inner));
+    let named = relation(node).into_iter().chain(of_rule.iter().filter_map(relation));
+    let mut named = named.chain(actions.filter_map(|action| relation(&action)));
+    let is_made = |name: &str| scene.known.tables.get(name).is_some_and(|table| table.is_made);
+    named.any(|name| name.starts_with("freehold.") && !is_made(&name))
 }
 
 fn changes_relations(kind: Kind) -> bool {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | a warm database whose `warm.make` or `warm.retire` is gone | database, role and keys, unless the database has users: a control database from a backup may list a customer's database as a warm one |
 //! | a database of an erased tenant whose DROP was interrupted | only if it has Freehold's mark and PostgreSQL has marked it invalid: an operator may have restored any other one from a backup |
-//! | a scratch database without a rehearsal | only that database, and only if it has Freehold's mark |
+//! | a scratch database whose operation, an archive's or a rehearsal of migrations, is gone | only that database, and only if it has Freehold's mark |
 //!
 //! A database that does not belong to `freehold_owner` is never dropped. The operation cannot be cancelled: the
 //! leftover may be an incomplete database, which must never be given to a tenant. A complete warm database is dropped

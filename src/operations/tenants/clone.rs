@@ -50,7 +50,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.clone", Unwind, {
 }, refusals COPY_REFUSALS);
 
 /// Codes of errors that a retry cannot fix: those of a restore, and that of the dump.
-const COPY_REFUSALS: [&str; 3] = ["not_restorable", "restore_differs", "unreadable_objects"];
+pub(super) const COPY_REFUSALS: [&str; 3] = ["not_restorable", "restore_differs", "unreadable_objects"];
 
 /// What an operator asks for.
 #[derive(Debug)]

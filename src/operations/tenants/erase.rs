@@ -24,7 +24,7 @@ use crate::{
     control::{
         archives,
         audit::{self, Origin},
-        data_keys, deletion_certificates, idempotency, operations, signing_keys, slugs, tenant_states,
+        data_keys, deletion_certificates, idempotency, operations, rehearsals, signing_keys, slugs, tenant_states,
         tenants::{self, TenantState},
     },
     error::{Error, Result},
@@ -157,6 +157,7 @@ async fn bury(run: &Run) -> Result<()> {
     slugs::reserve_in_txn(&mut txn, id, ctx.settings.slug_reservation).await?;
     data_keys::destroy_in_txn(&mut txn, id.uuid()).await?;
     operations::scrub_in_txn(&mut txn, id).await?;
+    rehearsals::empty_in_txn(&mut txn, id).await?;
     idempotency::forget_in_txn(&mut txn, id.uuid()).await?;
     record_end_in_txn(run, &mut txn).await?;
     txn.commit().await?;

@@ -8,15 +8,16 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::{
     change::{Change, refuse},
-    restoring::REFUSALS,
+    clone::COPY_REFUSALS,
     transfer::{self, Reading, Site},
 };
 use crate::{
-    control::{audit::Origin, migration_files, rehearsals, tenants::TenantState},
-    error::{FieldError, Result},
+    control::{audit::Origin, migration_files, operations, rehearsals, tenants::TenantState},
+    error::{Error, FieldError, Result},
     faults::crash_point,
     migrations::{self, Limits},
     operations::{
@@ -35,7 +36,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.rehearse", Unwind, {
     record => nothing,
     run_files within RESTORING => drop_copy,
     drop_copy => nothing,
-}, refusals REFUSALS);
+}, refusals COPY_REFUSALS);
 
 /// The operation's input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,10 +45,12 @@ struct Input {
     product: i32,
 }
 
-/// Queues a rehearsal up to `target` of the product's stream, or the newest version; finds the one that is under way.
+/// Queues a rehearsal up to `target` of the product's stream, or the newest version; finds the one to the same version
+/// that is under way.
 ///
 /// # Errors
-/// `not_found`; `validation_failed` on `target_version`; `tenant_state_conflict`, `operation_in_progress`,
+/// `not_found`; `validation_failed` on `target_version`; `tenant_state_conflict`, `operation_in_progress` (a rehearsal
+/// to another version among them),
 /// `dump_tools_missing`, `dump_tools_unfit` (409); `tenant_gone` (410).
 pub async fn start(ctx: &Context, tenant: TenantId, target: Option<i32>, origin: &Origin) -> Result<OperationId> {
     transfer::check_tools(ctx, tenant).await?;
@@ -56,14 +59,15 @@ pub async fn start(ctx: &Context, tenant: TenantId, target: Option<i32>, origin:
         TenantState::Active | TenantState::Suspended => {}
         state => return Err(refuse(state, "only an active or suspended tenant has a database to copy")),
     }
-    if let Some(live) = change.under_way(&KIND).await? {
-        return Ok(live);
-    }
+    let live = change.under_way(&KIND).await?;
     let newest = migration_files::newest_versions(change.txn()).await?.product;
     let product = target.unwrap_or(newest);
     if !(0..=newest).contains(&product) {
         let message = format!("must be a published version of the product's stream: up to {newest}");
         return Err(FieldError::new("target_version", "unknown_version", message).into());
+    }
+    if let Some(live) = live {
+        return same_target(change.txn(), live, product).await;
     }
     let id = change.queue(&KIND, &Input { product }).await?;
     let recorded = change.record("tenant.rehearse", &json!({ "operation_id": id, "schema_version": product })).await?;
@@ -71,6 +75,13 @@ pub async fn start(ctx: &Context, tenant: TenantId, target: Option<i32>, origin:
     recorded.commit().await?;
     crash_point!("tenant.rehearse.after_commit", tenant);
     Ok(id)
+}
+
+/// The rehearsal that is under way, if it goes to this version: what another one shows is not what was asked for.
+async fn same_target(txn: &mut PgConnection, live: OperationId, product: i32) -> Result<OperationId> {
+    let found = operations::get(txn, live).await?.ok_or_else(|| Error::defect("an operation under way is gone"))?;
+    let input: Input = serde_json::from_value(found.input).map_err(Error::internal)?;
+    if input.product == product { Ok(live) } else { Err(operations::in_progress()) }
 }
 
 /// Makes the copy, and runs the files on it. An attempt that was cut off leaves a copy in which some were run: the next
@@ -87,7 +98,7 @@ async fn run_files(run: &Run) -> Result<()> {
     let tried = migrations::rehearse_tenant(&mut session, &onlooker, &schema, &ROLES, &Limits::default()).await;
     session.close().await;
     onlooker.close().await;
-    let statements = serde_json::to_value(tried?).map_err(crate::error::Error::internal)?;
+    let statements = serde_json::to_value(tried?).map_err(Error::internal)?;
     let mut txn = run.begin().await?;
     let versions = (from, schema.versions());
     rehearsals::put_in_txn(&mut txn, run.tenant_id(), run.operation.id, versions, &statements).await?;

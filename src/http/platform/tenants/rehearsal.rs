@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    control::rehearsals,
+    control::{
+        rehearsals,
+        tenants::{self, TenantState},
+    },
     error::Error,
     http::{
         AppState,
@@ -126,6 +129,7 @@ impl From<Tried> for StatementView {
     (status = 202, description = "It is rehearsed; see Location", body = Rehearsing),
     (status = 409, description = "Another operation is under way, or the tenant has no database", body = Problem),
     (status = 410, description = "It has been deleted", body = Problem),
+    (status = 422, description = "No such version is published", body = Problem),
 ))]
 pub(super) async fn rehearse(
     caller: Operator<right::RolloutsWrite>,
@@ -142,13 +146,21 @@ pub(super) async fn rehearse(
 #[utoipa::path(get, path = "/platform/v1/tenants/{id}/rehearsal", tag = "tenants", operation_id = "get_rehearsal",
     params(("id" = TenantId, Path)), responses(
     (status = 200, description = "Statement by statement", body = RehearsalView),
+    (status = 404, description = "There is no such tenant, or nothing was rehearsed", body = Problem),
+    (status = 410, description = "It has been deleted, and so has what was recorded", body = Problem),
 ))]
 pub(super) async fn last(
     _: Operator<right::RolloutsRead>,
     State(state): State<AppState>,
     Path(id): Path<TenantId>,
 ) -> Result<Json<RehearsalView>, Problem> {
-    let found = rehearsals::get(&mut *state.operations.db.acquire().await?, id).await?;
+    let mut connection = state.operations.db.acquire().await?;
+    let tenant = tenants::get(&mut connection, id).await?.ok_or_else(|| Error::not_found("tenant"))?;
+    if tenant.state == TenantState::Deleted {
+        let detail = "the tenant is deleted, and so is what was rehearsed".to_owned();
+        return Err(Error::Gone { code: "tenant_gone", detail }.into());
+    }
+    let found = rehearsals::get(&mut connection, id).await?;
     let found = found.ok_or_else(|| Error::not_found("rehearsal"))?;
     let tried: Vec<Tried> = serde_json::from_value(found.statements).map_err(Error::internal)?;
     let succeeded = tried.iter().all(|tried| tried.error.is_none());

@@ -66,44 +66,44 @@ pub(super) async fn findings(ctx: &Context, servers: &[&Server], tenants: &[Tena
             Look::Failed(subject) => unread.push(*subject),
         }
     }
-    findings.extend(look_again(ctx, unread, deadline + BUDGET / 2).await);
+    let unread = unread.into_iter().map(|subject| (subject.server.name.clone(), subject)).collect();
+    let again = |subject| look(ctx.clone(), subject);
+    findings.extend(look_again(unread, deadline + BUDGET / 2, again).await);
     Ok(findings)
 }
 
 /// A look fails where something is scarce for a moment, and where a server is away. So whoever could not be looked at is
-/// looked at once more, one after the other. A server that keeps everybody from looking is one finding, however many
-/// tenants it has.
-async fn look_again(ctx: &Context, unread: Vec<Subject>, deadline: Instant) -> Vec<Finding> {
+/// looked at once more, one after the other, until the deadline. A server that keeps everybody from looking is one
+/// finding, however many tenants it has; and so is one for which there is no time any more. Each of `unread` comes with
+/// the name of its server.
+async fn look_again<S, F>(unread: Vec<(String, S)>, deadline: Instant, look: impl Fn(S) -> F) -> Vec<Finding>
+where
+    F: Future<Output = Look<S>>,
+{
     let (mut findings, mut away) = (Vec::new(), HashSet::new());
-    for subject in unread {
-        let server = subject.server.name.clone();
+    for (server, subject) in unread {
         if away.contains(&server) {
             continue;
         }
-        // Where there is no time for a second look, the first one stands.
-        if Instant::now() < deadline
-            && let Look::Done(finding) = look(ctx.clone(), subject).await
-        {
-            findings.extend(finding);
-            continue;
+        let look = if Instant::now() < deadline { look(subject).await } else { Look::Failed(Box::new(subject)) };
+        match look {
+            Look::Done(finding) => findings.extend(finding),
+            Look::Failed(_) => {
+                let detail = "not every tenant's schema can be read at the moment";
+                findings.push(finding(UNREACHABLE, &server, server.clone(), detail));
+                away.insert(server);
+            }
         }
-        findings.push(finding(
-            UNREACHABLE,
-            &server,
-            server.clone(),
-            "not every tenant's schema can be read at the moment",
-        ));
-        away.insert(server);
     }
     findings
 }
 
 /// What became of one look at a tenant.
-enum Look {
+enum Look<S> {
     /// It ended, perhaps with a finding.
     Done(Option<Finding>),
     /// Nothing is known of the tenant.
-    Failed(Box<Subject>),
+    Failed(Box<S>),
 }
 
 /// Those whose template's schema is known: the ones of templates built by older releases are not.
@@ -122,7 +122,7 @@ async fn subjects(ctx: &Context, servers: &[&Server], tenants: &[Tenant]) -> Res
     Ok(tenants.iter().filter(is_open).filter_map(subject).collect())
 }
 
-async fn look(ctx: Context, subject: Subject) -> Look {
+async fn look(ctx: Context, subject: Subject) -> Look<Subject> {
     let (tenant, server) = (subject.tenant, &subject.server.name);
     match differences(&ctx, &subject).await {
         Ok(None) => Look::Done(None),
@@ -164,4 +164,23 @@ fn drifted(subject: &Subject, differences: Vec<migrations::Difference>) -> Findi
     let detail = format!("the schema is not that of {}: {}{more}", subject.versions, objects.join(", "));
     let found = finding("schema_drift", &subject.server.name, subject.tenant.to_string(), &detail);
     Finding { differences: differences.into_iter().take(TOLD).map(Difference::from).collect(), ..found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_could_not_be_looked_at_is_told_of_once_a_server_with_time_left_or_without() {
+        let unread = || ["a", "a", "b", "c"].map(|server| (server.to_owned(), server)).to_vec();
+        let look = |server: &'static str| async move {
+            if server == "b" { Look::Done(None) } else { Look::Failed(Box::new(server)) }
+        };
+        for (left, told) in [(BUDGET, vec!["a", "c"]), (Duration::ZERO, vec!["a", "b", "c"])] {
+            let findings = look_again(unread(), Instant::now() + left, look).await;
+            let servers: Vec<_> = findings.iter().map(|finding| finding.object.clone()).collect();
+            assert_eq!(servers, told);
+            assert!(findings.iter().all(|finding| finding.class == UNREACHABLE));
+        }
+    }
 }
