@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use freehold::servers::LockKey;
+use futures::future::{join, join_all};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::{
@@ -12,6 +13,7 @@ use tokio::{
 
 use crate::{
     harness::{
+        eventually,
         fleet::{self, Fleet},
         folder::Folder,
         programs::{Variables, run},
@@ -171,4 +173,30 @@ async fn what_a_trial_that_was_cut_off_has_left_goes_with_the_next_one() {
     admin.unlock(&LockKey::Template(at_work)).await.unwrap();
     assert_eq!(publish("two").await, Vec::<String>::new());
     fleet.assert_clean().await;
+}
+
+#[tokio::test]
+async fn of_publications_that_wait_one_has_a_session() {
+    let fleet = fleet::alone().await;
+    let (files, admin) = (published(&fleet).await, fleet.platform_admin().await);
+    assert!(admin.lock(&LockKey::Publication, Duration::from_secs(30)).await.unwrap());
+    let next = files.len() + 1;
+    let body = set(&files, &format!("V{next}__one.sql"), "SELECT 1");
+    let publish = async || fleet.operator().post(MIGRATIONS, &body).await.expect(200)["added"].as_u64().unwrap();
+    let waiting = async {
+        let named = "SELECT name FROM replicas ORDER BY seen_at DESC LIMIT 1";
+        let replica: String = fleet.control().value(named).await;
+        // Names have 63 bytes at most, and their ends are kept.
+        let name = format!("'freehold:' || left('{replica}', 36) || ':publication_trial'");
+        let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = {name}");
+        let server = fleet.on_platform_server("postgres");
+        eventually("one that waits", async || (server.value::<i64>(&sql).await == 1).then_some(())).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(server.value::<i64>(&sql).await, 1);
+        admin.unlock(&LockKey::Publication).await.unwrap();
+    };
+    let (mut added, ()) = join(join_all((0..3).map(|_| publish())), waiting).await;
+    added.sort_unstable();
+    assert_eq!(added, [0, 0, 1]);
+    forget(&fleet, next).await;
 }
