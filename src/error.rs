@@ -271,3 +271,24 @@ impl Error {
         text
     }
 }
+
+/// The first `most` of these names, and how many more there are: for sentences about many.
+pub(crate) fn first_of(names: &[impl AsRef<str>], most: usize) -> String {
+    let first = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_names_the_first_and_counts_the_rest() {
+        let names: Vec<_> = (1..=22).map(|number| format!("r{number}")).collect();
+        assert!(first_of(&names, 20).ends_with("r20 and 2 more"));
+        assert_eq!(first_of(&names[..2], 20), "r1, r2");
+    }
+}

@@ -1,6 +1,6 @@
 //! A tenant's database has two streams of migrations, Freehold's and the product's: neither can be in the other's way.
 
-use freehold::{Product, migrations::Own};
+use freehold::{Product, migrations::FreeholdPart};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
@@ -268,15 +268,15 @@ async fn a_change_of_any_kind_to_what_is_freeholds_is_told_by_its_name() {
     let tenant = fleet.tenant().await;
     let session = tenant.database().connect().await.unwrap();
     session.batch_execute("SET ROLE freehold_owner; SET search_path = public").await.unwrap();
-    let before = Own::of(&session).await.unwrap();
+    let before = FreeholdPart::of(&session).await.unwrap();
     for (sql, told) in CHANGES {
         session.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
-        let changes = before.changes(&Own::of(&session).await.unwrap());
+        let changes = before.changes(&FreeholdPart::of(&session).await.unwrap());
         assert!(changes.iter().any(|change| change == told), "{sql}: {changes:?}");
         session.batch_execute("ROLLBACK").await.unwrap();
     }
     session.batch_execute("BEGIN; UPDATE freehold.roles SET permissions = '{tasks:read}'").await.unwrap();
-    assert_eq!(before.changes(&Own::of(&session).await.unwrap()), ["rows of freehold.roles"]);
+    assert_eq!(before.changes(&FreeholdPart::of(&session).await.unwrap()), ["rows of freehold.roles"]);
     session.batch_execute("ROLLBACK").await.unwrap();
     // What a product may do beside and with Freehold's.
     let own = "CREATE TABLE pets (id int PRIMARY KEY, owner_id uuid REFERENCES freehold.users (id) ON DELETE CASCADE);
@@ -285,7 +285,7 @@ async fn a_change_of_any_kind_to_what_is_freeholds_is_told_by_its_name() {
             INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'a', 'b'); END;
         INSERT INTO pets SELECT 1, id FROM freehold.users LIMIT 1; ANALYZE pets; COMMENT ON TABLE freehold.users IS 'x'";
     session.batch_execute(&format!("BEGIN; {own}")).await.unwrap();
-    assert_eq!(before.changes(&Own::of(&session).await.unwrap()), Vec::<String>::new());
+    assert_eq!(before.changes(&FreeholdPart::of(&session).await.unwrap()), Vec::<String>::new());
     session.batch_execute("ROLLBACK").await.unwrap();
 }
 

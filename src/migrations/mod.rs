@@ -29,15 +29,15 @@ mod undo_file;
 
 pub use adopt::adopt_history;
 pub use apply::{
-    AppliedFile, Crowd, Held, Limits, Outcome, Progress, Report, Tried, Wait, WayBack, apply_control, apply_tenant,
-    rehearse_tenant, undo_tenant,
+    AppliedFile, Limits, Outcome, Progress, RehearsedLock, RehearsedStatement, Report, Wait, WaitingRequests, WayBack,
+    apply_control, apply_tenant, rehearse_tenant, undo_tenant,
 };
 pub use contract::Contract;
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
 pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
 pub use marker::Mode;
-pub use own::Own;
+pub use own::FreeholdPart;
 pub use privileges::{Roles, default_privileges};
 pub use readable::unreadable;
 pub use schema::{Difference, Schema};

@@ -14,14 +14,14 @@ const OBJECTS: &str = include_str!("own.sql");
 
 /// One reading, of a database that has few rows: a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct FreeholdPart {
     /// The name of each object, and its row in the catalogue.
     objects: BTreeSet<(String, String)>,
     /// The name of each table, and a digest of its rows.
     rows: BTreeSet<(String, String)>,
 }
 
-impl Own {
+impl FreeholdPart {
     /// Reads it, outside of a transaction. Whoever may read the tables may.
     pub async fn of(session: &Client) -> Result<Self> {
         let (mut objects, mut rows) = (BTreeSet::new(), BTreeSet::new());
@@ -62,9 +62,9 @@ fn differing<'a>(
 mod tests {
     use super::*;
 
-    fn own(objects: &[(&str, &str)], rows: &[(&str, &str)]) -> Own {
+    fn own(objects: &[(&str, &str)], rows: &[(&str, &str)]) -> FreeholdPart {
         let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        Own { objects: owned(objects), rows: owned(rows) }
+        FreeholdPart { objects: owned(objects), rows: owned(rows) }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) struct Desk {
     rollout: RolloutId,
     server: ServerId,
     /// How many are claimed at a time.
-    handful: i64,
+    at_a_time: i64,
     halt: CancellationToken,
     trays: Mutex<Trays>,
 }
@@ -53,9 +53,9 @@ impl Desk {
         places: u16,
         halt: CancellationToken,
     ) -> Self {
-        let handful = i64::from(places) * 2;
-        let handful = handful.clamp(1, i64::try_from(BATCH).unwrap_or(i64::MAX));
-        Self { ctx: ctx.clone(), rollout, server, handful, halt, trays: Mutex::default() }
+        let at_a_time = i64::from(places) * 2;
+        let at_a_time = at_a_time.clamp(1, i64::try_from(BATCH).unwrap_or(i64::MAX));
+        Self { ctx: ctx.clone(), rollout, server, at_a_time, halt, trays: Mutex::default() }
     }
 
     /// Takes in an outcome.
@@ -99,7 +99,8 @@ impl Desk {
     async fn claim(&self) -> Result<Vec<Claimed>> {
         let mut connection = self.ctx.db.acquire().await?;
         let of = (self.rollout, self.server);
-        rollout_claims::claim(&mut connection, of, &self.ctx.replica, self.ctx.settings.pace.lease, self.handful).await
+        rollout_claims::claim(&mut connection, of, &self.ctx.replica, self.ctx.settings.pace.lease, self.at_a_time)
+            .await
     }
 
     /// Has all that are due come again later, for this reason: the server is away.

@@ -15,14 +15,14 @@ use crate::{
         rollout_tenants::{self, MemberState, NewMember},
         rollouts::Rollout,
     },
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     migrations::{MigrationSet, TenantSchema},
     operations::{Context, schema::publish},
     types::{RolloutId, SchemaVersions, Stream},
 };
 
 /// How many names a sentence has at most.
-const NAMED: usize = 20;
+pub(super) const NAMED: usize = 20;
 
 /// What is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ async fn of_taking_away(
                 "{} takes away what releases use that carry less than version {oldest} of the stream {stream}, and these \
                  replicas run one: {}; deploy a newer release first",
                 file.file_name(),
-                some(&names)
+                first_of(&names, NAMED)
             );
             obstacles.push(Obstacle { code: "replicas_outdated", detail });
         }
@@ -141,7 +141,7 @@ fn of_backfills(set: &MigrationSet, members: &[(Candidate, NewMember)]) -> Optio
             "{} needs the batched migration {backfill} finished first, and these tenants lack it: {}; roll out to version \
              {backfill}, and then further",
             file.file_name(),
-            some(&slugs)
+            first_of(&slugs, NAMED)
         );
         (!slugs.is_empty()).then_some(Obstacle { code: "backfill_unfinished", detail })
     })
@@ -156,18 +156,9 @@ pub(super) async fn of_going_back(connection: &mut PgConnection, version: i32) -
     let detail = format!(
         "replicas run that cannot serve version {version} of the product's stream: {}; replace them with an older release \
          first",
-        some(&names)
+        first_of(&names, NAMED)
     );
     Ok(Some(Obstacle { code: "replicas_need_newer", detail }))
-}
-
-/// The first [`NAMED`] names, and how many more there are.
-pub(super) fn some(names: &[String]) -> String {
-    let first = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }
 
 #[cfg(test)]
@@ -182,12 +173,5 @@ mod tests {
         let gets: Vec<_> = (1..9).filter(|version| is_on(&ways, Stream::Product, *version)).collect();
         assert_eq!(gets, [3, 7]);
         assert!(is_on(&ways, Stream::Freehold, 2) && !is_on(&ways, Stream::Freehold, 1));
-    }
-
-    #[test]
-    fn a_sentence_names_some_and_counts_the_rest() {
-        let names: Vec<_> = (1..=22).map(|number| format!("r{number}")).collect();
-        assert!(some(&names).ends_with("r20 and 2 more"));
-        assert_eq!(some(&names[..2]), "r1, r2");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     error::{Error, Result},
     faults::crash_point,
-    migrations::{Crowd, Limits},
+    migrations::{Limits, WaitingRequests},
     operations::{
         Context,
         schema::migrate::{self, Arrived, Site},
@@ -129,7 +129,7 @@ async fn locked(crew: &Crew, claimed: &Claimed) -> Result<Done> {
     let arrived = match crew.rollout.undoes {
         None => {
             let tenancy = ctx.tenancy.clone();
-            let crowd = Crowd::told_by(move || tenancy.has_waiting(id));
+            let crowd = WaitingRequests::told_by(move || tenancy.has_waiting(id));
             migrate::migrate(&mut session, &goal, &Limits { crowd, ..Limits::default() }).await
         }
         Some(_) => migrate::undo(&mut session, &goal, from_at_most).await,

@@ -31,7 +31,7 @@ use crate::{
         rollouts::{self, Rollout},
         tenants::TenantState,
     },
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     migrations::{MigrationSet, UndoFile, lint},
     operations::{Context, schema::publish},
     types::{Idempotency, RolloutId, SchemaVersions, TenantId},
@@ -216,7 +216,7 @@ fn files(
     }
     let detail = format!(
         "there is no way back without these undo files: {}; publish them beside the migrations that they undo",
-        obstacles::some(&missing)
+        first_of(&missing, obstacles::NAMED)
     );
     (files, vec![Obstacle { code: "undo_missing", detail }])
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use freehold::{
-    migrations::{Crowd, Limits, Progress, Wait, apply_tenant},
+    migrations::{Limits, Progress, Wait, WaitingRequests, apply_tenant},
     operations::schema::ROLES,
 };
 use tokio::{sync::watch, time::sleep};
@@ -234,7 +234,7 @@ async fn batches_pause_while_sessions_wait_for_the_table_and_requests_for_connec
     subject.apply(&[MAKE, slow], &Limits::default()).await.unwrap();
     let (reader, changer) = (database.connect().await.unwrap(), database.connect().await.unwrap());
     let is_crowded = Arc::new(AtomicBool::new(false));
-    let crowd = Crowd::told_by({
+    let crowd = WaitingRequests::told_by({
         let is_crowded = Arc::clone(&is_crowded);
         move || is_crowded.load(Ordering::SeqCst)
     });

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use freehold::{
-    migrations::{Limits, Tried, rehearse_tenant},
+    migrations::{Limits, RehearsedStatement, rehearse_tenant},
     operations::schema::ROLES,
 };
 
@@ -87,7 +87,7 @@ impl<'a> Copies<'a> {
         Self { fleet, subject, next: 0, limits, locked: None }
     }
 
-    async fn rehearse(&mut self, sql: &str) -> Vec<Tried> {
+    async fn rehearse(&mut self, sql: &str) -> Vec<RehearsedStatement> {
         self.next += 1;
         let (name, server) = (format!("rehearsed_{}", self.next), self.fleet.on_server("postgres"));
         let of = self.subject.tenant.database_name();
@@ -120,9 +120,9 @@ impl<'a> Copies<'a> {
 }
 
 /// Whether others are kept out, a table is written anew or as a whole, or the rows refuse it.
-fn is_seen(tried: &[Tried]) -> bool {
+fn is_seen(tried: &[RehearsedStatement]) -> bool {
     tried.iter().any(|tried| {
-        let keeps_out = tried.locks.iter().any(freehold::migrations::Held::keeps_writers_out);
+        let keeps_out = tried.locks.iter().any(freehold::migrations::RehearsedLock::keeps_writers_out);
         keeps_out || !tried.rewritten.is_empty() || tried.rows >= 1_000 || tried.error.is_some()
     })
 }
@@ -141,7 +141,7 @@ async fn each_statement_is_told_with_its_locks_rows_and_rewrites() {
     assert!(tried.iter().all(|tried| tried.error.is_none()), "{tried:#?}");
     assert_eq!(tried.iter().map(|tried| tried.line).collect::<Vec<_>>(), [1, 2, 4, 5, 6]);
     assert!(tried[0].locks.is_empty() && tried[1].locks.is_empty(), "of no interest to others: {tried:#?}");
-    let lock = |tried: &Tried, table: &str| {
+    let lock = |tried: &RehearsedStatement, table: &str| {
         let found = tried.locks.iter().find(|lock| lock.table == table);
         found.map(|lock| (lock.mode.clone(), lock.millis))
     };

@@ -33,14 +33,14 @@ pub struct Limits {
     /// How long a pause between two batches may take.
     pub quiet: Duration,
     /// Whether requests wait for connections to the database.
-    pub crowd: Crowd,
+    pub crowd: WaitingRequests,
 }
 
 /// Tells whether requests wait for connections to a database, as far as whoever migrates it knows.
 #[derive(Clone, Default)]
-pub struct Crowd(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+pub struct WaitingRequests(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
 
-impl Crowd {
+impl WaitingRequests {
     /// What this says.
     pub fn told_by(is_waiting: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(is_waiting)))
@@ -51,9 +51,9 @@ impl Crowd {
     }
 }
 
-impl fmt::Debug for Crowd {
+impl fmt::Debug for WaitingRequests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Crowd").field(&self.is_waiting()).finish()
+        f.debug_tuple("WaitingRequests").field(&self.is_waiting()).finish()
     }
 }
 
@@ -68,7 +68,7 @@ impl Default for Limits {
             batch: Duration::from_millis(200),
             batches: Duration::from_hours(6),
             quiet: Duration::from_mins(5),
-            crowd: Crowd::default(),
+            crowd: WaitingRequests::default(),
             transaction: Duration::from_mins(11),
             idle: Duration::from_secs(10),
         }

@@ -39,9 +39,9 @@ use self::{session::Session, stage::Stage};
 use super::{MigrationSet, Roles, TenantSchema};
 use crate::{error::Result, types::Stream};
 
-pub use limits::{Crowd, Limits};
+pub use limits::{Limits, WaitingRequests};
 pub use outcome::{AppliedFile, Outcome, Progress, Report, Wait};
-pub use rehearse::{Held, Tried, rehearse_tenant};
+pub use rehearse::{RehearsedLock, RehearsedStatement, rehearse_tenant};
 pub use undo::{WayBack, undo_tenant};
 
 /// Applies what the control database lacks of its set, one transaction a migration.

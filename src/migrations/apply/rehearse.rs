@@ -55,7 +55,7 @@ const MODES: [&str; 8] = [
 
 /// A statement that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct RehearsedStatement {
     /// Of which stream.
     pub stream: Stream,
     /// Its file's name.
@@ -69,7 +69,7 @@ pub struct Tried {
     /// How many rows it touched, where PostgreSQL says so.
     pub rows: u64,
     /// The locks that it took on tables which were there, and that were not held before.
-    pub locks: Vec<Held>,
+    pub locks: Vec<RehearsedLock>,
     /// The tables that were there and are stored anew.
     pub rewritten: Vec<String>,
     /// Why it failed. It is the last one then.
@@ -78,7 +78,7 @@ pub struct Tried {
 
 /// A lock on a table or an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct RehearsedLock {
     /// On what.
     pub table: String,
     /// PostgreSQL's name of the mode, such as `AccessExclusiveLock`.
@@ -87,7 +87,7 @@ pub struct Held {
     pub millis: u64,
 }
 
-impl Held {
+impl RehearsedLock {
     /// Whether others cannot write to the table meanwhile, or not even read it.
     #[must_use]
     pub fn keeps_writers_out(&self) -> bool {
@@ -105,7 +105,7 @@ pub async fn rehearse_tenant(
     schema: &TenantSchema,
     roles: &Roles,
     limits: &Limits,
-) -> Result<Vec<Tried>> {
+) -> Result<Vec<RehearsedStatement>> {
     // Nobody else reads the copy, so nobody waits behind a lock: what holds one is PostgreSQL's own, which gives way to
     // whoever has waited for a second.
     let limits = &Limits { lock: limits.lock_budget, ..limits.clone() };
@@ -118,7 +118,11 @@ pub async fn rehearse_tenant(
     Ok(tried)
 }
 
-async fn streams(session: &mut Session<'_>, onlooker: &Client, schema: &TenantSchema) -> Result<Vec<Tried>> {
+async fn streams(
+    session: &mut Session<'_>,
+    onlooker: &Client,
+    schema: &TenantSchema,
+) -> Result<Vec<RehearsedStatement>> {
     let mut stages = Vec::new();
     for stream in Stream::ALL {
         let stage = Stage::read(session, schema.stream(stream), Some(stream)).await?;
@@ -149,7 +153,7 @@ struct Rehearsal<'a, 'b> {
     onlooker: &'a Client,
     stream: Stream,
     file: &'a MigrationFile,
-    tried: Vec<Tried>,
+    tried: Vec<RehearsedStatement>,
 }
 
 impl Rehearsal<'_, '_> {
@@ -212,7 +216,7 @@ impl Rehearsal<'_, '_> {
             }
         }
         for (index, table, mode, started) in since {
-            let held = Held { table, mode, millis: millis(started.elapsed()) };
+            let held = RehearsedLock { table, mode, millis: millis(started.elapsed()) };
             if let Some(tried) = self.tried.get_mut(index) {
                 tried.locks.push(held);
             }
@@ -253,7 +257,7 @@ impl Rehearsal<'_, '_> {
                 let Some((name, ..)) = before.get(&table).filter(|(.., rows)| *rows || mode != MODES[0]) else {
                     continue;
                 };
-                tried.locks.push(Held { table: name.clone(), mode, millis: millis(stretch.longest + LOOK) });
+                tried.locks.push(RehearsedLock { table: name.clone(), mode, millis: millis(stretch.longest + LOOK) });
             }
         }
         done.map_or_else(|error| self.ended(error), |_| Ok(()))
@@ -288,7 +292,7 @@ impl Rehearsal<'_, '_> {
     fn push(&mut self, line: usize, text: &str, took: Duration) {
         let words = text.lines().filter(|line| !line.trim_start().starts_with("--")).flat_map(str::split_whitespace);
         let statement: String = words.collect::<Vec<_>>().join(" ").chars().take(TOLD).collect();
-        self.tried.push(Tried {
+        self.tried.push(RehearsedStatement {
             stream: self.stream,
             file: self.file.file_name(),
             line,

@@ -20,10 +20,10 @@ use tokio_postgres::Client;
 use super::ROLES;
 use crate::{
     control::templates,
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     migrations::{
-        self, HISTORY_TABLE, Limits, Outcome, Own, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions,
-        default_privileges,
+        self, FreeholdPart, HISTORY_TABLE, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack,
+        applied_versions, default_privileges,
     },
     operations::{Context, context::Access},
     servers::{
@@ -249,7 +249,7 @@ impl Builder<'_> {
     async fn apply(&self, session: &mut Client) -> Result<()> {
         let own = self.schema.up_to(SchemaVersions { product: 0, ..self.schema.versions() });
         apply(session, &own).await?;
-        let before = Own::of(session).await?;
+        let before = FreeholdPart::of(session).await?;
         for version in self.undo {
             self.undo_and_redo(session, *version).await?;
             check_own(session, &before).await?;
@@ -260,7 +260,7 @@ impl Builder<'_> {
         if unreadable.is_empty() {
             return Ok(());
         }
-        let unreadable = some(&unreadable);
+        let unreadable = first_of(&unreadable, NAMED);
         Err(refused(format!(
             "no tenant with these migrations could be archived or cloned, because {OWNER_ROLE} cannot read {unreadable}"
         )))
@@ -278,7 +278,7 @@ impl Builder<'_> {
         if differing.is_empty() {
             return Ok(());
         }
-        let differing = some(&Vec::from_iter(differing));
+        let differing = first_of(&Vec::from_iter(differing), NAMED);
         Err(refused(format!("the undo file of version {version} does not lead back to the schema before: {differing}")))
     }
 
@@ -308,21 +308,12 @@ async fn apply(session: &mut Client, schema: &TenantSchema) -> Result<Outcome> {
 }
 
 /// Refuses what the product's files have changed of what is Freehold's. `before` was read before they ran.
-async fn check_own(session: &Client, before: &Own) -> Result<()> {
-    let changed = before.changes(&Own::of(session).await?);
+async fn check_own(session: &Client, before: &FreeholdPart) -> Result<()> {
+    let changed = before.changes(&FreeholdPart::of(session).await?);
     if changed.is_empty() {
         return Ok(());
     }
-    Err(refused(format!("the product's migrations change what is Freehold's: {}", some(&changed))))
-}
-
-/// The first [`NAMED`] objects, and how many more there are.
-fn some(objects: &[impl AsRef<str>]) -> String {
-    let named: Vec<_> = objects.iter().take(NAMED).map(AsRef::as_ref).collect();
-    match objects.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    Err(refused(format!("the product's migrations change what is Freehold's: {}", first_of(&changed, NAMED))))
 }
 
 /// The set does what no set may.

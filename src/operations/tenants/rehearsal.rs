@@ -13,11 +13,11 @@ use tokio_postgres::Client;
 
 use super::{
     contents::Contents,
-    restoring::{compare, some},
+    restoring::{NAMED, compare},
     transfer::Site,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     migrations::Schema,
     servers::{OWNER_ROLE, TransferLogin},
 };
@@ -53,7 +53,7 @@ impl Site<'_> {
         let detail = format!(
             "the database holds what does not belong to {OWNER_ROLE} and would be lost: {}; drop it, or give it to \
              {OWNER_ROLE}",
-            some(&foreign)
+            first_of(&foreign, NAMED)
         );
         Err(Error::conflict("foreign_objects", detail))
     }

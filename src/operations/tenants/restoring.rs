@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::{contents::Contents, transfer::Site};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     servers::{Connection, OWNER_ROLE, TransferLogin, dump, quote_ident},
 };
 
@@ -21,7 +21,7 @@ use crate::{
 pub(super) const REFUSALS: [&str; 2] = ["not_restorable", "restore_differs"];
 
 /// How many objects an error names at most.
-const NAMED: usize = 5;
+pub(super) const NAMED: usize = 5;
 
 /// Statistics make plans better and nothing else, so collecting them may not hold up the rest for long.
 const ALL_TABLES: &str = "SET statement_timeout = '15min'";
@@ -94,17 +94,9 @@ pub(super) fn compare(objects: &[&str], restored: &Contents, dumped: &Contents) 
     if objects.is_empty() && rows.is_none() {
         return Ok(());
     }
-    let objects = if objects.is_empty() { String::new() } else { format!("; it differs in {}", some(objects)) };
+    let objects =
+        if objects.is_empty() { String::new() } else { format!("; it differs in {}", first_of(objects, NAMED)) };
     let rows = rows.map(|rows| format!("; it holds {rows}")).unwrap_or_default();
     let detail = format!("the dump does not become the same database again{objects}{rows}");
     Err(Error::conflict("restore_differs", detail))
-}
-
-/// The first [`NAMED`] objects, and how many more there are.
-pub(super) fn some(objects: &[impl AsRef<str>]) -> String {
-    let named: Vec<_> = objects.iter().take(NAMED).map(AsRef::as_ref).collect();
-    match objects.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
 }

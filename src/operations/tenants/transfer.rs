@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::{contents::Contents, restoring};
 use crate::{
     control::{servers, tenants},
-    error::{Error, Result},
+    error::{Error, Result, first_of},
     migrations,
     operations::{Context, context::Access, engine::run::Run},
     servers::{
@@ -128,7 +128,8 @@ async fn check_readable(session: &Client) -> Result<()> {
     if unreadable.is_empty() {
         return Ok(());
     }
-    let detail = format!("a dump would lack what {OWNER_ROLE} cannot read: {}", restoring::some(&unreadable));
+    let detail =
+        format!("a dump would lack what {OWNER_ROLE} cannot read: {}", first_of(&unreadable, restoring::NAMED));
     Err(Error::conflict("unreadable_objects", detail))
 }
 

@@ -20,7 +20,7 @@ use crate::{
         extract::{Json, JsonIfAny, Operator, Path, right},
         problem::Problem,
     },
-    migrations::{Held, Tried},
+    migrations::{RehearsedLock, RehearsedStatement},
     operations::tenants::migration_rehearsal,
     types::{OperationId, Stream, TenantId},
 };
@@ -98,15 +98,15 @@ struct LockView {
     keeps_writers_out: bool,
 }
 
-impl From<Held> for LockView {
-    fn from(held: Held) -> Self {
+impl From<RehearsedLock> for LockView {
+    fn from(held: RehearsedLock) -> Self {
         let keeps_writers_out = held.keeps_writers_out();
         Self { table: held.table, mode: held.mode, held_ms: held.millis, keeps_writers_out }
     }
 }
 
-impl From<Tried> for StatementView {
-    fn from(tried: Tried) -> Self {
+impl From<RehearsedStatement> for StatementView {
+    fn from(tried: RehearsedStatement) -> Self {
         Self {
             stream: tried.stream,
             file: tried.file,
@@ -162,7 +162,7 @@ pub(super) async fn last(
     }
     let found = rehearsals::get(&mut connection, id).await?;
     let found = found.ok_or_else(|| Error::not_found("rehearsal"))?;
-    let tried: Vec<Tried> = serde_json::from_value(found.statements).map_err(Error::internal)?;
+    let tried: Vec<RehearsedStatement> = serde_json::from_value(found.statements).map_err(Error::internal)?;
     let succeeded = tried.iter().all(|tried| tried.error.is_none());
     Ok(Json(RehearsalView {
         operation_id: found.operation,
