@@ -27,6 +27,7 @@ mod outcome;
 mod outside;
 mod rehearse;
 pub(super) mod session;
+mod sight;
 mod stage;
 mod statement;
 mod transaction;
