@@ -1,6 +1,8 @@
 //! Administrative sessions that operations leave to each other: without locks, and not for long.
 
-use crate::harness::{eventually, fleet};
+use std::time::Duration;
+
+use crate::harness::{eventually, eventually_within, fleet};
 
 const LEFT: &str = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'freehold:%:idle'";
 
@@ -17,9 +19,16 @@ async fn a_session_that_an_operation_leaves_serves_the_next_one_and_ends_unused(
     let held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
                 WHERE locktype = 'advisory' AND application_name LIKE 'freehold:%:idle'";
     assert_eq!(server.value::<i64>(held).await, 0, "locks of an operation that has ended");
-    fleet.tenant().await;
-    let second = eventually("the session to be left again", left).await;
-    assert!(second.iter().any(|pid| first.contains(pid)), "{first:?}, then {second:?}");
+    // On a busy machine a session may end before the next operation asks for one.
+    let mut before = first;
+    eventually_within("an operation to be served by a session that was left", Duration::from_mins(1), async || {
+        fleet.tenant().await;
+        let after = eventually("the session to be left again", left).await;
+        let reused = after.iter().any(|pid| before.contains(pid));
+        before = after;
+        reused.then_some(())
+    })
+    .await;
     eventually("the session to end", async || left().await.is_none().then_some(())).await;
 }
 

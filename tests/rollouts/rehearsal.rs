@@ -26,7 +26,7 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
     let fleet = settled().await;
     let tenant = fleet.tenant().await;
     for _ in 0..3 {
-        tenant.admin.post("/v1/projects", &json!({ "name": "in the way" })).await.expect(201);
+        tenant.admin.post("/v1/projects", &json!({ "name": "tried" })).await.expect(201);
     }
     let path = format!("/platform/v1/tenants/{}", tenant.id);
     fleet.operator().get(&format!("{path}/rehearsal")).await.problem(404, "not_found");
@@ -45,7 +45,7 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
     let held = format!("SELECT count(*) FROM information_schema.columns WHERE column_name = '{column}'");
     assert_eq!(tenant.database().value::<i64>(&held).await, 0);
 
-    let check = format!("ALTER TABLE projects ADD CONSTRAINT {constraint} CHECK (name <> 'in the way')");
+    let check = format!("ALTER TABLE projects ADD CONSTRAINT {constraint} CHECK (name <> 'tried')");
     publish(&fleet, &waived(&[("add-check", &check)])).await;
     let told = rehearse(&fleet, &tenant.id).await;
     let last = told["statements"].as_array().unwrap().last().unwrap();
@@ -53,7 +53,7 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
         told["succeeded"] == false && last["error"].as_str().unwrap().contains("is violated by some row"),
         "{told}"
     );
-    tenant.database().run("UPDATE projects SET name = 'out of it'").await;
+    tenant.database().run("UPDATE projects SET name = 'not tried'").await;
     assert_eq!(rehearse(&fleet, &tenant.id).await["succeeded"], true);
     settle(&fleet).await;
     assert_eq!(rehearse(&fleet, &tenant.id).await["statements"], json!([]), "it lacks nothing");
