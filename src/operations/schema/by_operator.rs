@@ -28,7 +28,7 @@ const TRIAL: Duration = Duration::from_mins(10);
 const WAIT: Duration = Duration::from_mins(11);
 /// PostgreSQL ends the session that holds the lock when nothing was heard of it for so long: a replica that was stopped
 /// within a trial keeps nobody waiting for ever.
-const SILENCE: &str = "SET idle_session_timeout = '10min 30s'";
+const SILENCE: &str = "SET idle_session_timeout = '630s'";
 /// Within this an answer is there: the waiting, the trial, and what goes with them.
 pub const LIMIT: Duration = Duration::from_mins(22);
 
