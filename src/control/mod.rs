@@ -5,6 +5,7 @@
 //! when Freehold is compiled. A missing row is an `Option`; a broken constraint becomes the error of its field
 //! right here. It holds no customer data and, but for what [`sealing`] sealed, no secrets.
 
+pub mod adoptions;
 pub mod archives;
 pub mod audit;
 pub mod checks;

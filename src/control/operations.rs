@@ -280,7 +280,7 @@ pub async fn purge_unasked(connection: &mut PgConnection, at_most: i64) -> Resul
 /// The operation that made the tenant.
 pub async fn provisioning_of(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<OperationId>> {
     let query = sqlx::query_scalar!(
-        "SELECT id FROM operations WHERE tenant_id = $1 AND kind IN ('tenant.provision', 'tenant.clone')
+        "SELECT id FROM operations WHERE tenant_id = $1 AND kind IN ('tenant.provision', 'tenant.clone', 'tenant.adopt')
          ORDER BY created_at LIMIT 1",
         tenant.uuid()
     );

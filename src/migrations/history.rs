@@ -8,9 +8,10 @@ use chrono::DateTime;
 use refinery_core::Migration;
 use tokio_postgres::{Client, Row};
 
+use super::MigrationSet;
 use crate::{
     error::{Error, Result},
-    types::SchemaVersions,
+    types::{SchemaVersions, Stream},
 };
 
 /// What refinery calls a history, in whichever schema: `version, name, applied_on, checksum`.
@@ -55,6 +56,15 @@ impl History {
         }
         Ok(Self { exists, version })
     }
+}
+
+/// The newest version that the product's history in a database names; 0 without a history.
+///
+/// # Errors
+/// Internal when it disagrees with `set`; PostgreSQL's.
+pub async fn product_version(session: &Client, set: &MigrationSet) -> Result<i32> {
+    let read = History::read(session, &table(Stream::Product.schema()), &set.to_refinery()?).await?;
+    Ok(read.version)
 }
 
 struct Applied {

@@ -35,10 +35,10 @@ pub use apply::{
 pub use contract::Contract;
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
-pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions};
+pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions, product_version};
 pub use marker::Mode;
 pub use own::FreeholdPart;
-pub use privileges::{Roles, default_privileges};
+pub use privileges::{Roles, default_privileges, no_default_privileges};
 pub use readable::unreadable;
 pub use schema::{Difference, Schema};
 pub use sent::{Sent, published_differs};

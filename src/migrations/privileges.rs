@@ -17,13 +17,19 @@ pub struct Roles {
 /// quoted as PostgreSQL wants them.
 #[must_use]
 pub fn default_privileges(owner: &str, tenant: &str) -> String {
-    [
-        "USAGE ON SCHEMAS",
-        "SELECT, INSERT, UPDATE, DELETE ON TABLES",
-        "USAGE, SELECT ON SEQUENCES",
-        "EXECUTE ON FUNCTIONS",
-        "USAGE ON TYPES",
-    ]
-    .map(|grant| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT {grant} TO {tenant}"))
-    .join("; ")
+    RIGHTS.map(|right| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT {right} TO {tenant}")).join("; ")
 }
+
+/// The statements that take them away again, from a database that is given back.
+#[must_use]
+pub fn no_default_privileges(owner: &str, tenant: &str) -> String {
+    RIGHTS.map(|right| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE {right} FROM {tenant}")).join("; ")
+}
+
+const RIGHTS: [&str; 5] = [
+    "USAGE ON SCHEMAS",
+    "SELECT, INSERT, UPDATE, DELETE ON TABLES",
+    "USAGE, SELECT ON SEQUENCES",
+    "EXECUTE ON FUNCTIONS",
+    "USAGE ON TYPES",
+];

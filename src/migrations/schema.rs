@@ -33,6 +33,11 @@ const SETTINGS: &str = "BEGIN READ ONLY; SET LOCAL search_path = pg_catalog; SET
     SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C';
     SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on";
 
+/// What comes between a definition and the rights.
+const GRANTED: &str = " GRANTED ";
+/// What the names of the product's history and of its parts begin with.
+const PRODUCT_HISTORY: &str = "public.refinery_schema_history";
+
 /// A database's schema: objects and their definitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -55,7 +60,16 @@ impl Schema {
     /// Reads the schema of the database that `session` is in: one statement in one round trip, outside of a transaction.
     /// Any login may: catalogues are open to everybody.
     pub async fn of(session: &mut Client) -> Result<Self> {
-        let described = session.simple_query(&format!("{SETTINGS}; {DESCRIBE}; ROLLBACK")).await;
+        Self::described(session, DESCRIBE).await
+    }
+
+    /// The same of a database that somebody else has made: what belongs to the role of this number is told as `owner`'s.
+    pub async fn of_foreign(session: &mut Client, former: u32, owner: &str) -> Result<Self> {
+        Self::described(session, &describe_as(former, owner)).await
+    }
+
+    async fn described(session: &Client, describe: &str) -> Result<Self> {
+        let described = session.simple_query(&format!("{SETTINGS}; {describe}; ROLLBACK")).await;
         let answers = match described {
             Ok(answers) => answers,
             Err(error) => {
@@ -74,7 +88,7 @@ impl Schema {
             let mut granted: Vec<_> = row.try_get("granted")?.unwrap_or_default().lines().collect();
             if !granted.is_empty() {
                 granted.sort_unstable();
-                let _ = write!(definition, " GRANTED {}", granted.join(", "));
+                let _ = write!(definition, "{GRANTED}{}", granted.join(", "));
             }
             Ok((name.to_owned(), definition))
         };
@@ -105,6 +119,34 @@ impl Schema {
         changes.into_iter().map(difference).collect()
     }
 
+    /// What a database lacks to be adopted, whose schema is `found`: how it differs from this reference, apart from rights
+    /// and from what Freehold brings. The product's history need not be there.
+    #[must_use]
+    pub fn differences_to_adopt(&self, found: &Self) -> Vec<Difference> {
+        let has_history = found.objects.contains_key(&format!("relation {PRODUCT_HISTORY}"));
+        self.product_alone(has_history).differences(&found.product_alone(has_history))
+    }
+
+    /// The product's objects without rights.
+    fn product_alone(&self, has_history: bool) -> Self {
+        let is_products = |object: &str| {
+            let name = object.split_once(' ').map_or(object, |(_, name)| name);
+            let is_own = name == "freehold" || name.starts_with("freehold.") || name.contains(" of freehold.");
+            let is_history = name.starts_with(PRODUCT_HISTORY);
+            !is_own && !object.starts_with("default privileges ") && (has_history || !is_history)
+        };
+        let own = self.objects.iter().filter(|(object, _)| is_products(object));
+        Self { objects: own.map(|(object, told)| (object.clone(), apart(told).0.to_owned())).collect() }
+    }
+
+    /// Each object with its definition, and the rights on it as PostgreSQL writes them.
+    pub fn rights(&self) -> impl Iterator<Item = (&str, &str, Vec<&str>)> {
+        self.objects.iter().filter_map(|(object, told)| {
+            let (definition, rights) = apart(told);
+            Some((object.as_str(), definition, rights?.split(", ").collect()))
+        })
+    }
+
     /// SHA-256 over all objects and their canonical definitions, in hexadecimal: equal schemas have equal fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -117,6 +159,19 @@ impl Schema {
         let all: BTreeSet<_> = self.objects.keys().chain(other.objects.keys()).map(String::as_str).collect();
         all.into_iter().map(move |object| (object, self.objects.get(object), other.objects.get(object)))
     }
+}
+
+/// The statement that describes a schema, with what belongs to the role `former` told as `owner`'s.
+fn describe_as(former: u32, owner: &str) -> String {
+    ["nspowner", "relowner", "p.proowner", "t.typowner"].iter().fold(DESCRIBE.to_owned(), |sql, column| {
+        let told = format!("pg_get_userbyid({column})");
+        sql.replace(&told, &format!("CASE {column} WHEN {former} THEN '{owner}' ELSE {told}::text END"))
+    })
+}
+
+/// A definition, and the rights that are told with it.
+fn apart(told: &str) -> (&str, Option<&str>) {
+    told.rsplit_once(GRANTED).map_or((told, None), |(definition, rights)| (definition, Some(rights)))
 }
 
 /// SHA-256 over `parts`, in hexadecimal.
@@ -145,6 +200,36 @@ mod tests {
     fn schema(objects: &[(&str, &str)]) -> Schema {
         let owned = |(object, definition): &(&str, &str)| ((*object).to_owned(), (*definition).to_owned());
         Schema { objects: objects.iter().map(owned).collect() }
+    }
+
+    #[test]
+    fn what_is_adopted_is_compared_without_rights_and_without_what_freehold_brings() {
+        let reference = schema(&[
+            ("relation public.notes", "table owner freehold_owner GRANTED freehold_owner=r/freehold_owner"),
+            ("relation public.refinery_schema_history", "table owner freehold_owner GRANTED x=r/x"),
+            ("schema freehold", "owner freehold_owner GRANTED x=U/x"),
+            ("relation freehold.users", "table owner freehold_owner GRANTED x=r/x"),
+            ("parent freehold.a of freehold.b", ""),
+            ("default privileges of freehold_owner on tables", " GRANTED x=r/x"),
+        ]);
+        let found = schema(&[("relation public.notes", "table owner freehold_owner GRANTED app=arw/shop")]);
+        assert_eq!(reference.differences_to_adopt(&found), []);
+        let more = schema(&[
+            ("relation public.notes", "table owner freehold_owner"),
+            ("relation public.refinery_schema_history", "view owner freehold_owner"),
+            ("relation public.more", "table owner freehold_owner"),
+        ]);
+        let differing: Vec<_> = reference.differences_to_adopt(&more).into_iter().map(|found| found.object).collect();
+        assert_eq!(differing, ["relation public.more", "relation public.refinery_schema_history"]);
+        assert_eq!(reference.rights().next().unwrap().2, ["x=r/x"]);
+    }
+
+    #[test]
+    fn every_owner_can_be_told_as_another() {
+        let sql = describe_as(16_400, "freehold_owner");
+        assert_eq!(sql.matches("WHEN 16400 THEN 'freehold_owner'").count(), 4);
+        let told = sql.matches("pg_get_userbyid(").count() - sql.matches("pg_get_userbyid(defaclrole)").count();
+        assert_eq!(told, 4, "an owner is told that this does not know");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod programs;
 
 mod address;
 mod admin;
+mod adoption;
 mod child;
 mod connect;
 mod databases;
@@ -33,6 +34,7 @@ mod sessions;
 
 pub use address::{AdminUrl, Credentials, ServerAddress, Tls};
 pub use admin::{ServerAdmin, ServerVersion};
+pub use adoption::{FormerOwner, Found, Inside, Obstacle, Right};
 pub use connect::{CONNECT_TIMEOUT, Connection, Connector};
 pub(crate) use errors::{SCHEMA_CHANGED, SchemaFault, schema_changed, schema_fault};
 pub use errors::{constraint, is_sqlstate, login_refused};

@@ -71,6 +71,16 @@ impl Goal {
         Ok(Arc::new(Self { schema, newest, fingerprint, objects }))
     }
 
+    /// Its objects, if they are recorded.
+    pub(crate) fn objects(&self) -> Option<&Schema> {
+        self.objects.as_ref()
+    }
+
+    /// The product's files up to the version.
+    pub(crate) const fn product(&self) -> &MigrationSet {
+        &self.schema.product
+    }
+
     /// Compares a database's schema with this one.
     ///
     /// # Errors
@@ -141,6 +151,21 @@ pub(crate) async fn migrate(session: &mut Connection, goal: &Goal, limits: &Limi
         Err(error) if error.is_transient() => Err(error),
         Err(error) => adopt(session, goal, error).await,
     }
+}
+
+/// Makes a database of a product that knew no Freehold one of the goal: applies Freehold's stream, and records the
+/// product's files as applied without running any. Its schema has to be the goal's in the end.
+///
+/// # Errors
+/// `schema_drift` (409) with the objects that differ; as [`migrate`].
+pub(crate) async fn take_in(session: &mut Connection, goal: &Goal, limits: &Limits) -> Result<()> {
+    let unseen = watch::Sender::default();
+    let own = goal.schema.up_to(SchemaVersions { product: 0, ..goal.versions() });
+    migrations::apply_tenant(session, &own, &ROLES, limits, &unseen).await.map_err(readable)?;
+    let written = migrations::adopt_history(session, &goal.schema, OWNER_ROLE).await?;
+    tracing::info!(migrations.recorded = written.len(), "the product's files are recorded as applied");
+    template::protect_histories(session).await?;
+    goal.check(&Schema::of(session).await?)
 }
 
 /// Takes the database back by undo files, as its owner, and compares the whole schema. One that is not beyond the goal

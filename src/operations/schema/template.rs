@@ -325,7 +325,7 @@ const fn refused(detail: String) -> Error {
 /// default privileges of the tenant role on all objects that the owner creates in either. `public` is revoked from
 /// PUBLIC: in PostgreSQL 14 and older everybody may create objects there, and a server's own template0 may allow it
 /// too.
-fn grants() -> Result<String> {
+pub(in crate::operations) fn grants() -> Result<String> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
     let (own, product) = (quote_ident(Stream::Freehold.schema())?, quote_ident(Stream::Product.schema())?);
     Ok([
@@ -341,7 +341,7 @@ fn grants() -> Result<String> {
 }
 
 /// Lets a tenant read the versions of its database, and not change them.
-async fn protect_histories(session: &Client) -> Result<()> {
+pub(in crate::operations) async fn protect_histories(session: &Client) -> Result<()> {
     let (owner, tenant) = (quote_ident(OWNER_ROLE)?, quote_ident(TENANT_ROLE)?);
     let mut statements = vec![format!("SET ROLE {owner}")];
     for stream in Stream::ALL {

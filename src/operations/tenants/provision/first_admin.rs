@@ -38,22 +38,22 @@ impl Invitation {
 
 /// The operation's input, as the control database stores it. It holds no secret.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Input {
-    pub(super) admin: Option<InputAdmin>,
+pub(in crate::operations::tenants) struct Input {
+    pub(in crate::operations::tenants) admin: Option<InputAdmin>,
     /// The newest migrations when the tenant was recorded. Its database is created from them, even if newer ones have
     /// been published since.
     versions: SchemaVersions,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct InputAdmin {
-    pub(super) email: Email,
+pub(in crate::operations::tenants) struct InputAdmin {
+    pub(in crate::operations::tenants) email: Email,
     #[serde(deserialize_with = "DisplayName::deserialize_stored")]
     name: DisplayName,
 }
 
 impl Input {
-    pub(super) fn new(admin: Option<&Admin>, versions: SchemaVersions) -> Result<Self> {
+    pub(in crate::operations::tenants) fn new(admin: Option<&Admin>, versions: SchemaVersions) -> Result<Self> {
         Ok(Self { admin: admin.map(InputAdmin::new).transpose()?, versions })
     }
 }
@@ -68,7 +68,7 @@ impl InputAdmin {
 
 /// Stores, encrypted, the secret that the operation needs to create the first administrator. The operation hashes the
 /// password, not the request, so that a burst of requests does not wait for hashes. See docs/decisions.
-pub(super) async fn keep_in_txn(
+pub(in crate::operations::tenants) async fn keep_in_txn(
     ctx: &Context,
     txn: &mut PgConnection,
     (key, id): (&DataKey, TenantId),
@@ -87,7 +87,7 @@ pub(super) async fn keep_in_txn(
 
 /// Creates the first administrator. Then deletes the stored password. Keeps the invitation, so that a repeated request
 /// gets the same response.
-pub(super) async fn create_first_admin(run: &Run) -> Result<()> {
+pub(in crate::operations::tenants) async fn create_first_admin(run: &Run) -> Result<()> {
     let (ctx, id) = (&run.ctx, run.tenant_id());
     let input: Input = run.input()?;
     let Some(InputAdmin { email, name }) = input.admin else { return Ok(()) };

@@ -6,7 +6,7 @@
 //! step, `activate`, lets requests in. Until it begins, the operation can be undone. Each step keeps what already
 //! exists, so each can be repeated.
 
-mod first_admin;
+pub(super) mod first_admin;
 
 use std::collections::BTreeMap;
 
@@ -127,7 +127,7 @@ pub async fn start(
     origin: &Origin,
     idempotency: Option<&Idempotency>,
 ) -> Result<Started> {
-    check_password(request)?;
+    check_password(request.admin.as_ref(), (&request.slug, &request.name))?;
     for _ in 0..placement::ATTEMPTS {
         if let Some(started) = record(ctx, request, origin, idempotency).await? {
             return Ok(started);
@@ -171,10 +171,11 @@ async fn record(
     Ok(Some(Started { tenant, operation, invitation }))
 }
 
-fn check_password(request: &Request) -> Result<()> {
-    let Some(Admin { email, password: Some(password), .. }) = &request.admin else { return Ok(()) };
+/// Refuses a weak password for the first administrator of a tenant with this slug and this name.
+pub(super) fn check_password(admin: Option<&Admin>, (slug, name): (&Slug, &DisplayName)) -> Result<()> {
+    let Some(Admin { email, password: Some(password), .. }) = admin else { return Ok(()) };
     let local_part = email.as_str().split('@').next().unwrap_or_default();
-    let about = [request.slug.as_str(), request.name.as_str(), local_part];
+    let about = [slug.as_str(), name.as_str(), local_part];
     credentials::check_password_policy(password.expose_secret(), &about)
         .map_err(|error| FieldError { field: "admin.password".to_owned(), ..error }.into())
 }

@@ -1,0 +1,278 @@
+//! What is in a database that changes hands: its objects, their owner, and who has which rights on them.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Row};
+
+use super::{FormerOwner, Obstacle};
+use crate::{
+    error::Result,
+    servers::{OWNER_ROLE, ServerVersion, TENANT_ROLE, quote_ident},
+    types::{DbName, Stream},
+};
+
+const OBJECTS: &str = include_str!("objects.sql");
+const STRANGE: &str = include_str!("strange.sql");
+/// So that each name is written out in full, and nothing of the database's is taken for PostgreSQL's. A lock that is not
+/// to be had is somebody's who is still there.
+const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '2s'; SET statement_timeout = '60s'";
+/// What gives the rights `$3` on the objects `$2` of the classes `$1`, whoever has any.
+const GRANTS: &str = "
+    SELECT w.name, format('GRANT %s ON %s %s TO %s%s', string_agg(a.privilege_type, ', '), w.class, w.name,
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
+      FROM unnest($1::text[], $2::text[], $3::text[]) AS w(class, name, acl),
+           aclexplode(string_to_array(w.acl, E'\\n')::aclitem[]) a
+     GROUP BY w.class, w.name, a.grantee, a.is_grantable";
+const HISTORY: &str = "public.refinery_schema_history";
+/// How many objects an obstacle names.
+const NAMED: usize = 10;
+
+/// The rights on an object, as a reference has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// `TABLE`, as GRANT calls it.
+    class: &'static str,
+    /// Its full name, quoted where it has to be.
+    name: String,
+    /// Who may what, as PostgreSQL writes it.
+    acl: Vec<String>,
+}
+
+impl Right {
+    /// The rights on an object of a schema's description; none on what has none, and on single columns.
+    #[must_use]
+    pub fn on(object: &str, definition: &str, acl: &[&str]) -> Option<Self> {
+        let (kind, name) = object.split_once(' ')?;
+        let class = match kind {
+            "schema" => "SCHEMA",
+            "type" => "TYPE",
+            "function" => "ROUTINE",
+            "relation" if definition.starts_with("sequence ") => "SEQUENCE",
+            "relation" if !definition.starts_with("composite type ") => "TABLE",
+            _ => return None,
+        };
+        Some(Self { class, name: name.to_owned(), acl: acl.iter().map(|&item| item.to_owned()).collect() })
+    }
+}
+
+/// An object that can be handed over.
+#[derive(Clone, Debug)]
+struct Object {
+    /// As GRANT calls it; none when nobody can be given rights on it.
+    class: Option<String>,
+    name: String,
+    /// Its owner's name.
+    owner: String,
+    is_owners: bool,
+    /// Whether it belongs to whoever owns the database.
+    is_databases: bool,
+    /// `ALTER TABLE … OWNER TO `; none when it is another's, or goes with another object.
+    alter: Option<String>,
+    is_passed_on: bool,
+    grantees: Vec<String>,
+    grants: Vec<String>,
+}
+
+/// What is in a database that changes hands.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    objects: Vec<Object>,
+    strange: Vec<Obstacle>,
+}
+
+impl Object {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            class: row.try_get("class")?,
+            name: row.try_get("name")?,
+            owner: row.try_get("owner")?,
+            is_owners: row.try_get("is_owners")?,
+            is_databases: row.try_get("is_databases")?,
+            alter: row.try_get("alter")?,
+            is_passed_on: row.try_get("is_passed_on")?,
+            grantees: row.try_get("grantees")?,
+            grants: row.try_get("grants")?,
+        })
+    }
+
+    fn revoke(&self, others: &[&str]) -> Option<String> {
+        let class = self.class.as_deref()?;
+        let grantees: Vec<_> = self.grantees.iter().map(String::as_str).chain(others.iter().copied()).collect();
+        let grantees = grantees.join(", ");
+        (!grantees.is_empty()).then(|| format!("REVOKE ALL ON {class} {} FROM {grantees}", self.name))
+    }
+}
+
+impl Inside {
+    /// Prepares the session for all that is done here.
+    pub async fn enter(session: &Client) -> Result<()> {
+        Ok(session.batch_execute(SETTINGS).await?)
+    }
+
+    /// Reads it.
+    pub async fn of(session: &Client, owner: &FormerOwner) -> Result<Self> {
+        let objects = session.query(OBJECTS, &[&owner.oid]).await?;
+        let objects = objects.iter().map(Object::from_row).collect::<Result<_>>()?;
+        let strange = session.query(STRANGE, &[]).await?;
+        let obstacle = |row: &Row| Ok(Obstacle { code: row.try_get("code")?, detail: row.try_get("detail")? });
+        Ok(Self { objects, strange: strange.iter().map(obstacle).collect::<Result<_>>()? })
+    }
+
+    /// Whether the product's history is there.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.objects.iter().any(|object| object.name == HISTORY && object.class.as_deref() == Some("TABLE"))
+    }
+
+    /// Begins a transaction in which this session has the owner's rights, and the product's history stays what it is.
+    /// Only `ROLLBACK` ends it.
+    pub async fn look_as(session: &Client, (owner, version): (&FormerOwner, ServerVersion)) -> Result<()> {
+        let (take, _) = owner.borrow(version.has_membership_options());
+        session.batch_execute(&format!("BEGIN; {take}")).await?;
+        let sql = "SELECT to_regclass($1) IS NOT NULL";
+        if session.query_one(sql, &[&HISTORY]).await?.try_get(0)? {
+            session.batch_execute(&format!("LOCK TABLE {HISTORY} IN ACCESS SHARE MODE")).await?;
+        }
+        Ok(())
+    }
+
+    /// What stands in the way.
+    #[must_use]
+    pub fn obstacles(&self) -> Vec<Obstacle> {
+        let mut obstacles = self.strange.clone();
+        let others = self.objects.iter().filter(|object| !object.is_owners && !object.is_databases);
+        let others: Vec<_> = others.map(|object| format!("{} of {}", object.name, object.owner)).collect();
+        if !others.is_empty() {
+            let detail = format!("objects belong to another role than the database: {}", some(&others));
+            obstacles.push(Obstacle::new("foreign_objects", detail));
+        }
+        let passed_on = self.objects.iter().filter(|object| object.is_passed_on);
+        let passed_on: Vec<_> = passed_on.map(|object| object.name.clone()).collect();
+        if !passed_on.is_empty() {
+            let detail = format!("rights were granted by another role than the owner, on: {}", some(&passed_on));
+            obstacles.push(Obstacle::new("rights_passed_on", detail));
+        }
+        obstacles
+    }
+
+    /// The statements, in order, that make all of it in the database `database` what it is now, after it was handed over.
+    /// `history` is the newest version that the product's history names; `without_defaults` takes the default privileges
+    /// away that Freehold sets.
+    ///
+    /// # Errors
+    /// A defect.
+    pub fn way_back(
+        &self,
+        owner: &FormerOwner,
+        database: DbName,
+        (history, without_defaults): (i32, &str),
+    ) -> Result<Vec<String>> {
+        let tenant = quote_ident(TENANT_ROLE)?;
+        let history = if self.has_history() {
+            // What was added to it.
+            format!("DELETE FROM {HISTORY} WHERE version > {history}")
+        } else {
+            format!("DROP TABLE IF EXISTS {HISTORY}")
+        };
+        let mut statements = vec![
+            format!("DROP SCHEMA IF EXISTS {} CASCADE", quote_ident(Stream::Freehold.schema())?),
+            history,
+            without_defaults.to_owned(),
+            // First: who owns the database may create objects in `public`, and then own some there.
+            format!("ALTER DATABASE {} OWNER TO {}", quote_ident(&database.to_string())?, owner.quoted),
+        ];
+        let back = self.objects.iter().filter_map(|object| object.alter.as_ref());
+        statements.extend(back.map(|alter| format!("{alter}{}", owner.quoted)));
+        for object in &self.objects {
+            statements.extend(object.revoke(&["PUBLIC", &tenant]));
+            statements.extend(object.grants.iter().cloned());
+        }
+        Ok(statements)
+    }
+
+    /// Hands all of it to Freehold's owner, with the rights that a reference has, and does `then` as that owner: all in
+    /// one transaction.
+    ///
+    /// # Errors
+    /// Unavailable when a lock is not to be had; otherwise PostgreSQL's.
+    pub async fn hand_over(
+        &self,
+        session: &mut Client,
+        (owner, version): (&FormerOwner, ServerVersion),
+        rights: &[Right],
+        then: &str,
+    ) -> Result<()> {
+        let freehold = quote_ident(OWNER_ROLE)?;
+        let txn = session.transaction().await?;
+        let (take, give) = owner.borrow(version.has_membership_options());
+        let mut statements = vec![take];
+        let alters = self.objects.iter().filter_map(|object| object.alter.as_ref());
+        statements.extend(alters.map(|alter| format!("{alter}{freehold};")));
+        statements.extend([give, format!("SET LOCAL ROLE {freehold}")]);
+        txn.batch_execute(&statements.join("\n")).await?;
+        // Read anew: with the owner, the rights have changed.
+        let now = txn.query(OBJECTS, &[&owner.oid]).await?;
+        let now = now.iter().map(Object::from_row).collect::<Result<Vec<_>>>()?;
+        let wanted: BTreeMap<_, _> = rights.iter().map(|right| ((right.class, right.name.as_str()), right)).collect();
+        let of = |object: &Object| wanted.get(&(object.class.as_deref()?, object.name.as_str())).copied();
+        let known: Vec<_> = now.iter().filter_map(|object| Some((object, of(object)?))).collect();
+        let revoked: Vec<_> = known.iter().filter_map(|(object, _)| object.revoke(&[])).collect();
+        txn.batch_execute(&revoked.join("; ")).await?;
+        let (classes, names): (Vec<_>, Vec<_>) =
+            known.iter().map(|(_, right)| (right.class, right.name.as_str())).unzip();
+        let acls: Vec<_> = known.iter().map(|(_, right)| right.acl.join("\n")).collect();
+        let granted = txn.query(GRANTS, &[&classes, &names, &acls]).await?;
+        let granted = granted.iter().map(|row| row.try_get("statement")).collect::<Result<Vec<String>, _>>()?;
+        txn.batch_execute(&granted.join("; ")).await?;
+        txn.batch_execute(then).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Undoes [`hand_over`](Self::hand_over), and all that was made since, by these statements: all in one transaction.
+    ///
+    /// # Errors
+    /// As [`hand_over`](Self::hand_over).
+    pub async fn hand_back(
+        session: &mut Client,
+        (owner, version): (&FormerOwner, ServerVersion),
+        statements: &[String],
+    ) -> Result<()> {
+        let (take, give) = owner.borrow(version.has_membership_options());
+        let txn = session.transaction().await?;
+        txn.batch_execute(&format!("{take} {}; {give}", statements.join("; "))).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Whether it was handed over: the schema of Freehold's stream is made in the same transaction.
+    pub async fn is_handed_over(session: &Client) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
+                                   WHERE n.nspname = $1 AND r.rolname = $2)";
+        Ok(session.query_one(sql, &[&Stream::Freehold.schema(), &OWNER_ROLE]).await?.try_get(0)?)
+    }
+}
+
+fn some(names: &[String]) -> String {
+    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_read_off_a_description() {
+        let on = |object: &str, definition: &str| Right::on(object, definition, &["=X/o"]).map(|right| right.class);
+        assert_eq!(on("relation public.s", "sequence owner o"), Some("SEQUENCE"));
+        assert_eq!(on("relation public.v", "view owner o AS SELECT 1"), Some("TABLE"));
+        assert_eq!(on("relation public.c", "composite type owner o a"), None);
+        assert_eq!(on("function public.f(integer)", "owner o"), Some("ROUTINE"));
+        assert_eq!(on("column public.t.a", "text"), None);
+        let right = Right::on("function public.f(integer,text)", "owner o", &["=X/o"]).unwrap();
+        assert_eq!((right.name.as_str(), &right.acl[..]), ("public.f(integer,text)", &["=X/o".to_owned()][..]));
+    }
+}

@@ -1,0 +1,25 @@
+-- A database that may become a tenant's, seen from another one. $1: its name. $2: whether a role can be taken by those
+-- only who have ADMIN OPTION on it (from PostgreSQL 16 on).
+SELECT d.oid, d.datallowconn AS is_open, d.datistemplate AS is_template, d.datconnlimit AS conn_limit,
+       pg_encoding_to_char(d.encoding)::text AS encoding, quote_ident(d.datname) AS quoted,
+       r.oid AS owner_oid, r.rolname::text AS owner, quote_ident(r.rolname) AS quoted_owner, r.rolsuper AS is_superusers,
+       r.rolname = current_user OR NOT $2 AND pg_has_role(r.oid, 'USAGE') AS is_held,
+       NOT $2 OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AS is_grantable,
+       ARRAY(SELECT DISTINCT coalesce(a.usename, 'a dropped role')::text FROM pg_stat_activity a
+              WHERE a.datid = d.oid AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+                AND a.application_name <> current_setting('application_name')
+              ORDER BY 1) AS sessions,
+       (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
+       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots,
+       (SELECT count(*) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid) AS settings,
+       EXISTS (SELECT FROM aclexplode(d.datacl) a WHERE a.grantor <> d.datdba) AS is_passed_on,
+       ARRAY(SELECT DISTINCT quote_ident(pg_get_userbyid(a.grantee)) FROM aclexplode(d.datacl) a
+              WHERE a.grantee <> 0 AND a.grantee <> d.datdba) AS grantees,
+       ARRAY(SELECT format('GRANT %s ON DATABASE %I TO %s%s', string_agg(a.privilege_type, ', '), d.datname,
+                           CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+                           CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+               FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+              GROUP BY a.grantee, a.is_grantable) AS grants,
+       format('COMMENT ON DATABASE %I IS %L', d.datname, shobj_description(d.oid, 'pg_database')) AS comment
+  FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
+ WHERE d.datname = $1
