@@ -1,5 +1,6 @@
 //! `freehold tenant …`: tenants made, listed, looked at, changed, given other secrets, and deleted.
 
+mod adoption;
 mod archiving;
 mod change;
 mod cloning;
@@ -80,6 +81,8 @@ pub(super) enum Command {
     Update(change::Update),
     /// Make a new tenant with the rows that another one holds.
     Clone(cloning::Clone),
+    /// Make a database that is there already a tenant's.
+    Adopt(Box<adoption::Adopt>),
     /// Archive a tenant: it is refused, and its database becomes an encrypted archive.
     Archive {
         /// Its id: ten_…
@@ -209,6 +212,7 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Update(update) => change::update(&update, &client, output).await?,
         Command::Delete(delete) => deletion::delete(&delete, &client, output).await?,
         Command::Clone(clone) => cloning::make(&clone, &client, output).await?,
+        Command::Adopt(adopt) => return adoption::run(&adopt, &client, output).await,
         Command::Archive { id } => archiving::act(id, "archive", &client, output).await?,
         Command::Restore { id } => archiving::act(id, "restore", &client, output).await?,
         Command::Archives { id } => archiving::list(id, &client, output).await?,
@@ -234,8 +238,13 @@ async fn make(create: Create, client: &Client, output: Output) -> anyhow::Result
     // The key makes it safe to ask again when an answer was lost: the same tenant is told again.
     let key = format!("cli-{}", Random.token());
     let made = Client::patiently(false, async || client.post(PATH, &body, Some(&key)).await).await?;
+    show_made(client, made, create.no_wait, output).await
+}
+
+/// Shows a tenant that was asked for, once it serves unless told not to wait, and its administrator's invitation.
+async fn show_made(client: &Client, made: Value, no_wait: bool, output: Output) -> anyhow::Result<()> {
     let invitation = made.get("admin_invitation").cloned().unwrap_or_default();
-    let made = if create.no_wait { made } else { wait(client, made).await? };
+    let made = if no_wait { made } else { wait(client, made).await? };
     output.record(&made, &FIELDS)?;
     if !output.is_json() && !invitation.is_null() {
         let text = |name: &str| invitation.get(name).and_then(Value::as_str).map(output::printable).unwrap_or_default();

@@ -3,13 +3,14 @@
 use super::{
     engine::Kinds,
     fleet::{remains, warm},
-    tenants::{archive, clone, erase, migration_rehearsal, provision, restore, rotate_credentials},
+    tenants::{adopt, archive, clone, erase, migration_rehearsal, provision, restore, rotate_credentials},
 };
 
 /// The kinds that are handed to the engine.
 pub static ALL: Kinds = Kinds::new(&[
     &provision::KIND,
     &clone::KIND,
+    &adopt::KIND,
     &archive::KIND,
     &restore::KIND,
     &rotate_credentials::KIND,
@@ -42,6 +43,7 @@ mod tests {
 tenant.provision: record build_template create_role create_database restrict_database open_database grant_access \
     create_first_admin activate
 tenant.clone: record create_role copy_database restrict_database activate
+tenant.adopt: record take_database hand_over create_role take_in grant_access create_first_admin activate
 tenant.archive: record shut_out dump check rehearse drop_database drop_role prune
 tenant.restore: record create_role restore_database migrate_database restrict_database activate
 tenant.rotate_credentials: record alter_role promote

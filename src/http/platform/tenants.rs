@@ -1,5 +1,6 @@
 //! `/platform/v1/tenants`.
 
+mod adoption;
 mod archiving;
 mod cloning;
 mod create;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(archiving::routes())
         .routes(routes!(export::export))
         .routes(routes!(cloning::clone))
+        .routes(routes!(adoption::adopt))
         .routes(routes!(rehearsal::rehearse))
         .routes(routes!(rehearsal::last))
         .routes(routes!(rotate::credentials))

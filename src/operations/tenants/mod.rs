@@ -1,5 +1,6 @@
 //! The changes of one tenant. Each operation has a file, and so has each part that several operations share.
 
+pub mod adopt;
 pub mod archive;
 pub mod archive_store;
 pub mod certificate;

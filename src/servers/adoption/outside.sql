@@ -6,8 +6,9 @@ SELECT d.oid, d.datallowconn AS is_open, d.datistemplate AS is_template, d.datco
        r.rolname = current_user OR NOT $2 AND pg_has_role(r.oid, 'USAGE') AS is_held,
        NOT $2 OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AS is_grantable,
        ARRAY(SELECT DISTINCT coalesce(a.usename, 'a dropped role')::text FROM pg_stat_activity a
-              WHERE a.datid = d.oid AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
-                AND a.application_name <> current_setting('application_name')
+              WHERE a.datid = d.oid AND a.pid <> pg_backend_pid() AND a.usesysid IS NOT NULL
+                -- What is hidden from this role is another's.
+                AND a.application_name IS DISTINCT FROM current_setting('application_name')
               ORDER BY 1) AS sessions,
        (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
        (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots,

@@ -33,7 +33,7 @@ use crate::{
 
 const ROUTE: &str = "POST /platform/v1/tenants";
 /// The plan of a tenant for which none was chosen.
-const DEFAULT_PLAN: &str = "default";
+pub(super) const DEFAULT_PLAN: &str = "default";
 
 /// A tenant to be made. Texts are parsed together, so that everything wrong is told at once.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,7 +61,7 @@ pub(super) struct NewTenant {
 /// The first administrator of a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewAdmin {
+pub(super) struct NewAdmin {
     /// Their address.
     #[schema(example = "ada@example.com")]
     email: String,
@@ -173,11 +173,15 @@ pub(super) async fn answer(state: &AppState, started: Started) -> Result<Respons
 /// What makes two requests the same: every field, the password included. Only a keyed digest of it is stored.
 fn fingerprint(body: &NewTenant) -> impl Serialize {
     let fields = (&body.slug, &body.name, &body.plan, &body.server, &body.region, &body.server_labels);
-    let admin = body.admin.as_ref().map(|admin| {
-        let password = admin.password.as_ref().map(ExposeSecret::expose_secret);
-        (&admin.email, &admin.name, password)
-    });
-    (fields, admin)
+    (fields, body.admin.as_ref().map(NewAdmin::fingerprint))
+}
+
+impl NewAdmin {
+    /// Every field, for a digest.
+    pub(super) fn fingerprint(&self) -> impl Serialize {
+        let password = self.password.as_ref().map(ExposeSecret::expose_secret);
+        (&self.email, &self.name, password)
+    }
 }
 
 fn parse(body: NewTenant) -> Result<provision::Request> {
@@ -197,7 +201,7 @@ fn parse(body: NewTenant) -> Result<provision::Request> {
     }
 }
 
-fn parse_admin(errors: &mut Vec<FieldError>, admin: NewAdmin) -> Option<Admin> {
+pub(super) fn parse_admin(errors: &mut Vec<FieldError>, admin: NewAdmin) -> Option<Admin> {
     let email = noted(errors, "admin.email", &admin.email);
     let name = admin.name.map(|name| noted(errors, "admin.name", &name));
     match (email, name) {
