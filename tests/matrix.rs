@@ -105,6 +105,7 @@ const ADMIN: &[Row<10>] = &[
     ("GET /platform/v1/tenants/{id}/archives", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/archives/export", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/clone", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
+    ("POST /platform/v1/adoptions",          [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("POST /platform/v1/tenants/{id}/restore", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("PATCH /platform/v1/tenants/{id}",      [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/suspend", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),

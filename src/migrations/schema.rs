@@ -124,7 +124,20 @@ impl Schema {
     #[must_use]
     pub fn differences_to_adopt(&self, found: &Self) -> Vec<Difference> {
         let has_history = found.objects.contains_key(&format!("relation {PRODUCT_HISTORY}"));
-        self.product_alone(has_history).differences(&found.product_alone(has_history))
+        let mut expected = self.product_alone(has_history);
+        // Those refer to tables that it does not have yet.
+        expected.objects.retain(|object, told| !is_link(object, told) || found.objects.contains_key(object));
+        expected.differences(&found.product_alone(has_history))
+    }
+
+    /// The statements that make the foreign keys to Freehold's tables which `found` lacks, and what each makes.
+    pub fn links_lacking<'a>(&'a self, found: &'a Self) -> impl Iterator<Item = (&'a str, String)> {
+        let lacking =
+            self.objects.iter().filter(|(object, told)| is_link(object, told) && !found.objects.contains_key(*object));
+        lacking.filter_map(|(object, told)| {
+            let (table, name) = parted(object.strip_prefix("constraint ")?)?;
+            Some((object.as_str(), format!("ALTER TABLE {table} ADD CONSTRAINT {name} {told}")))
+        })
     }
 
     /// The product's objects without rights.
@@ -167,6 +180,23 @@ fn describe_as(former: u32, owner: &str) -> String {
         let told = format!("pg_get_userbyid({column})");
         sql.replace(&told, &format!("CASE {column} WHEN {former} THEN '{owner}' ELSE {told}::text END"))
     })
+}
+
+/// Whether this is a foreign key of a product's table that refers to a table of Freehold's.
+fn is_link(object: &str, told: &str) -> bool {
+    let is_products = object.starts_with("constraint ") && !object.starts_with("constraint freehold.");
+    is_products && told.starts_with("FOREIGN KEY ") && told.contains(" REFERENCES freehold.")
+}
+
+/// A name with its last part apart, at the last point that is not within quotes.
+fn parted(name: &str) -> Option<(&str, &str)> {
+    let mut is_quoted = false;
+    let points = name.char_indices().filter(|(_, c)| {
+        is_quoted ^= *c == '"';
+        *c == '.' && !is_quoted
+    });
+    let (at, _) = points.last()?;
+    Some((&name[..at], &name[at + 1..]))
 }
 
 /// A definition, and the rights that are told with it.
@@ -222,6 +252,17 @@ mod tests {
         let differing: Vec<_> = reference.differences_to_adopt(&more).into_iter().map(|found| found.object).collect();
         assert_eq!(differing, ["relation public.more", "relation public.refinery_schema_history"]);
         assert_eq!(reference.rights().next().unwrap().2, ["x=r/x"]);
+    }
+
+    #[test]
+    fn foreign_keys_to_freeholds_tables_are_made_later() {
+        let told = "FOREIGN KEY (created_by) REFERENCES freehold.users(id) ON DELETE SET NULL";
+        let reference = schema(&[(r#"constraint public."a.b".notes_fkey"#, told), ("constraint freehold.a.b", told)]);
+        assert_eq!(reference.differences_to_adopt(&Schema::default()), []);
+        let lacking: Vec<_> = reference.links_lacking(&Schema::default()).map(|(_, statement)| statement).collect();
+        assert_eq!(lacking, [format!(r#"ALTER TABLE public."a.b" ADD CONSTRAINT notes_fkey {told}"#)]);
+        assert_eq!(reference.links_lacking(&reference).count(), 0);
+        assert_eq!(parted(r#"public.t."x.y""#), Some(("public.t", r#""x.y""#)));
     }
 
     #[test]

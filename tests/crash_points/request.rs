@@ -31,6 +31,8 @@ enum Asks {
     Action(&'static [&'static str], &'static str),
     /// By a request for a tenant like another one, under an `Idempotency-Key`.
     Copy,
+    /// By a request that a database become a tenant's, under an `Idempotency-Key`.
+    Adoption,
     /// By another name for a tenant.
     Patch,
     /// By a request of the server's.
@@ -41,15 +43,16 @@ enum Asks {
     Stray(&'static str),
 }
 
-use Asks::{Action, Copy, Creation, Due, Patch, Server, Stray};
+use Asks::{Action, Adoption, Copy, Creation, Due, Patch, Server, Stray};
 
 /// By hand, and long ago: the trigger would say that it was now.
 const LOSE_SLUG: &str = "SET session_replication_role = replica; DELETE FROM slugs WHERE tenant_id = '{}';
                          UPDATE tenants SET updated_at = now() - interval '1 hour' WHERE id = '{}'";
 
-const REQUESTS: [Request; 17] = [
+const REQUESTS: [Request; 18] = [
     once("tenant.provision", Creation),
     once("tenant.clone", Copy),
+    once("tenant.adopt", Adoption),
     once("tenant.archive", Action(&[], "archive")),
     once("tenant.restore", Action(&["archive"], "restore")),
     once("tenant.update", Patch),
@@ -99,6 +102,11 @@ impl Request {
     async fn target(&self, fleet: &Fleet) -> Target {
         match self.asks {
             Creation => Target { id: None, slug: unique("crash") },
+            Adoption => {
+                let slug = unique("crash");
+                crate::adoption::foreign(fleet, &slug).await;
+                Target { id: None, slug }
+            }
             Stray(..) => stray(fleet).await,
             Server => Target { id: Some(server(fleet).await), slug: String::new() },
             Copy | Patch | Action(..) | Due(..) => {
@@ -112,7 +120,7 @@ impl Request {
     const fn before(&self) -> &'static [&'static str] {
         match self.asks {
             Action(before, _) | Due(before, _) => before,
-            Creation | Copy | Patch | Server | Stray(..) => &[],
+            Creation | Adoption | Copy | Patch | Server | Stray(..) => &[],
         }
     }
 
@@ -135,6 +143,11 @@ impl Request {
                 let body = json!({ "slug": format!("{}-copy", target.slug), "name": "A copy" });
                 operator.request(Method::POST, &path).json(&body).header("idempotency-key", &target.slug)
             }
+            Adoption => {
+                let body = crate::adoption::wanted(&target.slug);
+                let request = operator.request(Method::POST, "/platform/v1/adoptions").json(&body);
+                request.header("idempotency-key", &target.slug)
+            }
             Action(_, action) => act(operator, target, action),
             Patch => {
                 let path = format!("/platform/v1/tenants/{}", target.id.as_ref().unwrap());
@@ -155,7 +168,9 @@ impl Request {
             "janitor.undelete" => {
                 format!("SELECT count(*) FROM tenants WHERE state = 'active' AND id = '{}'", target.uuid())
             }
-            "tenant.provision" => format!("SELECT count(*) FROM tenants WHERE slug = '{}'", target.slug),
+            "tenant.provision" | "tenant.adopt" => {
+                format!("SELECT count(*) FROM tenants WHERE slug = '{}'", target.slug)
+            }
             name => {
                 let action = if name == "janitor.erase" { "tenant.erase" } else { name };
                 let id = target.id.as_ref().unwrap();

@@ -43,15 +43,18 @@ enum Asks {
     Action(&'static [&'static str], &'static str),
     /// Somebody asks for a tenant like another one.
     Copy,
+    /// Somebody asks that a database become a tenant's.
+    Adoption,
     /// The keeper of the warm pool makes a database, or takes one away.
     Warm(&'static [&'static str], &'static str),
 }
 
-use Asks::{Action, Copy, Creation, Warm};
+use Asks::{Action, Adoption, Copy, Creation, Warm};
 
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     Subject { kind: "tenant.provision", asks: Creation, ends: ("active", "deleted") },
     Subject { kind: "tenant.clone", asks: Copy, ends: ("active", "deleted") },
+    Subject { kind: "tenant.adopt", asks: Adoption, ends: ("active", "deleted") },
     Subject { kind: "tenant.archive", asks: Action(&[], "archive"), ends: ("archived", "active") },
     Subject { kind: "tenant.restore", asks: Action(&["archive"], "restore"), ends: ("active", "archived") },
     Subject { kind: "tenant.erase", asks: Action(&[], "delete"), ends: ("deleted", "deleting") },
@@ -86,7 +89,7 @@ impl Subject {
     /// Makes what `count` of these operations can be asked of; an engine has to be there.
     async fn prepare(&self, fleet: &Fleet, count: usize) -> Vec<Asked> {
         let before = match self.asks {
-            Creation => return vec![Asked::default(); count],
+            Creation | Adoption => return vec![Asked::default(); count],
             Copy => &[],
             Action(before, _) | Warm(before, _) => before,
         };
@@ -110,6 +113,7 @@ impl Subject {
     async fn ask(&self, fleet: &Fleet, ready: &Asked) -> Asked {
         match self.asks {
             Creation => create(fleet).await,
+            Adoption => adopt(fleet).await,
             Copy => copy(fleet, ready).await,
             Action(_, action) | Warm(_, action) => self.act(fleet, ready, action).await,
         }
@@ -118,7 +122,9 @@ impl Subject {
     async fn act(&self, fleet: &Fleet, made: &Asked, action: &'static str) -> Asked {
         match self.asks {
             Warm(..) => warm(fleet, &made.tenant, action).await,
-            Creation | Copy | Action(..) => Asked { operation: act(fleet, made, action).await, ..made.clone() },
+            Creation | Adoption | Copy | Action(..) => {
+                Asked { operation: act(fleet, made, action).await, ..made.clone() }
+            }
         }
     }
 
@@ -236,6 +242,14 @@ async fn engine_with(fleet: &Fleet, changes: &[(&str, &str)]) -> Replica {
 pub(super) async fn create(fleet: &Fleet) -> Asked {
     let slug = unique("crash");
     let made = patiently(fleet, Method::POST, "/platform/v1/tenants", &new_tenant(&slug)).await.expect(202);
+    asked(&made, format!("admin@{slug}.example.com"))
+}
+
+/// A database of somebody else's that becomes a tenant's.
+async fn adopt(fleet: &Fleet) -> Asked {
+    let slug = unique("crash");
+    let body = crate::adoption::foreign(fleet, &slug).await;
+    let made = patiently(fleet, Method::POST, "/platform/v1/adoptions", &body).await.expect(202);
     asked(&made, format!("admin@{slug}.example.com"))
 }
 

@@ -84,8 +84,7 @@ pub(super) async fn run(adopt: &Adopt, client: &Client, output: Output) -> anyho
 impl Adopt {
     fn body(&self, password: Option<&SecretString>) -> Value {
         let name = self.name.as_ref().map_or_else(|| self.slug.to_string(), ToString::to_string);
-        let mut body =
-            json!({ "slug": self.slug, "name": name, "server": self.server, "database": self.database });
+        let mut body = json!({ "slug": self.slug, "name": name, "server": self.server, "database": self.database });
         if let Some(email) = &self.admin_email {
             body["admin"] = json!({ "email": email });
         }
@@ -107,9 +106,8 @@ impl Adopt {
 
 /// A verdict in words, with all that it rests on.
 fn verdict(found: &Value) -> String {
-    let text = |value: &Value, name: &str| {
-        value.get(name).and_then(Value::as_str).map(|text| output::printable(text).to_string()).unwrap_or_default()
-    };
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(output::printable).unwrap_or_default();
     let list = |name: &str| found.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let version = found.get("schema_version").and_then(Value::as_i64).unwrap_or_default();
     let mut told = format!("{} (compared with the product's version {version})", text(found, "verdict"));
@@ -137,7 +135,10 @@ mod tests {
             "differences": [{ "object": "relation public.t", "expected": null, "actual": "table owner o" }],
         });
         let told = verdict(&found);
-        assert!(told.starts_with("conflict (compared with the product's version 3)\n\ndatabase_in_use: sessions"), "{told}");
+        assert!(
+            told.starts_with("conflict (compared with the product's version 3)\n\ndatabase_in_use: sessions"),
+            "{told}"
+        );
         assert!(told.contains("relation public.t"), "{told}");
     }
 }

@@ -153,19 +153,39 @@ pub(crate) async fn migrate(session: &mut Connection, goal: &Goal, limits: &Limi
     }
 }
 
-/// Makes a database of a product that knew no Freehold one of the goal: applies Freehold's stream, and records the
-/// product's files as applied without running any. Its schema has to be the goal's in the end.
+/// Makes a database of a product that knew no Freehold one of the goal: applies Freehold's stream, makes the foreign keys
+/// that refer to it, and records the product's files as applied without running any. Its schema has to be the goal's in
+/// the end.
 ///
 /// # Errors
-/// `schema_drift` (409) with the objects that differ; as [`migrate`].
+/// `schema_drift` (409) with the objects that differ; `adoption_conflict` (409) when rows refer to people who are not
+/// there; as [`migrate`].
 pub(crate) async fn take_in(session: &mut Connection, goal: &Goal, limits: &Limits) -> Result<()> {
     let unseen = watch::Sender::default();
     let own = goal.schema.up_to(SchemaVersions { product: 0, ..goal.versions() });
     migrations::apply_tenant(session, &own, &ROLES, limits, &unseen).await.map_err(readable)?;
+    link(session, goal).await?;
     let written = migrations::adopt_history(session, &goal.schema, OWNER_ROLE).await?;
     tracing::info!(migrations.recorded = written.len(), "the product's files are recorded as applied");
     template::protect_histories(session).await?;
     goal.check(&Schema::of(session).await?)
+}
+
+/// Makes the foreign keys to Freehold's tables that are not there yet.
+async fn link(session: &mut Connection, goal: &Goal) -> Result<()> {
+    let Some(expected) = &goal.objects else { return Ok(()) };
+    let found = Schema::of(session).await?;
+    session.batch_execute(&format!("SET ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
+    for (object, statement) in expected.links_lacking(&found) {
+        match session.batch_execute(&statement).await {
+            Err(error) if is_sqlstate(&error, &SqlState::FOREIGN_KEY_VIOLATION) => {
+                let detail = format!("rows refer to people of Freehold's, who are not there yet: {object}");
+                return Err(Error::conflict("adoption_conflict", detail));
+            }
+            made => made?,
+        }
+    }
+    Ok(session.batch_execute("RESET ROLE").await?)
 }
 
 /// Takes the database back by undo files, as its owner, and compares the whole schema. One that is not beyond the goal

@@ -130,8 +130,9 @@ impl Inside {
     pub async fn look_as(session: &Client, (owner, version): (&FormerOwner, ServerVersion)) -> Result<()> {
         let (take, _) = owner.borrow(version.has_membership_options());
         session.batch_execute(&format!("BEGIN; {take}")).await?;
-        let sql = "SELECT to_regclass($1) IS NOT NULL";
-        if session.query_one(sql, &[&HISTORY]).await?.try_get(0)? {
+        let sql =
+            "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1) AND relkind = 'r' AND relowner = $2)";
+        if session.query_one(sql, &[&HISTORY, &owner.oid]).await?.try_get(0)? {
             session.batch_execute(&format!("LOCK TABLE {HISTORY} IN ACCESS SHARE MODE")).await?;
         }
         Ok(())
@@ -246,15 +247,16 @@ impl Inside {
 
     /// Whether it was handed over: the schema of Freehold's stream is made in the same transaction.
     pub async fn is_handed_over(session: &Client) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
+        let sql =
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
                                    WHERE n.nspname = $1 AND r.rolname = $2)";
         Ok(session.query_one(sql, &[&Stream::Freehold.schema(), &OWNER_ROLE]).await?.try_get(0)?)
     }
 }
 
-fn some(names: &[String]) -> String {
-    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
+fn some(all: &[String]) -> String {
+    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),
     }

@@ -141,11 +141,17 @@ fn obstacles(row: &Row) -> Result<Vec<Obstacle>> {
             "database_settings",
             format!("it has a connection limit; take it away with ALTER DATABASE {quoted} CONNECTION LIMIT -1"),
         ),
-        (encoding != "UTF8", "database_encoding", format!("its encoding is {encoding}; tenants' databases are of UTF8")),
+        (
+            encoding != "UTF8",
+            "database_encoding",
+            format!("its encoding is {encoding}; tenants' databases are of UTF8"),
+        ),
         (
             row.try_get::<_, i64>("settings")? > 0,
             "database_settings",
-            format!("settings hang on it; take them away with ALTER DATABASE {quoted} RESET ALL, and those of roles in it"),
+            format!(
+                "settings hang on it; take them away with ALTER DATABASE {quoted} RESET ALL, and those of roles in it"
+            ),
         ),
         (
             row.try_get("is_passed_on")?,
@@ -182,10 +188,11 @@ impl ServerAdmin {
     pub async fn take_database(&self, found: &Found, taken: DbName) -> Result<()> {
         let (from, name, owner) = (&found.quoted, quote_ident(&taken.to_string())?, quote_ident(OWNER_ROLE)?);
         let (take, give) = found.owner.borrow(self.version().has_membership_options());
-        let others: String = found.grantees.iter().map(|grantee| format!(", {grantee}")).collect();
+        let public = ["PUBLIC".to_owned()];
+        let everybody = [&public[..], &found.grantees].concat().join(", ");
         let sql = format!(
             "{take} ALTER DATABASE {from} RENAME TO {name}; ALTER DATABASE {name} OWNER TO {owner}; {give}
-             REVOKE ALL ON DATABASE {name} FROM PUBLIC{others}; GRANT ALL ON DATABASE {name} TO {owner}"
+             REVOKE ALL ON DATABASE {name} FROM {everybody}; GRANT ALL ON DATABASE {name} TO {owner}"
         );
         self.batch_execute(&sql).await.map_err(refused)
     }

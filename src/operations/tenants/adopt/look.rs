@@ -174,14 +174,11 @@ impl Place<'_> {
         let newest = self.newest().await?;
         let contents = self.contents(session, owner).await?;
         let mut conflicts = contents.inside.obstacles();
-        let history = match contents.history {
-            Some(version) => version,
-            None => {
-                let detail = "its public.refinery_schema_history names other files than the published ones";
-                conflicts.push(Obstacle::new("history_differs", detail));
-                0
-            }
-        };
+        if contents.history.is_none() {
+            let detail = "its public.refinery_schema_history names other files than the published ones";
+            conflicts.push(Obstacle::new("history_differs", detail));
+        }
+        let history = contents.history.unwrap_or_default();
         let by_history = if history > 0 { history.min(newest.product) } else { newest.product };
         let versions = SchemaVersions { product: wanted.unwrap_or(by_history), ..newest };
         if history > versions.product {

@@ -28,7 +28,8 @@ pub(super) async fn take_database(run: &Run) -> Result<()> {
     }
     let (look, found) = match place(run).look(&input.database, Some(versions(run)?.product)).await {
         Err(Error::Validation(_)) => {
-            let detail = format!("the database {} is not there any more, or its version is not published", input.database);
+            let detail =
+                format!("the database {} is not there any more, or its version is not published", input.database);
             return Err(Error::conflict("adoption_conflict", detail));
         }
         looked => looked?,
