@@ -15,7 +15,9 @@ use super::{Newest, ROLES, publish, template};
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{self, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions},
+    migrations::{
+        self, Limits, MigrationSet, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions,
+    },
     operations::{Access, Context},
     servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate, quote_ident},
     types::{DbName, SchemaVersions, ServerId},

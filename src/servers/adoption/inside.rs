@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{FormerOwner, Obstacle};
 use crate::{
-    error::Result,
+    error::{Result, first_of},
     servers::{OWNER_ROLE, ServerVersion, TENANT_ROLE, quote_ident},
     types::{DbName, Stream},
 };
@@ -145,13 +145,13 @@ impl Inside {
         let others = self.objects.iter().filter(|object| !object.is_owners && !object.is_databases);
         let others: Vec<_> = others.map(|object| format!("{} of {}", object.name, object.owner)).collect();
         if !others.is_empty() {
-            let detail = format!("objects belong to another role than the database: {}", some(&others));
+            let detail = format!("objects belong to another role than the database: {}", first_of(&others, NAMED));
             obstacles.push(Obstacle::new("foreign_objects", detail));
         }
         let passed_on = self.objects.iter().filter(|object| object.is_passed_on);
         let passed_on: Vec<_> = passed_on.map(|object| object.name.clone()).collect();
         if !passed_on.is_empty() {
-            let detail = format!("rights were granted by another role than the owner, on: {}", some(&passed_on));
+            let detail = format!("rights were granted by another role than the owner, on: {}", first_of(&passed_on, NAMED));
             obstacles.push(Obstacle::new("rights_passed_on", detail));
         }
         obstacles
@@ -251,14 +251,6 @@ impl Inside {
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
                                    WHERE n.nspname = $1 AND r.rolname = $2)";
         Ok(session.query_one(sql, &[&Stream::Freehold.schema(), &OWNER_ROLE]).await?.try_get(0)?)
-    }
-}
-
-fn some(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::Subject;
 use crate::{
     control::servers::Server,
-    error::{Error, FieldError, Result},
+    error::{Error, FieldError, Result, first_of},
     migrations::{self, Difference, Schema},
     operations::{
         Access, Context,
@@ -87,24 +87,19 @@ impl Look {
     pub(super) fn refuse(&self) -> Result<()> {
         match self.verdict() {
             Verdict::Conflict => {
-                let told = self.conflicts.iter().map(|conflict| conflict.detail.clone());
-                Err(Error::conflict("adoption_conflict", format!("the database cannot be adopted: {}", some(told))))
+                let told: Vec<_> = self.conflicts.iter().map(|conflict| conflict.detail.as_str()).collect();
+                let detail = format!("the database cannot be adopted: {}", first_of(&told, NAMED));
+                Err(Error::conflict("adoption_conflict", detail))
             }
             Verdict::Drifted => {
-                let told = self.differences.iter().map(|difference| difference.object.clone());
-                let version = self.versions.product;
-                let detail = format!("its schema is not that of the product's version {version}: {}", some(told));
+                let told: Vec<_> = self.differences.iter().map(|difference| difference.object.as_str()).collect();
+                let (version, told) = (self.versions.product, first_of(&told, NAMED));
+                let detail = format!("its schema is not that of the product's version {version}: {told}");
                 Err(Error::conflict("schema_drift", detail))
             }
             Verdict::Ready | Verdict::Error => Ok(()),
         }
     }
-}
-
-fn some(told: impl ExactSizeIterator<Item = String>) -> String {
-    let more = told.len().saturating_sub(NAMED);
-    let named = told.take(NAMED).collect::<Vec<_>>().join("; ");
-    if more > 0 { format!("{named}; and {more} more") } else { named }
 }
 
 /// A look whose failure is a verdict.
@@ -290,7 +285,7 @@ mod tests {
         assert_eq!(look(&["in use"], 1, None).refuse().unwrap_err().code(), "adoption_conflict");
         let drifted = look(&[], NAMED + 2, None).refuse().unwrap_err();
         assert_eq!(drifted.code(), "schema_drift");
-        assert!(drifted.to_string().ends_with("; and 2 more"), "{drifted}");
+        assert!(drifted.to_string().ends_with(" and 2 more"), "{drifted}");
     }
 
     #[test]
