@@ -55,7 +55,7 @@ pub(crate) async fn foreign(fleet: &Fleet, slug: &str) -> Value {
         .run(&format!(
             "CREATE ROLE \"{name}\" LOGIN PASSWORD '{PASSWORD}';
              DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN
-                 GRANT \"{name}\" TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;
+                 EXECUTE 'GRANT \"{name}\" TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';
              END IF; END $$"
         ))
         .await;

@@ -15,9 +15,7 @@ use super::{Newest, ROLES, publish, template};
 use crate::{
     control::templates,
     error::{Error, Result},
-    migrations::{
-        self, Limits, MigrationSet, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions,
-    },
+    migrations::{self, Limits, Outcome, SELECT_VERSIONS, Schema, TenantSchema, WayBack, applied_versions},
     operations::{Access, Context},
     servers::{Connection, Credentials, OWNER_ROLE, ServerAddress, ServerAdmin, is_sqlstate, quote_ident},
     types::{DbName, SchemaVersions, ServerId},
@@ -76,11 +74,6 @@ impl Goal {
     /// Its objects, if they are recorded.
     pub(crate) fn objects(&self) -> Option<&Schema> {
         self.objects.as_ref()
-    }
-
-    /// The product's files up to the version.
-    pub(crate) const fn product(&self) -> &MigrationSet {
-        &self.schema.product
     }
 
     /// Compares a database's schema with this one.

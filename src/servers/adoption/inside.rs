@@ -16,14 +16,14 @@ const STRANGE: &str = include_str!("strange.sql");
 /// So that each name is written out in full, and nothing of the database's is taken for PostgreSQL's. A lock that is not
 /// to be had is somebody's who is still there.
 const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '2s'; SET statement_timeout = '60s'";
-/// What gives the rights `$3` on the objects `$2` of the classes `$1`, whoever has any.
+/// What gives the rights `$3` on the objects `$2` of the classes `$1`, whoever has any; with the place of the object.
 const GRANTS: &str = "
-    SELECT w.name, format('GRANT %s ON %s %s TO %s%s', string_agg(a.privilege_type, ', '), w.class, w.name,
+    SELECT w.place, format('GRANT %s ON %s %s TO %s%s', string_agg(a.privilege_type, ', '), w.class, w.name,
                   CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
-      FROM unnest($1::text[], $2::text[], $3::text[]) AS w(class, name, acl),
+      FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(class, name, acl, place),
            aclexplode(string_to_array(w.acl, E'\\n')::aclitem[]) a
-     GROUP BY w.class, w.name, a.grantee, a.is_grantable";
+     GROUP BY w.place, w.class, w.name, a.grantee, a.is_grantable";
 const HISTORY: &str = "public.refinery_schema_history";
 /// How many objects an obstacle names.
 const NAMED: usize = 10;
@@ -151,7 +151,8 @@ impl Inside {
         let passed_on = self.objects.iter().filter(|object| object.is_passed_on);
         let passed_on: Vec<_> = passed_on.map(|object| object.name.clone()).collect();
         if !passed_on.is_empty() {
-            let detail = format!("rights were granted by another role than the owner, on: {}", first_of(&passed_on, NAMED));
+            let detail =
+                format!("rights were granted by another role than the owner, on: {}", first_of(&passed_on, NAMED));
             obstacles.push(Obstacle::new("rights_passed_on", detail));
         }
         obstacles
@@ -218,14 +219,20 @@ impl Inside {
         let wanted: BTreeMap<_, _> = rights.iter().map(|right| ((right.class, right.name.as_str()), right)).collect();
         let of = |object: &Object| wanted.get(&(object.class.as_deref()?, object.name.as_str())).copied();
         let known: Vec<_> = now.iter().filter_map(|object| Some((object, of(object)?))).collect();
-        let revoked: Vec<_> = known.iter().filter_map(|(object, _)| object.revoke(&[])).collect();
-        txn.batch_execute(&revoked.join("; ")).await?;
         let (classes, names): (Vec<_>, Vec<_>) =
             known.iter().map(|(_, right)| (right.class, right.name.as_str())).unzip();
         let acls: Vec<_> = known.iter().map(|(_, right)| right.acl.join("\n")).collect();
-        let granted = txn.query(GRANTS, &[&classes, &names, &acls]).await?;
-        let granted = granted.iter().map(|row| row.try_get("statement")).collect::<Result<Vec<String>, _>>()?;
-        txn.batch_execute(&granted.join("; ")).await?;
+        let mut granted = BTreeMap::<i64, Vec<String>>::new();
+        for row in txn.query(GRANTS, &[&classes, &names, &acls]).await? {
+            granted.entry(row.try_get("place")?).or_default().push(row.try_get("statement")?);
+        }
+        // One object after the other, schemas first: without rights on a schema nobody grants any on what is in it.
+        let mut statements = Vec::new();
+        for ((object, _), place) in known.iter().zip(1..) {
+            statements.extend(object.revoke(&[]));
+            statements.extend(granted.remove(&place).unwrap_or_default());
+        }
+        txn.batch_execute(&statements.join("; ")).await?;
         txn.batch_execute(then).await?;
         Ok(txn.commit().await?)
     }
