@@ -61,15 +61,21 @@ pub(crate) async fn foreign(fleet: &Fleet, slug: &str) -> Value {
         .await;
     server.run(&format!("CREATE DATABASE \"{name}\" TEMPLATE template0 OWNER \"{name}\"")).await;
     server.run(&format!("COMMENT ON DATABASE \"{name}\" IS 'it''s a shop'")).await;
-    let product = PRODUCT
-        .replace("CONSTRAINT tasks_assignee_id_fkey REFERENCES freehold.users (id) ON DELETE SET NULL", "")
-        .replace("REFERENCES freehold.users (id) ON DELETE SET NULL", "");
-    assert!(!product.contains("REFERENCES freehold"));
+    let product = product_of_before();
     let reader = "GRANT SELECT ON projects TO pg_monitor; GRANT UPDATE (title) ON tasks TO PUBLIC";
     let rows = "INSERT INTO projects (id, name) VALUES (gen_random_uuid(), 'From before')";
     fleet.on_server(&name).run(&format!("SET ROLE \"{name}\"; {product}; {reader}; {rows}")).await;
     until_quiet(fleet, &name).await;
     wanted(slug)
+}
+
+/// The product's tables without what is Freehold's.
+pub(crate) fn product_of_before() -> String {
+    let product = PRODUCT
+        .replace("CONSTRAINT tasks_assignee_id_fkey REFERENCES freehold.users (id) ON DELETE SET NULL", "")
+        .replace("REFERENCES freehold.users (id) ON DELETE SET NULL", "");
+    assert!(!product.contains("REFERENCES freehold"));
+    product
 }
 
 /// Waits until PostgreSQL has ended the sessions that are closed already.

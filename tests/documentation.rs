@@ -18,8 +18,15 @@ use freehold::types::RESERVED_SLUGS;
 const INTERNAL: [&str; 4] = ["cli", "config", "faults", "telemetry"];
 
 /// Functions that take a code, and as which of their arguments.
-const CONSTRUCTORS: [(&str, usize); 6] =
-    [("conflict", 0), ("unavailable", 0), ("bad", 0), ("Invalid", 0), ("FieldError", 1), ("Problem", 1)];
+const CONSTRUCTORS: [(&str, usize); 7] = [
+    ("conflict", 0),
+    ("unavailable", 0),
+    ("bad", 0),
+    ("Invalid", 0),
+    ("FieldError", 1),
+    ("Problem", 1),
+    ("Obstacle", 0),
+];
 
 /// What a sentence is called where it is made before the code that it goes with.
 const SENTENCES: [&str; 4] = ["detail", "message", "rule", "format"];

@@ -4,12 +4,17 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
 use serde_json::Value;
 
-use crate::harness::{
-    programs::{Dev, Variables, connect, processes_in, run},
-    unique,
+use crate::{
+    adoption::product_of_before,
+    harness::{
+        eventually,
+        programs::{Dev, Variables, connect, processes_in, run},
+        unique,
+    },
 };
 
 /// How a command ended.
+#[derive(Debug)]
 struct Said {
     code: Option<i32>,
     out: String,
@@ -75,6 +80,45 @@ async fn a_tenant_is_made_listed_shown_and_followed() {
     assert!(freehold(dev, &format!("operation watch {operation}")).await.out.contains("succeeded"));
     let operations = freehold(dev, "operation list --state succeeded -o json").await.json();
     assert!(operations["items"].as_array().unwrap().iter().any(|item| item["id"] == operation), "{operations}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_there_already_is_looked_at_and_adopted() {
+    let dev = Dev::shared().await;
+    let slug = unique("moved");
+    let database = slug.replace('-', "_");
+    let server = dev.server().await;
+    for sql in [
+        format!("CREATE ROLE {database}"),
+        format!("CREATE DATABASE {database} TEMPLATE template0 OWNER {database}"),
+        format!(
+            "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN
+                 EXECUTE 'GRANT {database} TO freehold_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';
+             END IF; END $$"
+        ),
+    ] {
+        server.batch_execute(&sql).await.unwrap();
+    }
+    let (server, _) = dev.told("/servers/0/superuser_url").rsplit_once('/').unwrap();
+    let inside = connect(&format!("{server}/{database}")).await;
+    inside.batch_execute(&format!("SET ROLE {database}; CREATE TABLE stray (id int)")).await.unwrap();
+    let line = format!("tenant adopt {slug} --server {} --database {database}", dev.told("/servers/0/name"));
+
+    let looked = freehold(dev, &format!("{line} --dry-run")).await;
+    assert_eq!((looked.code, looked.err.as_str()), (Some(1), ""), "{}", looked.out);
+    assert!(looked.out.starts_with("conflict (compared") && looked.out.contains("database_in_use: "), "{}", looked.out);
+    assert!(looked.out.contains("relation public.stray"), "{}", looked.out);
+    inside.batch_execute(&format!("DROP TABLE stray; {}", product_of_before())).await.unwrap();
+    drop(inside);
+    eventually("a database that is ready", async || {
+        let looked = freehold(dev, &format!("{line} --dry-run")).await;
+        (looked.code == Some(0) && looked.out.starts_with("ready (compared")).then_some(())
+    })
+    .await;
+    let adopted = freehold(dev, &format!("{line} -o json")).await.json();
+    assert_eq!((&adopted["slug"], &adopted["state"]), (&slug.as_str().into(), &"active".into()), "{adopted}");
+    let again = freehold(dev, &line).await;
+    assert!(again.code == Some(1) && again.err.contains("no such database"), "{again:?}");
 }
 
 #[tokio::test]

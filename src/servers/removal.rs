@@ -67,7 +67,10 @@ impl ServerAdmin {
         let text = name.to_string();
         let role = quote_ident(&text)?;
         if self.database(&text).await?.is_some_and(|found| found.check_owner().is_ok()) {
-            self.batch_execute(&format!("REVOKE ALL ON DATABASE {role} FROM {role}")).await?;
+            match self.batch_execute(&format!("REVOKE ALL ON DATABASE {role} FROM {role}")).await {
+                Err(error) if is_sqlstate(&error, &SqlState::UNDEFINED_OBJECT) => return Ok(()),
+                revoked => revoked?,
+            }
         }
         match self.batch_execute(&format!("DROP ROLE IF EXISTS {role}")).await {
             Err(error) if is_sqlstate(&error, &SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {

@@ -24,7 +24,10 @@ use std::{
 
 use freehold::{faults, types::Random};
 
-use crate::layering::{files_of, paths_from};
+use crate::{
+    harness::is_soak,
+    layering::{files_of, paths_from},
+};
 
 /// Where steps are written, and what they share.
 const ROOMS: [&str; 3] = ["fleet", "schema", "tenants"];
@@ -145,11 +148,6 @@ static MODULES: LazyLock<BTreeMap<Module, Written>> = LazyLock::new(|| {
     }
     modules
 });
-
-/// Whether this is a long run.
-pub(super) fn is_soak() -> bool {
-    env::var_os("FREEHOLD_TEST_SOAK").is_some()
-}
 
 /// The files that differ from the base; none where that is not known, as in a copy without history.
 fn changed() -> BTreeSet<String> {

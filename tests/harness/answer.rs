@@ -81,8 +81,18 @@ impl Answer {
 
     /// The body of an answer of this status; null when it is empty.
     pub(crate) fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status(), status, "{}: {}", self.what, self.body);
+        assert_eq!(self.status(), status, "{}: {}{}", self.what, self.body, self.cause());
         if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// What Freehold logged of an internal error, if it ran in this process: the answer does not tell.
+    fn cause(&self) -> String {
+        if self.status != StatusCode::INTERNAL_SERVER_ERROR {
+            return String::new();
+        }
+        let (logged, id) = (super::fleet::logged(), self.header("x-request-id"));
+        let lines = logged.lines().filter(|line| line.contains("\"ERROR\"") && line.contains(id));
+        lines.map(|line| format!("\n{line}")).collect()
     }
 
     /// The problem of this status and code, after a look at what is true of all of them.

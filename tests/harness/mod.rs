@@ -30,6 +30,11 @@ use tokio::time::{Instant, sleep};
 /// Good enough for the policy, and of no account in particular.
 pub(crate) const PASSWORD: &str = "nine green kettles sing slowly";
 
+/// Whether this is a long run: `./ops/test --soak`.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("FREEHOLD_TEST_SOAK").is_some()
+}
+
 /// A name that no other test has: `prefix` with a number and chance, 3 to 40 of `a-z 0-9 -`.
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -70,7 +70,6 @@ impl Replica {
     }
 
     /// Stops it, and answers when nothing of it runs any more.
-    #[cfg(feature = "crash-points")]
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         self.served.take().unwrap().await.unwrap();

@@ -9,6 +9,7 @@ mod crashes;
 mod exceptions;
 mod faults;
 mod rehearsal;
+mod releases;
 mod replicas;
 mod stranding;
 mod undo;

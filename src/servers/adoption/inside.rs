@@ -115,7 +115,7 @@ impl Inside {
         let objects = session.query(OBJECTS, &[&owner.oid]).await?;
         let objects = objects.iter().map(Object::from_row).collect::<Result<_>>()?;
         let strange = session.query(STRANGE, &[]).await?;
-        let obstacle = |row: &Row| Ok(Obstacle { code: row.try_get("code")?, detail: row.try_get("detail")? });
+        let obstacle = |row: &Row| Ok(Obstacle::new(code(row.try_get("about")?), row.try_get::<_, String>("detail")?));
         Ok(Self { objects, strange: strange.iter().map(obstacle).collect::<Result<_>>()? })
     }
 
@@ -258,6 +258,16 @@ impl Inside {
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
                                    WHERE n.nspname = $1 AND r.rolname = $2)";
         Ok(session.query_one(sql, &[&Stream::Freehold.schema(), &OWNER_ROLE]).await?.try_get(0)?)
+    }
+}
+
+/// The code of what [`STRANGE`] finds.
+fn code(about: &str) -> &'static str {
+    match about {
+        "extension" => "extension_not_allowed",
+        "schema" => "schema_taken",
+        "history" => "history_differs",
+        _ => "foreign_objects",
     }
 }
 

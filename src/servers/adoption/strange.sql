@@ -29,23 +29,23 @@ WITH objects (classid, objid) AS (
 ), history AS (
     SELECT c.* FROM pg_class c WHERE c.oid = to_regclass('public.refinery_schema_history')
 )
-SELECT 'foreign_objects' AS code, coalesce(pg_describe_object(classid, objid, 0), 'an object') AS detail
+SELECT 'object' AS about, coalesce(pg_describe_object(classid, objid, 0), 'an object') AS detail
   FROM objects o
  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')
 UNION ALL
-SELECT 'foreign_objects', format('default privileges of %s; take them away with ALTER DEFAULT PRIVILEGES FOR ROLE %1$I',
+SELECT 'object', format('default privileges of %s; take them away with ALTER DEFAULT PRIVILEGES FOR ROLE %1$I',
                                  pg_get_userbyid(defaclrole))
   FROM pg_default_acl GROUP BY defaclrole
 UNION ALL
-SELECT 'extension_not_allowed', format('the extension %s, which only a superuser can make', extname)
+SELECT 'extension', format('the extension %s, which only a superuser can make', extname)
   FROM pg_extension e
  WHERE extname <> 'plpgsql'
    AND NOT coalesce((SELECT v.trusted FROM pg_available_extension_versions v
                       WHERE v.name = e.extname AND v.version = e.extversion), false)
 UNION ALL
-SELECT 'schema_taken', 'a schema "freehold" is there already' FROM pg_namespace WHERE nspname = 'freehold'
+SELECT 'schema', 'a schema "freehold" is there already' FROM pg_namespace WHERE nspname = 'freehold'
 UNION ALL
-SELECT 'history_differs', 'public.refinery_schema_history is no plain table: it has triggers, rules or policies'
+SELECT 'history', 'public.refinery_schema_history is no plain table: it has triggers, rules or policies'
   FROM history
  WHERE relkind <> 'r' OR relrowsecurity OR relhasrules
     OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = history.oid)

@@ -82,7 +82,9 @@ pub(super) async fn hand_over(run: &Run) -> Result<()> {
 /// Gives back what is in the database, and takes away what is Freehold's.
 pub(super) async fn hand_back(run: &Run) -> Result<()> {
     let Some(Adoption { owner_oid, inside: Some(inside), .. }) = recorded(run).await? else { return Ok(()) };
-    if run.admin.database(&run.database().to_string()).await?.is_none() {
+    // The database's owner changes in the same transaction: with the former one, all is given back.
+    let found = run.admin.database(&run.database().to_string()).await?;
+    if found.is_none_or(|found| found.owner != OWNER_ROLE) {
         return Ok(());
     }
     // The tenant's role is gone. A session of its own, or of the login that has migrated, would hold locks.
