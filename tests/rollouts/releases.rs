@@ -157,6 +157,7 @@ async fn a_column_is_replaced_while_two_releases_serve_and_no_request_fails() {
         CREATE FUNCTION memos_alike() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$ BEGIN
             NEW.text := coalesce(NEW.text, NEW.body); NEW.body := coalesce(NEW.body, NEW.text); RETURN NEW;
         END $$;
+        -- freehold:allow add-trigger: the release before reads and writes what it always has
         CREATE TRIGGER memos_alike BEFORE INSERT OR UPDATE ON memos FOR EACH ROW EXECUTE FUNCTION memos_alike()";
     publish(&fleet, both).await;
     let fill = "-- freehold:batched
@@ -174,7 +175,9 @@ async fn a_column_is_replaced_while_two_releases_serve_and_no_request_fails() {
     // Contract: no release that runs uses the old column. (The fleet's own replica has no such route at all.)
     let away = format!(
         "-- freehold:contract oldest=1 backfill={filled}
-         DROP TRIGGER memos_alike ON memos; DROP FUNCTION memos_alike();
+         DROP TRIGGER memos_alike ON memos;
+         -- freehold:allow drop-object: only the trigger used it
+         DROP FUNCTION memos_alike();
          -- freehold:allow drop-column: no release uses it
          ALTER TABLE memos DROP COLUMN text"
     );
