@@ -92,7 +92,7 @@ impl Answer {
         }
         let (logged, id) = (super::fleet::logged(), self.header("x-request-id"));
         let lines = logged.lines().filter(|line| line.contains("\"ERROR\"") && line.contains(id));
-        lines.map(|line| format!("\n{line}")).collect()
+        lines.flat_map(|line| ["\n", line]).collect()
     }
 
     /// The problem of this status and code, after a look at what is true of all of them.
