@@ -184,6 +184,13 @@ async fn whatever_stands_in_the_way_is_named_at_once() {
     let name = named(&slug);
     for (made, code, mend) in [
         ("CREATE SCHEMA freehold", "schema_taken", "DROP SCHEMA freehold"),
+        ("ALTER SCHEMA public OWNER TO \"NAME\"", "foreign_objects", "ALTER SCHEMA public OWNER TO pg_database_owner"),
+        (
+            "CREATE EXTENSION citext; CREATE TABLE hidden (id int); ALTER TABLE hidden OWNER TO \"NAME\";
+             ALTER EXTENSION citext ADD TABLE hidden",
+            "foreign_objects",
+            "DROP EXTENSION citext",
+        ),
         ("CREATE TABLE another (id int)", "foreign_objects", "DROP TABLE another"),
         ("CREATE PUBLICATION p", "foreign_objects", "DROP PUBLICATION p"),
         ("CREATE EXTENSION pg_stat_statements", "extension_not_allowed", "DROP EXTENSION pg_stat_statements"),
@@ -257,5 +264,72 @@ async fn what_cannot_be_adopted_after_all_is_given_back_as_it_was() {
     database.run("UPDATE projects SET created_by = NULL").await;
     let made = ask(&fleet, &wanted).await;
     fleet.finished(made["operation_id"].as_str().unwrap()).await;
+    fleet.assert_clean().await;
+}
+
+/// Whatever the former owner has put where a session would run it runs with no rights but its own.
+#[tokio::test]
+async fn nothing_of_the_former_owners_runs_as_the_administrator() {
+    let fleet = fleet::alone().await;
+    let slug = unique("shop");
+    let wanted = foreign(&fleet, &slug).await;
+    let (name, database) = (named(&slug), fleet.on_server(&named(&slug)));
+    let trap = format!(
+        "SET ROLE \"{name}\";
+         CREATE TABLE caught (by text);
+         GRANT INSERT ON caught TO PUBLIC;
+         CREATE FUNCTION trap(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+             INSERT INTO public.caught SELECT current_user WHERE current_user <> '{name}'; RETURN $1;
+         END $$;
+         CREATE FUNCTION trapped(name, name) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+             PERFORM public.trap(1); RETURN $1 OPERATOR(pg_catalog.=) $2;
+         END $$;
+         CREATE OPERATOR = (LEFTARG = name, RIGHTARG = name, FUNCTION = trapped);
+         CREATE TABLE refinery_schema_history (version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255),
+                                               checksum varchar(255));
+         CREATE INDEX ON refinery_schema_history ((version + trap(1)));
+         CREATE STATISTICS ON (version + trap(1)), name FROM refinery_schema_history;
+         CREATE INDEX refinery_schema_history_i ON projects (trap(1))"
+    );
+    database.run(&trap).await;
+    let administrator = AdminUrl::parse(&fleet.server_admin_url()).unwrap().credentials.role;
+    let found = verdict(&fleet, &wanted).await;
+    let objects: Vec<_> =
+        found["differences"].as_array().unwrap().iter().map(|one| one["object"].as_str().unwrap()).collect();
+    assert!(objects.contains(&"index public.refinery_schema_history_i"), "{found}");
+    // A setting for the database would have its operator taken for PostgreSQL's.
+    database.run(&format!("ALTER DATABASE \"{name}\" SET search_path = public, pg_catalog")).await;
+    let set = verdict(&fleet, &wanted).await;
+    assert_eq!((&set["verdict"], codes(&set)), (&json!("conflict"), vec!["database_settings"]), "{set}");
+    database.run(&format!("ALTER DATABASE \"{name}\" RESET ALL")).await;
+    let caught: Vec<String> = database.values("SELECT DISTINCT by FROM caught").await;
+    assert!(!caught.contains(&administrator), "{caught:?}");
+    let member = format!(
+        "SELECT count(*) FROM pg_auth_members WHERE roleid = (SELECT oid FROM pg_roles WHERE rolname = '{name}')
+            AND member = (SELECT oid FROM pg_roles WHERE rolname = '{administrator}')
+            AND current_setting('server_version_num')::int < 160000"
+    );
+    assert_eq!(database.value::<i64>(&member).await, 0, "the administrative role has kept the former owner's rights");
+}
+
+#[tokio::test]
+async fn rights_of_every_kind_come_back_with_the_database() {
+    let fleet = fleet::alone().await;
+    let slug = unique("shop");
+    let wanted = foreign(&fleet, &slug).await;
+    let (name, database, reader) = (named(&slug), fleet.on_server(&named(&slug)), unique("reader"));
+    let grants = format!(
+        "CREATE ROLE \"{reader}\"; GRANT CONNECT ON DATABASE \"{name}\" TO \"{reader}\" WITH GRANT OPTION;
+         SET ROLE \"{name}\"; REVOKE DELETE ON projects FROM \"{name}\";
+         GRANT SELECT, UPDATE (name) ON projects TO \"{reader}\" WITH GRANT OPTION"
+    );
+    database.run(&grants).await;
+    // Only the foreign key, which comes late, finds it.
+    database.run("UPDATE projects SET created_by = gen_random_uuid()").await;
+    let before = state(&database).await;
+    let made = ask(&fleet, &wanted).await;
+    let failed = failed(&fleet, made["operation_id"].as_str().unwrap()).await;
+    assert!(failed["error"].as_str().unwrap().starts_with("adoption_conflict: "), "{failed}");
+    assert_eq!(state(&database).await, before);
     fleet.assert_clean().await;
 }

@@ -51,6 +51,12 @@ pub async fn put_inside_in_txn(txn: &mut PgConnection, tenant: TenantId, inside:
     }
 }
 
+/// Forgets what makes the tenant's database what it was, with the names of roles that are in it.
+pub async fn forget(connection: &mut PgConnection, tenant: TenantId) -> Result<()> {
+    sqlx::query!("DELETE FROM adoptions WHERE tenant_id = $1", tenant.uuid()).execute(connection).await?;
+    Ok(())
+}
+
 /// What is recorded of the tenant's database.
 pub async fn get(connection: &mut PgConnection, tenant: TenantId) -> Result<Option<Adoption>> {
     let query =

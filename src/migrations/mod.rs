@@ -35,7 +35,7 @@ pub use apply::{
 pub use contract::Contract;
 pub use embedded::OLDEST_FREEHOLD_VERSION;
 pub use file::{MAX_SQL_BYTES, MigrationFile};
-pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions, product_version};
+pub use history::{HISTORY_TABLE, SELECT_VERSIONS, applied_versions, foreign_product_version};
 pub use marker::Mode;
 pub use own::FreeholdPart;
 pub use privileges::{Roles, default_privileges, no_default_privileges};

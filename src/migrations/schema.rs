@@ -127,7 +127,9 @@ impl Schema {
         let mut expected = self.product_alone(has_history);
         // Those refer to tables that it does not have yet.
         expected.objects.retain(|object, told| !is_link(object, told) || found.objects.contains_key(object));
-        expected.differences(&found.product_alone(has_history))
+        // Nothing in it is Freehold's, whatever its name says.
+        let found = found.objects.iter().map(|(object, told)| (object.clone(), without_rights(object, told)));
+        expected.differences(&Self { objects: found.collect() })
     }
 
     /// The statements that make the foreign keys to Freehold's tables which `found` lacks, and what each makes.
@@ -149,7 +151,7 @@ impl Schema {
             !is_own && !object.starts_with("default privileges ") && (has_history || !is_history)
         };
         let own = self.objects.iter().filter(|(object, _)| is_products(object));
-        Self { objects: own.map(|(object, told)| (object.clone(), apart(told).0.to_owned())).collect() }
+        Self { objects: own.map(|(object, told)| (object.clone(), without_rights(object, told))).collect() }
     }
 
     /// Each object with its definition, and the rights on it as PostgreSQL writes them.
@@ -157,6 +159,14 @@ impl Schema {
         self.objects.iter().filter_map(|(object, told)| {
             let (definition, rights) = apart(told);
             Some((object.as_str(), definition, rights?.split(", ").collect()))
+        })
+    }
+
+    /// Each column that has rights of its own: the table, the column, the rights.
+    pub fn column_rights(&self) -> impl Iterator<Item = (&str, &str, Vec<&str>)> {
+        self.rights().filter_map(|(object, _, rights)| {
+            let (table, column) = parted(object.strip_prefix("column ")?)?;
+            Some((table, column, rights))
         })
     }
 
@@ -197,6 +207,11 @@ fn parted(name: &str) -> Option<(&str, &str)> {
     });
     let (at, _) = points.last()?;
     Some((&name[..at], &name[at + 1..]))
+}
+
+/// The definition of an object. The roles of a policy are part of what it is.
+fn without_rights(object: &str, told: &str) -> String {
+    if object.starts_with("policy ") { told.to_owned() } else { apart(told).0.to_owned() }
 }
 
 /// A definition, and the rights that are told with it.
@@ -252,6 +267,17 @@ mod tests {
         let differing: Vec<_> = reference.differences_to_adopt(&more).into_iter().map(|found| found.object).collect();
         assert_eq!(differing, ["relation public.more", "relation public.refinery_schema_history"]);
         assert_eq!(reference.rights().next().unwrap().2, ["x=r/x"]);
+        let hidden = schema(&[
+            ("index public.refinery_schema_history_i", "CREATE INDEX on notes"),
+            ("index public.\" of freehold.\"", "CREATE INDEX on notes"),
+            ("policy public.notes.p", "PERMISSIVE FOR r GRANTED shop_app"),
+        ]);
+        let told: Vec<_> = Schema::default().differences_to_adopt(&hidden).into_iter().map(|one| one.object).collect();
+        assert_eq!(told.len(), 3, "no name hides an object: {told:?}");
+        let rights = schema(&[("column public.notes.\"a.b\"", "text GRANTED x=w/x")]);
+        assert_eq!(rights.column_rights().collect::<Vec<_>>(), [("public.notes", "\"a.b\"", vec!["x=w/x"])]);
+        let other = schema(&[("policy public.notes.p", "PERMISSIVE FOR r GRANTED -")]);
+        assert_eq!(other.differences_to_adopt(&hidden).len(), 3, "the roles of a policy are what it is");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     control::{
-        archives,
+        adoptions, archives,
         audit::{self, Origin},
         data_keys, deletion_certificates, idempotency, operations, rehearsals, signing_keys, slugs, tenant_states,
         tenants::{self, TenantState},
@@ -158,6 +158,7 @@ async fn bury(run: &Run) -> Result<()> {
     data_keys::destroy_in_txn(&mut txn, id.uuid()).await?;
     operations::scrub_in_txn(&mut txn, id).await?;
     rehearsals::empty_in_txn(&mut txn, id).await?;
+    adoptions::forget(&mut txn, id).await?;
     idempotency::forget_in_txn(&mut txn, id.uuid()).await?;
     record_end_in_txn(run, &mut txn).await?;
     txn.commit().await?;

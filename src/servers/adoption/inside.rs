@@ -1,8 +1,8 @@
 //! What is in a database that changes hands: its objects, their owner, and who has which rights on them.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Transaction};
 
 use super::{FormerOwner, Obstacle};
 use crate::{
@@ -14,16 +14,19 @@ use crate::{
 const OBJECTS: &str = include_str!("objects.sql");
 const STRANGE: &str = include_str!("strange.sql");
 /// So that each name is written out in full, and nothing of the database's is taken for PostgreSQL's. A lock that is not
-/// to be had is somebody's who is still there.
-const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '2s'; SET statement_timeout = '60s'";
-/// What gives the rights `$3` on the objects `$2` of the classes `$1`, whoever has any; with the place of the object.
+/// to be had is somebody's who is still there. A replica that stops within a transaction holds nobody up for long.
+const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '2s'; SET statement_timeout = '60s';
+    SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_read_only = off";
+/// What gives the rights `$5` on the columns `$4` of the objects `$3` of the classes `$2`, whoever has any; with the places
+/// `$1` of the objects. Without a column it is the object's own.
 const GRANTS: &str = "
-    SELECT w.place, format('GRANT %s ON %s %s TO %s%s', string_agg(a.privilege_type, ', '), w.class, w.name,
+    SELECT w.place, format('GRANT %s ON %s %s TO %s%s',
+                  string_agg(a.privilege_type || coalesce(' (' || w.part || ')', ''), ', '), w.class, w.name,
                   CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
                   CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
-      FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w(class, name, acl, place),
+      FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[]) AS w(place, class, name, part, acl),
            aclexplode(string_to_array(w.acl, E'\\n')::aclitem[]) a
-     GROUP BY w.place, w.class, w.name, a.grantee, a.is_grantable";
+     GROUP BY w.place, w.class, w.name, w.part, a.grantee, a.is_grantable";
 const HISTORY: &str = "public.refinery_schema_history";
 /// How many objects an obstacle names.
 const NAMED: usize = 10;
@@ -35,15 +38,25 @@ pub struct Right {
     class: &'static str,
     /// Its full name, quoted where it has to be.
     name: String,
+    /// The column of it that they are on; all of it otherwise.
+    column: Option<String>,
     /// Who may what, as PostgreSQL writes it.
     acl: Vec<String>,
 }
 
 impl Right {
+    /// The rights on a column of a table, view or the like, with their names as a schema's description has them.
+    #[must_use]
+    pub fn on_column(table: &str, column: &str, acl: &[&str]) -> Self {
+        let acl = acl.iter().map(|&item| item.to_owned()).collect();
+        Self { class: "TABLE", name: table.to_owned(), column: Some(column.to_owned()), acl }
+    }
+
     /// The rights on an object of a schema's description; none on what has none, and on single columns.
     #[must_use]
     pub fn on(object: &str, definition: &str, acl: &[&str]) -> Option<Self> {
         let (kind, name) = object.split_once(' ')?;
+        let definition = definition.strip_prefix("unlogged ").unwrap_or(definition);
         let class = match kind {
             "schema" => "SCHEMA",
             "type" => "TYPE",
@@ -52,7 +65,8 @@ impl Right {
             "relation" if !definition.starts_with("composite type ") => "TABLE",
             _ => return None,
         };
-        Some(Self { class, name: name.to_owned(), acl: acl.iter().map(|&item| item.to_owned()).collect() })
+        let acl = acl.iter().map(|&item| item.to_owned()).collect();
+        Some(Self { class, name: name.to_owned(), column: None, acl })
     }
 }
 
@@ -96,11 +110,10 @@ impl Object {
         })
     }
 
-    fn revoke(&self, others: &[&str]) -> Option<String> {
+    /// Takes all rights on it from these roles.
+    fn revoke(&self, from: &[impl Borrow<str>]) -> Option<String> {
         let class = self.class.as_deref()?;
-        let grantees: Vec<_> = self.grantees.iter().map(String::as_str).chain(others.iter().copied()).collect();
-        let grantees = grantees.join(", ");
-        (!grantees.is_empty()).then(|| format!("REVOKE ALL ON {class} {} FROM {grantees}", self.name))
+        (!from.is_empty()).then(|| format!("REVOKE ALL ON {class} {} FROM {}", self.name, from.join(", ")))
     }
 }
 
@@ -142,6 +155,11 @@ impl Inside {
     #[must_use]
     pub fn obstacles(&self) -> Vec<Obstacle> {
         let mut obstacles = self.strange.clone();
+        let is_public = |object: &&Object| object.name == "public" && object.class.as_deref() == Some("SCHEMA");
+        if self.objects.iter().any(|object| is_public(&object) && object.is_owners) {
+            let detail = "the schema public belongs to a role: ALTER SCHEMA public OWNER TO pg_database_owner";
+            obstacles.push(Obstacle::new("foreign_objects", detail));
+        }
         let others = self.objects.iter().filter(|object| !object.is_owners && !object.is_databases);
         let others: Vec<_> = others.map(|object| format!("{} of {}", object.name, object.owner)).collect();
         if !others.is_empty() {
@@ -187,7 +205,7 @@ impl Inside {
         let back = self.objects.iter().filter_map(|object| object.alter.as_ref());
         statements.extend(back.map(|alter| format!("{alter}{}", owner.quoted)));
         for object in &self.objects {
-            statements.extend(object.revoke(&["PUBLIC", &tenant]));
+            statements.extend(object.revoke(&["PUBLIC", &tenant, &owner.quoted]));
             statements.extend(object.grants.iter().cloned());
         }
         Ok(statements)
@@ -216,23 +234,7 @@ impl Inside {
         // Read anew: with the owner, the rights have changed.
         let now = txn.query(OBJECTS, &[&owner.oid]).await?;
         let now = now.iter().map(Object::from_row).collect::<Result<Vec<_>>>()?;
-        let wanted: BTreeMap<_, _> = rights.iter().map(|right| ((right.class, right.name.as_str()), right)).collect();
-        let of = |object: &Object| wanted.get(&(object.class.as_deref()?, object.name.as_str())).copied();
-        let known: Vec<_> = now.iter().filter_map(|object| Some((object, of(object)?))).collect();
-        let (classes, names): (Vec<_>, Vec<_>) =
-            known.iter().map(|(_, right)| (right.class, right.name.as_str())).unzip();
-        let acls: Vec<_> = known.iter().map(|(_, right)| right.acl.join("\n")).collect();
-        let mut granted = BTreeMap::<i64, Vec<String>>::new();
-        for row in txn.query(GRANTS, &[&classes, &names, &acls]).await? {
-            granted.entry(row.try_get("place")?).or_default().push(row.try_get("statement")?);
-        }
-        // One object after the other, schemas first: without rights on a schema nobody grants any on what is in it.
-        let mut statements = Vec::new();
-        for ((object, _), place) in known.iter().zip(1..) {
-            statements.extend(object.revoke(&[]));
-            statements.extend(granted.remove(&place).unwrap_or_default());
-        }
-        txn.batch_execute(&statements.join("; ")).await?;
+        txn.batch_execute(&statements_for(&txn, &now, rights).await?.join("; ")).await?;
         txn.batch_execute(then).await?;
         Ok(txn.commit().await?)
     }
@@ -261,6 +263,39 @@ impl Inside {
     }
 }
 
+/// The statements that give these objects just the rights that a reference has. An object that it has no rights on is left.
+async fn statements_for(txn: &Transaction<'_>, objects: &[Object], rights: &[Right]) -> Result<Vec<String>> {
+    let mut wanted = BTreeMap::<_, Vec<&Right>>::new();
+    for right in rights {
+        wanted.entry((right.class, right.name.as_str())).or_default().push(right);
+    }
+    let known: Vec<_> = objects
+        .iter()
+        .filter_map(|object| {
+            let rights = wanted.get(&(object.class.as_deref()?, object.name.as_str()))?;
+            Some((object, rights))
+        })
+        .collect();
+    let each =
+        || known.iter().zip(0_i64..).flat_map(|((_, rights), place)| rights.iter().map(move |right| (place, right)));
+    let places: Vec<_> = each().map(|(place, _)| place).collect();
+    let classes: Vec<_> = each().map(|(_, right)| right.class).collect();
+    let names: Vec<_> = each().map(|(_, right)| right.name.as_str()).collect();
+    let columns: Vec<_> = each().map(|(_, right)| right.column.as_deref()).collect();
+    let acls: Vec<_> = each().map(|(_, right)| right.acl.join("\n")).collect();
+    let mut granted = BTreeMap::<i64, Vec<String>>::new();
+    for row in txn.query(GRANTS, &[&places, &classes, &names, &columns, &acls]).await? {
+        granted.entry(row.try_get("place")?).or_default().push(row.try_get("statement")?);
+    }
+    // One object after the other, schemas first: without rights on a schema nobody grants any on what is in it.
+    let mut statements = Vec::new();
+    for ((object, _), place) in known.iter().zip(0..) {
+        statements.extend(object.revoke(&object.grantees));
+        statements.extend(granted.remove(&place).unwrap_or_default());
+    }
+    Ok(statements)
+}
+
 /// The code of what [`STRANGE`] finds.
 fn code(about: &str) -> &'static str {
     match about {
@@ -279,6 +314,7 @@ mod tests {
     fn rights_are_read_off_a_description() {
         let on = |object: &str, definition: &str| Right::on(object, definition, &["=X/o"]).map(|right| right.class);
         assert_eq!(on("relation public.s", "sequence owner o"), Some("SEQUENCE"));
+        assert_eq!(on("relation public.u", "unlogged sequence owner o"), Some("SEQUENCE"));
         assert_eq!(on("relation public.v", "view owner o AS SELECT 1"), Some("TABLE"));
         assert_eq!(on("relation public.c", "composite type owner o a"), None);
         assert_eq!(on("function public.f(integer)", "owner o"), Some("ROUTINE"));

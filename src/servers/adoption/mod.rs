@@ -21,6 +21,14 @@ use crate::{
 };
 
 const OUTSIDE: &str = include_str!("outside.sql");
+/// The longest name that PostgreSQL keeps, in bytes.
+const MAX_NAME: usize = 63;
+/// Who has rights on the database `$1` but its owner, quoted, and whether settings hang on it.
+const OTHERS: &str = "
+    SELECT ARRAY(SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+                   FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba) AS others,
+           EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setdatabase = d.oid) AS has_settings
+      FROM pg_database d WHERE d.datname = $1";
 
 /// A reason why a database cannot become a tenant's.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -59,8 +67,6 @@ pub struct Found {
     pub owner_name: String,
     /// Its own name, quoted.
     quoted: String,
-    /// Roles, quoted, that have rights on it besides its owner and PUBLIC.
-    grantees: Vec<String>,
     /// The statements that give its rights anew.
     grants: Vec<String>,
     /// The statement that comments on it as somebody did.
@@ -90,7 +96,6 @@ impl Found {
             },
             owner_name: row.try_get("owner")?,
             quoted: row.try_get("quoted")?,
-            grantees: row.try_get("grantees")?,
             grants: row.try_get("grants")?,
             comment: row.try_get("comment")?,
             obstacles: obstacles(row)?,
@@ -147,6 +152,11 @@ fn obstacles(row: &Row) -> Result<Vec<Obstacle>> {
             format!("its encoding is {encoding}; tenants' databases are of UTF8"),
         ),
         (
+            !row.try_get::<_, bool>("has_servers_locale")?,
+            "database_locale",
+            "its locale is not the server's own, which an archive of it would be restored with".to_owned(),
+        ),
+        (
             row.try_get::<_, i64>("settings")? > 0,
             "database_settings",
             format!(
@@ -176,6 +186,9 @@ fn obstacles(row: &Row) -> Result<Vec<Obstacle>> {
 impl ServerAdmin {
     /// A database that may become a tenant's, and what stands in its way. None of that name: none.
     pub async fn find_foreign(&self, name: &str) -> Result<Option<Found>> {
+        if name.len() > MAX_NAME || name.contains('\0') {
+            return Ok(None);
+        }
         let row = self.query_opt(OUTSIDE, &[&name, &self.version().has_membership_options()]).await?;
         row.as_ref().map(Found::from_row).transpose()
     }
@@ -186,15 +199,33 @@ impl ServerAdmin {
     /// # Errors
     /// `database_in_use` (409); `database_taken` when there is one of the new name.
     pub async fn take_database(&self, found: &Found, taken: DbName) -> Result<()> {
+        let done = self.take(found, taken).await;
+        if done.is_err() {
+            self.batch_execute("ROLLBACK").await?;
+        }
+        done
+    }
+
+    /// The transaction of it, which an error leaves open.
+    async fn take(&self, found: &Found, taken: DbName) -> Result<()> {
         let (from, name, owner) = (&found.quoted, quote_ident(&taken.to_string())?, quote_ident(OWNER_ROLE)?);
         let (take, give) = found.owner.borrow(self.version().has_membership_options());
-        let public = ["PUBLIC".to_owned()];
-        let everybody = [&public[..], &found.grantees].concat().join(", ");
         let sql = format!(
-            "{take} ALTER DATABASE {from} RENAME TO {name}; ALTER DATABASE {name} OWNER TO {owner}; {give}
-             REVOKE ALL ON DATABASE {name} FROM {everybody}; GRANT ALL ON DATABASE {name} TO {owner}"
+            "BEGIN; {take} ALTER DATABASE {from} RENAME TO {name}; ALTER DATABASE {name} OWNER TO {owner}; {give}"
         );
-        self.batch_execute(&sql).await.map_err(refused)
+        self.batch_execute(&sql).await.map_err(refused)?;
+        // From here on nobody else can change it. What was given since the look goes too.
+        let row = self.query_one(OTHERS, &[&taken.to_string()]).await?;
+        if row.try_get("has_settings")? {
+            return Err(Error::conflict(
+                "adoption_conflict",
+                "settings were made for the database since it was looked at",
+            ));
+        }
+        let others: Vec<String> = row.try_get("others")?;
+        let revoke = format!("REVOKE ALL ON DATABASE {name} FROM {}", others.join(", "));
+        let revoke = if others.is_empty() { String::new() } else { revoke };
+        Ok(self.batch_execute(&format!("{revoke}; GRANT ALL ON DATABASE {name} TO {owner}; COMMIT")).await?)
     }
 
     /// Undoes [`take_database`](Self::take_database) by these statements, which [`Found::way_back`] has told. Nobody may
@@ -217,7 +248,9 @@ impl ServerAdmin {
     /// `owner_out_of_reach` (409) when there is no such role any more.
     pub async fn former_owner(&self, oid: u32) -> Result<FormerOwner> {
         let sql = "SELECT quote_ident(rolname) AS quoted,
-                          rolname = current_user OR NOT $2 AND pg_has_role(oid, 'USAGE') AS is_held
+                          rolname = current_user
+                              OR CASE WHEN $2 THEN pg_has_role(oid, 'USAGE') AND pg_has_role(oid, 'SET')
+                                      ELSE pg_has_role(oid, 'USAGE') END AS is_held
                      FROM pg_roles WHERE oid = $1";
         let row = self.query_opt(sql, &[&oid, &self.version().has_membership_options()]).await?;
         let gone = || Error::conflict("owner_out_of_reach", "the role that owned the database is gone");
@@ -259,7 +292,6 @@ mod tests {
             owner: owner(false),
             owner_name: "Shop".to_owned(),
             quoted: "\"Shop DB\"".to_owned(),
-            grantees: Vec::new(),
             grants: vec!["GRANT CONNECT ON DATABASE \"Shop DB\" TO PUBLIC".to_owned()],
             comment: "COMMENT ON DATABASE \"Shop DB\" IS NULL".to_owned(),
             obstacles: Vec::new(),

@@ -14,6 +14,9 @@ WITH spaces AS (
     UNION ALL
     SELECT 3, 'ROUTINE', 'ROUTINE', p.oid::regprocedure::text, proowner, proacl, 'f', 'pg_proc'::regclass, p.oid
       FROM pg_proc p JOIN spaces s ON s.oid = p.pronamespace
+     -- The constructors of a range belong to PostgreSQL, and go with their type.
+     WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                          AND d.refclassid = 'pg_type'::regclass AND d.deptype = 'i')
     UNION ALL
     -- A sequence of a column goes with its table.
     SELECT 4,
@@ -48,9 +51,11 @@ SELECT k.class, k.name, pg_get_userbyid(k.owner)::text AS owner,
            AS is_passed_on,
        ARRAY(SELECT DISTINCT CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END
                FROM grants g WHERE g.class = k.class AND g.name = k.name) AS grantees,
-       ARRAY(SELECT format('GRANT %s ON %s %s TO %s%s', string_agg(g.privilege, ', '), k.class, k.name,
+       -- Each for itself: a role may be gone when it is to have its rights again.
+       ARRAY(SELECT format('DO %L', format('BEGIN EXECUTE %L; EXCEPTION WHEN undefined_object THEN NULL; END',
+                    format('GRANT %s ON %s %s TO %s%s', string_agg(g.privilege, ', '), k.class, k.name,
                            CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
-                           CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+                           CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)))
                FROM grants g WHERE g.class = k.class AND g.name = k.name
               GROUP BY g.grantee, g.is_grantable) AS grants
   FROM kept k ORDER BY k.place, k.name

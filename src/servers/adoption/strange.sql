@@ -33,6 +33,14 @@ SELECT 'object' AS about, coalesce(pg_describe_object(classid, objid, 0), 'an ob
   FROM objects o
  WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')
 UNION ALL
+-- A trusted extension's own are the bootstrap superuser's, which has no row in pg_shdepend. What somebody has put into one
+-- is looked at nowhere else.
+SELECT 'object', format('%s, which somebody has added to an extension', pg_describe_object(e.classid, e.objid, 0))
+  FROM pg_depend e JOIN pg_shdepend o
+       ON o.classid = e.classid AND o.objid = e.objid AND o.deptype = 'o'
+          AND o.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+ WHERE e.deptype = 'e'
+UNION ALL
 SELECT 'object', format('default privileges of %s; take them away with ALTER DEFAULT PRIVILEGES FOR ROLE %1$I',
                                  pg_get_userbyid(defaclrole))
   FROM pg_default_acl GROUP BY defaclrole

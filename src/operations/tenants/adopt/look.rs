@@ -22,7 +22,7 @@ use crate::{
 /// How many conflicts and objects a refusal names.
 const NAMED: usize = 10;
 /// With one of these, nobody looks into the database.
-const SHUT: [&str; 3] = ["database_taken", "owner_out_of_reach", "database_closed"];
+const SHUT: [&str; 4] = ["database_taken", "owner_out_of_reach", "database_closed", "database_settings"];
 /// What every server has and no product lives in.
 const SERVERS_OWN: [&str; 3] = ["postgres", "template0", "template1"];
 
@@ -189,7 +189,6 @@ impl Place<'_> {
 
     /// Reads what is in it, with the owner's rights for the moment.
     async fn contents(self, session: &Connection, owner: &FormerOwner) -> Result<Contents> {
-        Inside::enter(session).await?;
         let read = self.read(session, owner).await;
         session.batch_execute("ROLLBACK").await?;
         read
@@ -199,12 +198,13 @@ impl Place<'_> {
         Inside::look_as(session, (owner, self.admin.version())).await?;
         let inside = Inside::of(session, owner).await?;
         // What is no plain table is not read: reading could run somebody's code.
+        // It could be another table by now, were it not locked; and COPY takes no view.
         let is_plain = !inside.obstacles().iter().any(|obstacle| obstacle.code == "history_differs");
         if !inside.has_history() || !is_plain {
             return Ok(Contents { inside, history: Some(0) });
         }
         let newest = publish::newest(&self.ctx.memory, &mut *self.ctx.db.acquire().await?).await?;
-        let history = match migrations::product_version(session, &newest.schema().product).await {
+        let history = match migrations::foreign_product_version(session, &newest.schema().product).await {
             Ok(version) => Some(version),
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {
@@ -221,10 +221,16 @@ impl Place<'_> {
     /// Those of a connection.
     pub(super) async fn enter(self, database: &str) -> Result<Option<Connection>> {
         let (connector, name) = (&self.ctx.connector, self.admin.application_name());
-        let config = connector.config(&self.access.address, database, &self.access.credentials, name);
+        let mut config = connector.config(&self.access.address, database, &self.access.credentials, name);
+        // These count more than what somebody has set for the database: its functions are not taken for PostgreSQL's.
+        config.options("-c search_path=pg_catalog -c role=none");
         match connector.open(&config).await? {
             Err(error) if is_sqlstate(&error, &SqlState::INSUFFICIENT_PRIVILEGE) => Ok(None),
-            opened => Ok(Some(opened?)),
+            opened => {
+                let session = opened?;
+                Inside::enter(&session).await?;
+                Ok(Some(session))
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! | `take_database` | looks under the tenant's lock, renames the database, takes it from everybody else | the name, the owner, the rights |
 //! | `hand_over` | looks again, now that nobody can enter; owners and rights, in one transaction | owners and rights, in one transaction; Freehold's schema goes |
 //! | `create_role` | the tenant's login | drops it |
-//! | `take_in` | Freehold's stream, the product's history, the proof | what `hand_over` does for it |
+//! | `take_in` | Freehold's stream, the product's history, the proof | refuses if people are in it; else what `hand_over` does for it |
 //! | `grant_access`, `create_first_admin`, `activate` | as provisioning | |
 //!
 //! What makes everything what it was is recorded before it is changed (`control::adoptions`). Until `activate` begins,
@@ -23,10 +23,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 
 pub use look::{Look, Verdict};
-use steps::{give_back, hand_back, hand_over, take_database, take_in};
+use steps::{activate, give_back, hand_back, hand_over, refuse_used, take_database, take_in};
 
 use super::provision::{
-    self, Admin, Started, activate,
+    self, Admin, Started,
     first_admin::{self, create_first_admin},
     forget,
 };
@@ -57,7 +57,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.adopt", Unwind, {
     take_database => give_back,
     hand_over => hand_back,
     create_role => discard_role,
-    take_in within LONG => nothing,
+    take_in within LONG => refuse_used,
     grant_access => nothing,
     create_first_admin => nothing,
     activate => never,

@@ -1,13 +1,14 @@
 //! The steps that make a database a tenant's, and those that give it back.
 
-use super::{Input, look::Place};
+use super::{super::provision, Input, look::Place};
 use crate::{
     control::adoptions::{self, Adoption},
     error::{Error, Result},
+    identity::people,
     migrations::{Limits, Schema, no_default_privileges},
     operations::{
         engine::run::Run,
-        fleet::provisioning_steps::Bound,
+        fleet::provisioning_steps::{self, Bound},
         schema::{
             migrate::{self, Goal, Site},
             template,
@@ -92,12 +93,44 @@ pub(super) async fn hand_back(run: &Run) -> Result<()> {
     run.admin.drop_builder(&builder(run)).await?;
     let mut session = enter(run).await?;
     if Inside::is_handed_over(&session).await? {
+        refuse_people(run, &session).await?;
         let owner = run.admin.former_owner(owner_oid).await?;
-        Inside::enter(&session).await?;
         Inside::hand_back(&mut session, (&owner, run.admin.version()), &statements(inside)?).await?;
     }
     session.close().await;
     Ok(())
+}
+
+/// Refuses to give a database back in which people are by now: a control database that was restored from a backup may
+/// take a tenant that serves for one that is being adopted.
+///
+/// # Errors
+/// `database_used` (409); as `provisioning_steps::refuse_used`.
+pub(super) async fn refuse_used(run: &Run) -> Result<()> {
+    let input: Input = run.input()?;
+    provisioning_steps::refuse_used(run, input.first.admin.as_ref().map(|admin| &admin.email)).await
+}
+
+/// The same where the tenant's role is gone.
+async fn refuse_people(run: &Run, session: &Connection) -> Result<()> {
+    let input: Input = run.input()?;
+    session.batch_execute(&format!("BEGIN; SET LOCAL ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
+    let sql = "SELECT to_regclass('freehold.users') IS NOT NULL";
+    let has_table: bool = session.query_one(sql, &[]).await?.try_get(0)?;
+    let own = input.first.admin.as_ref().map(|admin| &admin.email);
+    let is_used = has_table && people::holds_others(session, own).await?;
+    session.batch_execute("ROLLBACK").await?;
+    if is_used {
+        let detail = "people are in the database by now: find out whose it is before it is given back";
+        return Err(Error::conflict("database_used", detail));
+    }
+    Ok(())
+}
+
+/// Lets requests in. Nothing leads back from here, so what was recorded for that goes.
+pub(super) async fn activate(run: &Run) -> Result<()> {
+    provision::activate(run).await?;
+    adoptions::forget(&mut *run.ctx.db.acquire_for_change().await?, run.tenant_id()).await
 }
 
 /// Applies Freehold's stream, records the product's files, and proves that the schema is that of the versions. The
@@ -139,8 +172,9 @@ fn statements(stored: serde_json::Value) -> Result<Vec<String>> {
 }
 
 fn rights(reference: &Schema) -> Vec<Right> {
-    let on = |(object, definition, acl): (&str, &str, Vec<&str>)| Right::on(object, definition, &acl);
-    reference.rights().filter_map(on).collect()
+    let objects = reference.rights().filter_map(|(object, definition, acl)| Right::on(object, definition, &acl));
+    let columns = reference.column_rights().map(|(table, column, acl)| Right::on_column(table, column, &acl));
+    objects.chain(columns).collect()
 }
 
 /// The name of the login that applies Freehold's stream.

@@ -19,6 +19,7 @@ use first_admin::{Input, create_first_admin};
 
 use crate::{
     control::{
+        adoptions,
         audit::{self, Origin},
         data_keys, idempotency, migration_files,
         operations::{self, NewOperation},
@@ -312,6 +313,7 @@ pub(in crate::operations) async fn forget(run: &Run) -> Result<()> {
     slugs::release_in_txn(&mut txn, run.tenant_id()).await?;
     data_keys::destroy_in_txn(&mut txn, run.tenant_id().uuid()).await?;
     operations::scrub_in_txn(&mut txn, run.tenant_id()).await?;
+    adoptions::forget(&mut txn, run.tenant_id()).await?;
     idempotency::forget_in_txn(&mut txn, run.tenant_id().uuid()).await?;
     Ok(txn.commit().await?)
 }
