@@ -8,7 +8,7 @@ use crate::{
     migrations::{Limits, Schema, no_default_privileges},
     operations::{
         engine::run::Run,
-        fleet::provisioning_steps::{self, Bound},
+        fleet::provisioning_steps::Bound,
         schema::{
             migrate::{self, Goal, Site},
             template,
@@ -105,13 +105,18 @@ pub(super) async fn hand_back(run: &Run) -> Result<()> {
 /// take a tenant that serves for one that is being adopted.
 ///
 /// # Errors
-/// `database_used` (409); as `provisioning_steps::refuse_used`.
+/// `database_used` (409).
 pub(super) async fn refuse_used(run: &Run) -> Result<()> {
-    let input: Input = run.input()?;
-    provisioning_steps::refuse_used(run, input.first.admin.as_ref().map(|admin| &admin.email)).await
+    let found = run.admin.database(&run.database().to_string()).await?;
+    if found.is_none_or(|found| found.owner != OWNER_ROLE) {
+        return Ok(());
+    }
+    let session = enter(run).await?;
+    let refused = refuse_people(run, &session).await;
+    session.close().await;
+    refused
 }
 
-/// The same where the tenant's role is gone.
 async fn refuse_people(run: &Run, session: &Connection) -> Result<()> {
     let input: Input = run.input()?;
     session.batch_execute(&format!("BEGIN; SET LOCAL ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
