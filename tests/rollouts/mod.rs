@@ -62,7 +62,8 @@ async fn settled() -> Own {
 /// Takes all tenants to the newest versions.
 async fn settle(fleet: &Fleet) {
     let id = start(fleet, &json!({ "waves": ["100%"] })).await;
-    assert_eq!(ended(fleet, &id).await["state"], "succeeded");
+    let rollout = ended(fleet, &id).await;
+    assert_eq!(rollout["state"], "succeeded", "{rollout}");
 }
 
 /// So many new tenants.
