@@ -69,6 +69,13 @@ pub(crate) async fn foreign(fleet: &Fleet, slug: &str) -> Value {
     wanted(slug)
 }
 
+/// Drops a database that was not adopted: everybody may enter it, which tests of isolation would find.
+async fn discard(fleet: &Fleet, slug: &str) {
+    let (name, server) = (named(slug), fleet.on_server("postgres"));
+    server.run(&format!("DROP DATABASE \"{name}\" WITH (FORCE)")).await;
+    server.run(&format!("DROP ROLE \"{name}\"")).await;
+}
+
 /// The product's tables without what is Freehold's.
 pub(crate) fn product_of_before() -> String {
     let product = PRODUCT
@@ -173,6 +180,7 @@ async fn a_schema_that_is_another_one_is_told_object_by_object_and_left() {
     assert!(refused["detail"].as_str().unwrap().contains("relation public.more"), "{refused}");
     assert_eq!(state(&database).await, before);
     fleet.operator().get(&format!("/platform/v1/tenants/{slug}")).await.problem(404, "not_found");
+    discard(&fleet, &slug).await;
 }
 
 #[tokio::test]
@@ -218,6 +226,7 @@ async fn whatever_stands_in_the_way_is_named_at_once() {
         assert!(found["verdict"] == "conflict" && codes(&found).contains(&code), "{made}: {found}");
         database.run(&mend.replace("NAME", &name)).await;
     }
+    discard(&fleet, &slug).await;
 }
 
 #[tokio::test]
@@ -247,6 +256,7 @@ async fn nobody_is_thrown_out_and_what_makes_no_sense_is_told() {
     freeholds["database"] = "postgres".into();
     let found = verdict_now(&fleet, &freeholds).await;
     assert!(codes(&found).contains(&"database_taken"), "{found}");
+    discard(&fleet, &slug).await;
 }
 
 #[tokio::test]
@@ -321,6 +331,7 @@ async fn nothing_of_the_former_owners_runs_as_the_administrator() {
             AND current_setting('server_version_num')::int < 160000"
     );
     assert_eq!(database.value::<i64>(&member).await, 0, "the administrative role has kept the former owner's rights");
+    discard(&fleet, &slug).await;
 }
 
 #[tokio::test]
@@ -343,4 +354,5 @@ async fn rights_of_every_kind_come_back_with_the_database() {
     assert!(failed["error"].as_str().unwrap().starts_with("adoption_conflict: "), "{failed}");
     assert_eq!(state(&database).await, before);
     fleet.assert_clean().await;
+    discard(&fleet, &slug).await;
 }

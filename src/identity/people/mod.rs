@@ -11,8 +11,8 @@ mod me;
 mod store;
 
 pub use me::{Me, MyTenant, me};
-pub use store::holds_others;
 pub(super) use store::{account, active, add_first, has_password, holds, id_of, invited, join_active};
+pub use store::{are_kept, holds_others};
 
 use super::Identity;
 use crate::{

@@ -76,6 +76,8 @@ const HOLDS: &str = "SELECT FROM freehold.users WHERE email = $1 AND role = $2";
 const HAS_PASSWORD: &str =
     concat!("SELECT FROM freehold.users u WHERE u.email = $1 AND ", credentials::has_password!("u.id"));
 
+const IS_THERE: &str = "SELECT to_regclass('freehold.users') IS NOT NULL AS is_there";
+
 const HAS_OTHERS: &str =
     "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1)) AS has_others";
 
@@ -146,6 +148,14 @@ pub(in crate::identity) async fn invited(
     let name = name.map(DisplayName::as_str);
     let row = txn.row(INVITED, &[&id.uuid(), &email, &name, &role]).await?;
     Ok(row.map(|row| row.try_get("id")).transpose()?.map(UserId::from_uuid))
+}
+
+/// Whether a database has the table of people already. Takes a bare session: it may be no tenant's yet.
+///
+/// # Errors
+/// PostgreSQL's.
+pub async fn are_kept(session: &Client) -> Result<bool, tokio_postgres::Error> {
+    session.query_one(IS_THERE, &[]).await?.try_get("is_there")
 }
 
 /// Whether the database of `session` has users other than the one with the email address `own`. For operations on a

@@ -120,10 +120,8 @@ pub(super) async fn refuse_used(run: &Run) -> Result<()> {
 async fn refuse_people(run: &Run, session: &Connection) -> Result<()> {
     let input: Input = run.input()?;
     session.batch_execute(&format!("BEGIN; SET LOCAL ROLE {}", quote_ident(OWNER_ROLE)?)).await?;
-    let sql = "SELECT to_regclass('freehold.users') IS NOT NULL";
-    let has_table: bool = session.query_one(sql, &[]).await?.try_get(0)?;
     let own = input.first.admin.as_ref().map(|admin| &admin.email);
-    let is_used = has_table && people::holds_others(session, own).await?;
+    let is_used = people::are_kept(session).await? && people::holds_others(session, own).await?;
     session.batch_execute("ROLLBACK").await?;
     if is_used {
         let detail = "people are in the database by now: find out whose it is before it is given back";
