@@ -63,7 +63,8 @@ async fn settled() -> Own {
 async fn settle(fleet: &Fleet) {
     let id = start(fleet, &json!({ "waves": ["100%"] })).await;
     let rollout = ended(fleet, &id).await;
-    assert_eq!(rollout["state"], "succeeded", "{rollout}");
+    let failed = fleet.operator().get(&format!("{ROLLOUTS}/{id}/tenants?state=failed")).await.expect(200);
+    assert_eq!(rollout["state"], "succeeded", "{rollout}: {failed}");
 }
 
 /// So many new tenants.

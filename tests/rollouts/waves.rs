@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{ROLLOUTS, ask, assert_nothing_is_left, ended, look, member, name, plain, publish, settled, start};
-use crate::{harness::fleet::Fleet, migrations::waived};
+use crate::{
+    harness::{fleet::Fleet, is_soak},
+    migrations::waived,
+};
 
 #[tokio::test]
 async fn canaries_and_waves_take_twenty_tenants_one_after_another() {
@@ -59,7 +62,7 @@ async fn assert_nobody_is_asked(fleet: &Fleet) {
 #[tokio::test]
 async fn a_tenant_that_fails_serves_on_and_is_mended_by_a_retry() {
     let fleet = settled().await;
-    let tenants = plain(&fleet, 5).await;
+    let tenants = plain(&fleet, if is_soak() { 199 } else { 5 }).await;
     let owner = fleet.tenant().await;
     owner.admin.post("/v1/projects", &json!({ "name": "in the way" })).await.expect(201);
     let (constraint, counter) = (name("projects_fine"), name("counter"));
