@@ -7,6 +7,7 @@
 //! over, connections are closed. Nothing is decided here: each part knows its own rules.
 
 mod product;
+mod schedules;
 mod settings;
 
 use std::{
@@ -25,11 +26,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     archives::Store,
     background::{self, Background},
-    config::{Config, Environment, OperationsConfig},
+    config::{Config, Environment},
     control::{self, ControlDb, listener::Signals},
     error::{Error, Result},
     http::{self, AppState, Readiness, Shared, listener::Bounds, router},
     identity::{self, Identity},
+    jobs::{self, Desk},
     limits::{self, Attempts},
     migrations::{self, MigrationSet},
     operations::{
@@ -39,7 +41,6 @@ use crate::{
         fleet::{heartbeat, key_encryption, warm},
         janitor, kinds,
         schema::publish,
-        tenants::rotate_signing_keys,
     },
     redis::{self, Redis},
     rollouts,
@@ -69,6 +70,7 @@ pub struct App {
     connector: Connector,
     redis: Option<Redis>,
     signals: Signals,
+    desk: Desk,
     /// Whether migrations of the program's are not published because they could not be tried, or do not apply.
     holds_back: Arc<AtomicBool>,
 }
@@ -126,10 +128,12 @@ impl App {
                 random: Random,
                 attempts: Attempts::new(redis.clone(), clock.clone()),
                 permissions,
+                letters: settings::letters(&config)?,
             },
             settings::identity_settings(&config),
         ));
         let signals = Signals::default();
+        let desk = settings::desk(&config, &db, &keys, &signals);
         let operations = Context {
             db,
             keys,
@@ -166,7 +170,7 @@ impl App {
             streams: http::Streams::default(),
         });
         let holds_back = Arc::default();
-        Ok(Self { config: Arc::new(config), product, state, connector, redis, signals, holds_back })
+        Ok(Self { config: Arc::new(config), product, state, connector, redis, signals, desk, holds_back })
     }
 
     /// What operations work with: for commands that work without a server.
@@ -304,38 +308,25 @@ impl App {
         self.state.tenancy.spawn(&self.signals, background);
         engine::spawn(&self.state.operations, kinds::ALL, self.config.operations.concurrency, background);
         rollouts::worker::spawn(&self.state.operations, self.config.operations.concurrency, background);
-        self.keep_warm(background);
+        jobs::schedule::spawn(&self.desk, schedules::all(&self.state.operations, &self.config), background);
+        jobs::spawn(
+            &self.desk,
+            identity::letters::kinds(&self.state.identity),
+            self.config.jobs.concurrency,
+            background,
+        );
         let (ctx, pool_size) = (self.state.operations.clone(), self.config.tenancy.pool_size);
         let migrates = self.config.operations.concurrency > 0;
         let oldest = self.state.settings.oldest_versions.product;
         background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, migrates, oldest, stop));
         let ctx = self.state.operations.clone();
-        if ctx.settings.janitor {
-            background.keep("janitor", move |stop| janitor::run(ctx.clone(), stop));
-        }
-        let (ctx, config) = (self.state.operations.clone(), self.config.operations);
-        let OperationsConfig { fsck_interval: fsck, isolation_interval: isolation, drift_interval: drift, .. } = config;
-        let intervals = schedule::Intervals { fsck, isolation, drift };
-        background.keep("checks", move |stop| schedule::run(ctx.clone(), intervals, stop));
-        let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
-        let (ctx, age) = (self.state.operations.clone(), self.config.identity.signing_key_age);
-        background.keep("signing_keys", move |stop| rotate_signing_keys::keep_young(ctx.clone(), age, stop));
         if self.config.operations.rollout_on_start {
             let ctx = self.state.operations.clone();
             background.spawn(async move { rollouts::start::on_start(&ctx).await });
         }
         let app = self.clone();
         background.keep("gauges", move |stop| app.clone().gauges(stop));
-    }
-
-    /// Databases are kept ready by replicas that can make them.
-    fn keep_warm(&self, background: &Background) {
-        let OperationsConfig { concurrency, warm_min: min, warm_max: max, .. } = self.config.operations;
-        if concurrency > 0 {
-            let ctx = self.state.operations.clone();
-            background.keep("warm", move |stop| warm::run(ctx.clone(), warm::Bounds { min, max }, stop));
-        }
     }
 
     fn watch_dependencies(&self, stop: &CancellationToken) {
@@ -360,6 +351,7 @@ impl App {
             warm::record_gauges(&self.state.operations).await;
             rollouts::progress::record_gauges(&self.state.operations).await;
             schedule::record_gauges(&self.state.operations).await;
+            jobs::record_gauges(&self.desk).await;
         }
     }
 }
@@ -390,6 +382,7 @@ fn describe_metrics() {
     tenancy::describe_metrics();
     engine::describe_metrics();
     janitor::describe_metrics();
+    jobs::describe_metrics();
     warm::describe_metrics();
     rollouts::describe_metrics();
 }

@@ -27,17 +27,18 @@
 //! ```text
 //! main       -> cli, product
 //! product    -> app, http, tenancy, servers, migrations
-//! cli        -> app, config, operations, servers, migrations, telemetry, faults
+//! cli        -> app, config, mail, operations, servers, migrations, telemetry, faults
 //! app        -> config, http, operations, identity, tenancy, limits, redis
-//! app        -> rollouts, archives, servers, migrations, control, telemetry, background
-//! http       -> rollouts, operations, identity, tenancy, limits, servers, migrations, control, telemetry
+//! app        -> rollouts, jobs, mail, archives, servers, migrations, control, telemetry, background
+//! http       -> rollouts, operations, jobs, identity, tenancy, limits, servers, migrations, control, telemetry
 //! rollouts   -> operations, servers, migrations, control, faults, background
-//! operations -> archives, identity, tenancy, limits, redis, servers, migrations, control, faults, background
-//! identity   -> tenancy, limits, control
+//! operations -> archives, jobs, identity, tenancy, limits, redis, servers, migrations, control, faults, background
+//! identity   -> jobs, mail, tenancy, limits, control
+//! jobs       -> control, faults, background
 //! tenancy    -> servers, control, background
 //! limits     -> redis
-//! config     -> archives, servers
-//! archives, background, redis, servers, migrations, control, telemetry, faults -> (types and error only)
+//! config     -> archives, mail, servers
+//! archives, background, mail, redis, servers, migrations, control, telemetry, faults -> (types and error only)
 //! ```
 //!
 //! The rooms within `operations` have a map of their own. The engine knows no operation: it is handed a table of kinds.
@@ -69,7 +70,9 @@ pub mod error;
 pub mod faults;
 pub mod http;
 pub mod identity;
+pub mod jobs;
 pub mod limits;
+pub mod mail;
 pub mod migrations;
 pub mod operations;
 pub mod product;

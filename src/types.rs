@@ -20,8 +20,8 @@ pub use clock::Clock;
 pub use email::Email;
 pub use idempotency::Idempotency;
 pub use ids::{
-    ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, ID_PREFIXES, InvitationId, KeyId, OperationId, RolloutId,
-    ServerId, SessionId, TenantId, UserId,
+    ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, ID_PREFIXES, InvitationId, JobId, KeyId, OperationId,
+    RolloutId, ServerId, SessionId, TenantId, UserId,
 };
 pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};

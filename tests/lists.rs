@@ -66,14 +66,19 @@ const ROLLOUTS: &str = "
     )
     SELECT replace(id::text, '-', '') FROM one";
 
-/// Rows of lists that are empty while nothing is wrong and nothing new is published: findings about the tenant, and
-/// rollouts. The id of a rollout that has tenants.
+/// Rows of lists that are empty while nothing is wrong and nothing new is published: findings about the tenant, jobs
+/// for it, and rollouts. The id of a rollout that has tenants.
 pub(crate) async fn fill_empty_lists(fleet: &Fleet, tenant: &Tenant<'_>) -> String {
     let id = tenant.id.trim_start_matches("ten_");
     let drifts = format!(
         "INSERT INTO drifts (tenant_id, position, object) SELECT '{id}', n, 'table t' FROM generate_series(1, 2) n"
     );
     fleet.control().run(&drifts).await;
+    let jobs = format!(
+        "INSERT INTO jobs (id, kind, tenant_id, state, finished_at)
+         SELECT gen_random_uuid(), 'mail.invitation', '{id}', 'done', now() FROM generate_series(1, 2)"
+    );
+    fleet.control().run(&jobs).await;
     format!("rol_{}", fleet.control().value::<String>(ROLLOUTS).await)
 }
 

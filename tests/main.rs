@@ -47,6 +47,9 @@ mod identity_rooms;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod jobs;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod leaks;
@@ -54,6 +57,9 @@ mod leaks;
 mod linter;
 #[cfg(test)]
 mod lists;
+#[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod mail;
 #[cfg(test)]
 mod matrix;
 #[cfg(test)]

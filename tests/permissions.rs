@@ -27,6 +27,8 @@ const PLATFORM: &[Row] = &[
     ("servers:write", ADMINS),
     ("operations:read", ALL),
     ("operations:write", WORK),
+    ("jobs:read", ALL),
+    ("jobs:write", WORK),
     ("plans:read", ALL),
     ("migrations:read", ALL),
     ("migrations:write", ADMINS),

@@ -1,13 +1,13 @@
 //! The command line from end to end: what it prints, how it exits, and that it keeps secrets to itself.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt, process::Output, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
     adoption::product_of_before,
     harness::{
-        eventually,
+        eventually, eventually_within,
         programs::{Dev, Variables, connect, processes_in, run},
         unique,
     },
@@ -207,6 +207,38 @@ async fn a_tenant_is_cloned_archived_and_woken() {
     assert!(refused.sentence().contains("archived"), "{}", refused.err);
     assert_eq!(json(format!("tenant restore {id}")).await["state"], "active");
     dev.public().at(&slug).sign_in("bill@initech.example", password).await;
+}
+
+#[tokio::test]
+async fn who_is_invited_in_a_dev_environment_finds_a_mail_in_its_folder() {
+    let dev = Dev::shared().await;
+    let slug = unique("mailed");
+    let address = format!("ada@{slug}.example");
+    let line = format!("tenant create {slug} --name Mailed --admin-email {address} -o json");
+    let made = freehold(dev, &line).await.json();
+    let token = made["admin_invitation"]["token"].as_str().unwrap();
+    let list = format!("job list --tenant {}", made["id"].as_str().unwrap());
+    let job = eventually_within("the mail", Duration::from_secs(30), async || {
+        let job = freehold(dev, &format!("{list} -o json")).await.json()["items"][0].clone();
+        (job["state"] == "done").then_some(job)
+    })
+    .await;
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(job["kind"], "mail.invitation");
+    assert!(freehold(dev, &list).await.out.contains(id));
+    assert!(freehold(dev, &format!("job show {id}")).await.out.contains("done"));
+    assert!(freehold(dev, &format!("job retry {id}")).await.sentence().contains("job_not_dead"));
+
+    let mails = freehold_with(dev, "dev mail --folder data -o json", &Variables::new(), "").await.json();
+    let mail = mails["items"].as_array().unwrap().iter().find(|mail| mail["id"] == id).unwrap();
+    assert_eq!((&mail["to"], &mail["subject"]), (&address.into(), &"You are invited to join Mailed".into()));
+    let shown = freehold_with(dev, &format!("dev mail {id} --folder data"), &Variables::new(), "").await;
+    let page = format!("{}/account/accept-invitation#token={token}", made["url"].as_str().unwrap());
+    assert!(shown.out.contains(&page), "{}", shown.out);
+    let none = freehold_with(dev, "dev mail job_f --folder data", &Variables::new(), "").await;
+    assert!(none.sentence().contains("no such mail"), "{}", none.err);
+    let file = dev.folder().join(format!("data/mail/{id}.eml"));
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test]

@@ -6,14 +6,17 @@ use secrecy::{ExposeSecret, SecretBox};
 
 use crate::{
     config::{Config, Cors, Environment},
-    control::{self, sealing::KeyRing},
+    control::{self, ControlDb, listener::Signals, sealing::KeyRing},
     error::{Error, Result},
     http::{self, proxies::TrustedProxies},
-    identity, migrations,
+    identity::{self, letters::Letters},
+    jobs::{self, Desk},
+    mail::Mailer,
+    migrations,
     operations::{self, engine::Pace},
     servers::AdminUrl,
     tenancy::{PoolSettings, resolve::Rules},
-    types::{SchemaVersions, Slug},
+    types::{Random, SchemaVersions, Slug},
 };
 
 /// How a tenant's public address is made.
@@ -81,6 +84,38 @@ fn pace(config: &Config) -> Pace {
 #[cfg(not(feature = "crash-points"))]
 fn pace(_: &Config) -> Pace {
     Pace::default()
+}
+
+/// What jobs and schedules need.
+pub(super) fn desk(config: &Config, db: &ControlDb, keys: &Arc<KeyRing>, signals: &Signals) -> Desk {
+    Desk {
+        db: db.clone(),
+        keys: Arc::clone(keys),
+        signals: signals.clone(),
+        random: Random,
+        replica: config.replica.clone(),
+        pace: jobs_pace(config),
+        kept: jobs::schedule::Kept::default(),
+    }
+}
+
+/// How fast jobs and schedules go.
+#[cfg(feature = "crash-points")]
+fn jobs_pace(config: &Config) -> jobs::Pace {
+    config.operations.test_pace.map_or_else(jobs::Pace::default, jobs::Pace::quick)
+}
+
+/// How fast jobs and schedules go.
+#[cfg(not(feature = "crash-points"))]
+fn jobs_pace(_: &Config) -> jobs::Pace {
+    jobs::Pace::default()
+}
+
+/// How mail is sent, if it is.
+pub(super) fn letters(config: &Config) -> Result<Option<Letters>> {
+    let Some(mail) = &config.mail else { return Ok(None) };
+    let public_url = public_url(config);
+    Ok(Some(Letters::new(Mailer::new(&mail.settings)?, public_url, mail.link.clone())))
 }
 
 /// The keys that seal.

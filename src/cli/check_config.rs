@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     app::Product,
-    config::{Config, Cors},
+    config::{Config, Cors, MailConfig},
+    mail::Route,
 };
 
 /// Reads the configuration and judges the product as `serve` would, and connects nowhere.
@@ -63,10 +64,21 @@ fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("session_idle_hours", json!(config.identity.session_idle.as_secs() / 3_600)),
         ("invitation_hours", json!(config.identity.invitation.as_secs() / 3_600)),
         ("operation_concurrency", json!(config.operations.concurrency)),
+        ("job_concurrency", json!(config.jobs.concurrency)),
+        ("mail", json!(config.mail.as_ref().map(mail))),
         ("archive_store", json!(config.archives.store.as_ref().map(ToString::to_string))),
         ("postgres_bin", json!(config.archives.postgres_bin)),
         ("log", json!(config.telemetry.log)),
         ("metrics_token", json!(given(config.telemetry.metrics_token.is_some()))),
         ("sentry_dsn", json!(given(config.telemetry.sentry_dsn.is_some()))),
     ]
+}
+
+/// From whom mail comes, and where it goes first.
+fn mail(config: &MailConfig) -> String {
+    let from = &config.settings.sender;
+    match &config.settings.route {
+        Route::Smtp(smtp) => format!("from {from} through {}:{}, TLS {}", smtp.host, smtp.port, smtp.tls.as_str()),
+        Route::Folder(folder) => format!("from {from} into the folder {}", folder.display()),
+    }
 }

@@ -18,6 +18,7 @@ mod configuration;
 mod crypto;
 mod drift;
 mod fsck;
+mod job;
 mod keys;
 mod migrate;
 mod migration;
@@ -94,6 +95,9 @@ enum Command {
     /// Look at the durable changes to tenants, wait for them, take up blocked ones.
     #[command(subcommand)]
     Operation(operation::Command),
+    /// Look at jobs, such as mails, and have dead ones tried again.
+    #[command(subcommand)]
+    Job(job::Command),
     /// Look at the plans that tenants can be on.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -164,7 +168,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
     let remote = || Client::from_environment(environment);
     match arguments.command {
         Command::Serve(arguments) => serve::run(product, &arguments, environment),
-        Command::Dev(arguments) => dev::run(&product, &arguments, environment),
+        Command::Dev(arguments) => dev::run(&product, &arguments, environment, output),
         Command::CheckConfig(arguments) => check_config::run(&product, &arguments, environment, output),
         Command::Migrate(command) => migrate::run(product, &command, environment, output),
         Command::Bootstrap(arguments) => bootstrap::run(product, arguments, environment, output),
@@ -172,6 +176,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Archive(command) => process::block_on(archive::run(command, remote()?, output)),
         Command::Server(command) => process::block_on(server::run(command, remote()?, output)),
         Command::Operation(command) => process::block_on(operation::run(command, remote()?, output)),
+        Command::Job(command) => process::block_on(job::run(command, remote()?, output)),
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
         Command::Migration(command) => migration::run(command, environment, output),
         Command::Rollout(command) => process::block_on(rollout::run(command, remote()?, output)),

@@ -9,7 +9,9 @@ mod archives;
 mod control;
 mod http;
 mod identity;
+mod jobs;
 mod keys;
+mod mail;
 mod operations;
 mod source;
 mod telemetry;
@@ -21,7 +23,9 @@ pub use archives::ArchivesConfig;
 pub use control::ControlConfig;
 pub use http::{Cors, HttpConfig, PublicUrl};
 pub use identity::IdentityConfig;
+pub use jobs::JobsConfig;
 pub use keys::{KeyEncryptionKey, parse_keys};
+pub use mail::MailConfig;
 pub use operations::OperationsConfig;
 use source::Reader;
 pub use source::{CLIENT_NAMES, ConfigError, Problem};
@@ -58,6 +62,10 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Durable operations.
     pub operations: OperationsConfig,
+    /// Work that nobody waits for.
+    pub jobs: JobsConfig,
+    /// Mail, if any is sent.
+    pub mail: Option<MailConfig>,
     /// Dumps of tenants' databases.
     pub archives: ArchivesConfig,
     /// Redis, when there is one: `redis://` or `rediss://`, with its password.
@@ -86,6 +94,8 @@ impl Config {
             tenancy: TenancyConfig::read(reader),
             identity: IdentityConfig::read(reader),
             operations: OperationsConfig::read(reader),
+            jobs: JobsConfig::read(reader),
+            mail: MailConfig::read(reader, kind),
             archives: ArchivesConfig::read(reader, kind),
             redis_url: redis(reader),
             telemetry: TelemetryConfig::read(reader, kind),

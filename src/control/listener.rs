@@ -20,6 +20,16 @@ const QUEUE: usize = 4_096;
 /// Between attempts to connect while the control database is away.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
+/// What a replica listens to.
+const CHANNELS: [&str; 6] = [
+    "freehold_tenants",
+    "freehold_plans",
+    "freehold_operations",
+    "freehold_rollouts",
+    "freehold_jobs",
+    super::schedules::CHANNEL,
+];
+
 /// What a replica is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -37,6 +47,10 @@ pub enum Signal {
     RolloutChanged,
     /// It was recorded what became of tenants of a rollout.
     RolloutProgressed,
+    /// A job is queued.
+    JobQueued,
+    /// A schedule is due before its time.
+    ScheduleWoken,
     /// Signals may have been missed: anything may have changed.
     Lost,
 }
@@ -81,7 +95,7 @@ impl Signals {
 
     async fn listen(&self, db: &ControlDb) -> Result<()> {
         let mut listener = PgListener::connect_with(db.pool()).await?;
-        listener.listen_all(["freehold_tenants", "freehold_plans", "freehold_operations", "freehold_rollouts"]).await?;
+        listener.listen_all(CHANNELS).await?;
         self.send(Signal::Lost);
         loop {
             match listener.try_recv().await? {
@@ -119,6 +133,8 @@ fn parse(channel: &str, payload: &str) -> Option<Signal> {
         ("freehold_rollouts", None) => {
             Some(if payload == "state" { Signal::RolloutChanged } else { Signal::RolloutProgressed })
         }
+        ("freehold_jobs", _) => Some(Signal::JobQueued),
+        (super::schedules::CHANNEL, _) => Some(Signal::ScheduleWoken),
         ("freehold_operations", Some(("queued", _))) => Some(Signal::OperationQueued),
         ("freehold_operations", Some((what, id))) => {
             let id = OperationId::from_uuid(id.parse().ok()?);

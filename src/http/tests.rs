@@ -103,6 +103,7 @@ fn operations() -> operations::Context {
         random,
         attempts: Attempts::new(None, clock.clone()),
         permissions: identity::Permissions::new(&[]).unwrap(),
+        letters: None,
     };
     let issuer = Arc::new(|slug: &Slug| format!("http://{slug}.localhost"));
     let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };

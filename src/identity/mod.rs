@@ -16,6 +16,7 @@
 //! ```text
 //! authenticate -> sessions, api_keys, tokens, verdicts
 //! first_admin  -> people, credentials, invitations, tokens
+//! letters      -> invitations, tokens
 //! invitations  -> people, credentials, tokens, audit
 //! api_keys     -> people, roles, tokens, verdicts
 //! sessions     -> people, credentials, roles, tokens, audit
@@ -39,6 +40,7 @@ mod client;
 pub mod credentials;
 pub mod first_admin;
 pub mod invitations;
+pub mod letters;
 pub mod people;
 mod permissions;
 mod principal;
@@ -106,6 +108,8 @@ pub struct Dependencies {
     pub attempts: Attempts,
     /// All permissions, Freehold's and the product's.
     pub permissions: Permissions,
+    /// Mails to people, if any are sent.
+    pub letters: Option<letters::Letters>,
 }
 
 /// The context of this module's functions: connections to tenants' databases, and the state that all requests of a
@@ -125,13 +129,15 @@ pub struct Identity {
     /// The permissions of each role.
     permissions: Permissions,
     session_idle: Duration,
+    /// Mails to people, if any are sent.
+    letters: Option<letters::Letters>,
 }
 
 impl Identity {
     /// Creates the context. Does no I/O.
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
-        let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions } = dependencies;
+        let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions, letters } = dependencies;
         let Settings { hash_concurrency, session_idle, issuer } = settings;
         Self {
             hasher: credentials::Hasher::new(hash_concurrency, random),
@@ -143,6 +149,7 @@ impl Identity {
             random,
             attempts,
             permissions,
+            letters,
         }
     }
 }

@@ -28,6 +28,10 @@ pub mod right {
         OperationsRead = "operations:read" for [Admin, Member, Viewer];
         /// Retry what is blocked.
         OperationsWrite = "operations:write" for [Admin, Member];
+        /// See jobs.
+        JobsRead = "jobs:read" for [Admin, Member, Viewer];
+        /// Have dead jobs tried again.
+        JobsWrite = "jobs:write" for [Admin, Member];
         /// See plans.
         PlansRead = "plans:read" for [Admin, Member, Viewer];
         /// See published migrations.

@@ -267,7 +267,9 @@ impl Registry {
             | Signal::OperationStepped(_)
             | Signal::OperationSettled(_)
             | Signal::RolloutChanged
-            | Signal::RolloutProgressed => Ok(()),
+            | Signal::RolloutProgressed
+            | Signal::JobQueued
+            | Signal::ScheduleWoken => Ok(()),
         }
     }
 

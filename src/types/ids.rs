@@ -108,6 +108,8 @@ own_ids! {
     OperationId = "op";
     /// A rollout: the published migrations, carried to the tenants that exist.
     RolloutId = "rol";
+    /// Work that nobody waits for.
+    JobId = "job";
     /// An archive: one dump of one tenant's database. Names one attempt at writing it.
     ArchiveId = "arc";
     /// A person in one tenant's database.

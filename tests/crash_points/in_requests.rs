@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{
     StepPoint,
     draw::DRAW,
-    is_of_rollouts,
+    is_of_others,
     request::{Request, Target, prepare},
     subject::{PATIENCE, work_off},
     tally::Tally,
@@ -63,7 +63,7 @@ impl Place {
 /// The points of what is done outside of steps, by its name.
 fn places() -> BTreeMap<&'static str, Vec<Place>> {
     let mut places = BTreeMap::<_, Vec<_>>::new();
-    let is_outside = |point: &&'static str| StepPoint::parse(point).is_none() && !is_of_rollouts(point);
+    let is_outside = |point: &&'static str| StepPoint::parse(point).is_none() && !is_of_others(point);
     for point in faults::points().into_iter().filter(is_outside) {
         let (name, place) = point.rsplit_once('.').unwrap();
         places.entry(name).or_default().push(Place { point, is_committed: place == "after_commit" });

@@ -49,14 +49,14 @@ impl StepPoint {
     }
 }
 
-/// Of rollouts: `tests/rollouts` goes through them.
-fn is_of_rollouts(point: &str) -> bool {
-    point.starts_with("rollout.")
+/// Of rollouts, jobs and schedules: `tests/rollouts` and `tests/jobs.rs` go through them.
+fn is_of_others(point: &str) -> bool {
+    ["rollout.", "job.", "schedule."].iter().any(|others| point.starts_with(others))
 }
 
 /// The crash points of all steps, in no order of theirs.
 fn step_points() -> Vec<StepPoint> {
-    faults::points().into_iter().filter(|point| !is_of_rollouts(point)).filter_map(StepPoint::parse).collect()
+    faults::points().into_iter().filter(|point| !is_of_others(point)).filter_map(StepPoint::parse).collect()
 }
 
 /// The same by kind.

@@ -16,6 +16,8 @@ pub(crate) mod pool;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod replica;
+#[cfg(feature = "crash-points")]
+pub(crate) mod smtp;
 pub(crate) mod sql;
 pub(crate) mod tenant;
 

@@ -63,7 +63,8 @@ fn write_examples(text: &mut String, settings: &Settings, memory: &Memory, examp
 fn write_command(text: &mut String, environment: &Environment) -> fmt::Result {
     writeln!(text, "    set -a; . {}/dev.env; set +a", environment.folder().display())?;
     let program = std::env::current_exe().map_or_else(|_| "freehold".to_owned(), |path| path.display().to_string());
-    writeln!(text, "    {program} tenant create initech --admin-email bill@initech.example")
+    writeln!(text, "    {program} tenant create initech --admin-email bill@initech.example")?;
+    writeln!(text, "    {program} dev mail --folder {} last", environment.folder().display())
 }
 
 fn write_logs(text: &mut String, environment: &Environment) -> fmt::Result {

@@ -18,6 +18,7 @@ mod demo;
 mod files;
 mod initdb;
 mod lock;
+mod mail;
 mod memory;
 mod place;
 mod ports;
@@ -29,7 +30,7 @@ mod settings;
 
 use std::path::PathBuf;
 
-use super::{Environment as Variables, Outcome, configuration, process as runtime};
+use super::{Environment as Variables, Outcome, configuration, output::Output, process as runtime};
 use crate::{
     app::Product,
     config::{self, TelemetryConfig},
@@ -46,17 +47,34 @@ that it started; data is kept. FREEHOLD_PUBLIC_LISTEN and FREEHOLD_ADMIN_LISTEN 
 Examples:
   freehold dev
   freehold dev --reset
+  freehold dev mail          # what was mailed, in another terminal
   FREEHOLD_PUBLIC_LISTEN=127.0.0.1:9080 FREEHOLD_ADMIN_LISTEN=127.0.0.1:9081 freehold dev --folder /tmp/second")]
 pub(super) struct Arguments {
     /// Forget everything that an earlier run left, and start from nothing.
     #[arg(long)]
     reset: bool,
     /// Where everything is kept.
-    #[arg(long, default_value = ".freehold")]
+    #[arg(long, default_value = ".freehold", global = true)]
     folder: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-pub(super) fn run(product: &Product, arguments: &Arguments, variables: &Variables) -> anyhow::Result<Outcome> {
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the mails that were written to the folder instead of being sent, or show one.
+    Mail(mail::Arguments),
+}
+
+pub(super) fn run(
+    product: &Product,
+    arguments: &Arguments,
+    variables: &Variables,
+    output: Output,
+) -> anyhow::Result<Outcome> {
+    if let Some(Command::Mail(wanted)) = &arguments.command {
+        return mail::run(&arguments.folder, wanted, output);
+    }
     // Before servers are started for nothing.
     product.check()?;
     let telemetry = TelemetryConfig::load(variables)?;

@@ -14,14 +14,19 @@ use super::{Variables, environment::Environment, memory::Memory};
 use crate::{app::Sockets, config::Config};
 
 /// Mails that are written rather than sent.
-const MAIL: &str = "mail";
+pub(super) const MAIL: &str = "mail";
+/// From whom they come.
+const SENDER: &str = "Freehold <no-reply@freehold.example>";
 /// What stands in for an object store.
 const OBJECTS: &str = "objects";
 
 /// What is otherwise than in production unless the caller says more: a playground's tenants come and go, and the
 /// name of one that is gone is there to be used again.
-const PLAYGROUND: [(&str, &str); 2] =
-    [("FREEHOLD_DELETIONS_PER_HOUR", "1000000"), ("FREEHOLD_SLUG_RESERVATION_SECONDS", "0")];
+const PLAYGROUND: [(&str, &str); 3] = [
+    ("FREEHOLD_DELETIONS_PER_HOUR", "1000000"),
+    ("FREEHOLD_SLUG_RESERVATION_SECONDS", "0"),
+    ("FREEHOLD_MAIL_FROM", SENDER),
+];
 
 /// The domain under which tenants have their hosts: browsers and curl resolve names below it without DNS.
 pub(super) const BASE_DOMAIN: &str = "localhost";
@@ -102,6 +107,7 @@ fn decided(environment: &Environment, memory: &Memory) -> anyhow::Result<Vec<(&'
         ("FREEHOLD_REPLICA", "dev-1".to_owned()),
         ("FREEHOLD_KEY_ENCRYPTION_KEYS", memory.key_encryption_keys.clone()),
         ("FREEHOLD_ARCHIVE_URL", objects_url(environment)?),
+        ("FREEHOLD_MAIL_DIR", mail_dir(environment)?.display().to_string()),
         ("FREEHOLD_CONTROL_URL", environment.control_url()?.expose_secret().to_owned()),
         ("FREEHOLD_PLATFORM_SERVER_URL", environment.platform_admin_url()?.expose_secret().to_owned()),
     ];
@@ -115,11 +121,12 @@ fn decided(environment: &Environment, memory: &Memory) -> anyhow::Result<Vec<(&'
     Ok(pairs)
 }
 
-/// The caller's settings, but for those that are decided here. Another server's Redis is never used.
+/// The caller's settings, but for those that are decided here. Another server's Redis is never used, nor a mail server.
 fn over(variables: &Variables, decided: Vec<(&'static str, String)>) -> Variables {
     let is_decided = |name: &str| {
         let name = name.strip_suffix("_FILE").unwrap_or(name);
-        name == "FREEHOLD_REDIS_URL" || decided.iter().any(|(decided, _)| *decided == name)
+        let is_of_others = name == "FREEHOLD_REDIS_URL" || name.starts_with("FREEHOLD_SMTP_");
+        is_of_others || decided.iter().any(|(decided, _)| *decided == name)
     };
     let ours = |name: &str| name.starts_with("FREEHOLD_") && !crate::config::CLIENT_NAMES.contains(&name);
     let mut pairs: Variables = variables
@@ -152,6 +159,8 @@ mod tests {
             ("FREEHOLD_REPLICA", "mine"),
             ("FREEHOLD_CONTROL_URL_FILE", "/elsewhere"),
             ("FREEHOLD_REDIS_URL", "redis://elsewhere"),
+            ("FREEHOLD_SMTP_HOST", "elsewhere"),
+            ("FREEHOLD_SMTP_PASSWORD_FILE", "/elsewhere"),
             ("FREEHOLD_API_KEY", "key"),
             ("HOME", "/home/ada"),
         ];

@@ -14,7 +14,7 @@ use super::query;
 use crate::{
     error::{Error, FieldError, Result},
     http::problem::Problem,
-    types::{AuditEventId, OperationId, RolloutId, TenantId},
+    types::{AuditEventId, JobId, OperationId, RolloutId, TenantId},
 };
 
 /// The parameters that every list has; all others are the filter's.
@@ -124,7 +124,7 @@ macro_rules! always_stored {
         })+
     };
 }
-always_stored!(i32, uuid::Uuid, AuditEventId, OperationId, RolloutId, TenantId);
+always_stored!(i32, uuid::Uuid, AuditEventId, JobId, OperationId, RolloutId, TenantId);
 
 /// The query of a list without filters.
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -3,6 +3,7 @@
 mod audit_events;
 mod checks;
 mod drift;
+mod jobs;
 mod keys;
 pub(super) mod migrations;
 mod operations;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(tenants::routes())
         .merge(operations::routes())
+        .merge(jobs::routes())
         .merge(servers::routes())
         .merge(plans::routes())
         .merge(keys::routes())

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    types::{DisplayName, UserId},
+    types::{DisplayName, TenantId, UserId},
 };
 
 /// What the invited person sends.
@@ -61,6 +61,15 @@ impl AcceptOutcome {
             Self::AccountInUse => Err(Error::conflict("user_exists", "there is an account with this address already")),
         }
     }
+}
+
+/// Whether the invitation with this token is open; none where the tenant's database has no such invitation. Does not
+/// check the tenant's state.
+///
+/// # Errors
+/// The tenant's database is unavailable.
+pub(super) async fn is_open(ctx: &Identity, tenant: TenantId, token: &SecretString) -> Result<Option<bool>> {
+    store::is_open(&ctx.tenancy.connect(tenant).await?, &token_hash(token)).await
 }
 
 /// Accepts an invitation.

@@ -36,6 +36,8 @@ macro_rules! is_open {
 
 const OPEN: &str = concat!("SELECT email FROM freehold.invitations WHERE", is_open!());
 
+const IS_OPEN: &str = concat!("SELECT", is_open!(), " AS is_open FROM freehold.invitations WHERE token_hash = $1");
+
 const TAKE: &str =
     concat!("UPDATE freehold.invitations SET accepted_at = now() WHERE", is_open!(), " RETURNING id, email, role");
 
@@ -50,6 +52,12 @@ pub(super) struct Taken {
 pub(super) async fn open(statements: &impl Statements, token_hash: &[u8]) -> Result<Option<String>> {
     let row = statements.row(OPEN, &[&token_hash]).await?;
     Ok(row.map(|row| row.try_get("email")).transpose()?)
+}
+
+/// Whether the invitation with this secret is open; none where there is no such invitation.
+pub(super) async fn is_open(statements: &impl Statements, token_hash: &[u8]) -> Result<Option<bool>> {
+    let row = statements.row(IS_OPEN, &[&token_hash]).await?;
+    Ok(row.map(|row| row.try_get("is_open")).transpose()?)
 }
 
 /// Ends the open invitation with this secret. Of several concurrent calls, one succeeds.

@@ -1,7 +1,7 @@
 //! The schedule of `fsck`, `verify isolation` and the drift sweep, so that whoever watches the metrics need not ask.
 //!
-//! Every replica looks whether a check is due. One at a time runs a piece of it and keeps a checkpoint. The control
-//! database has what the last round found, and every replica exports it as metrics. A round of `fsck` counts when nothing
+//! Each check has a schedule (`jobs::schedule`): of all replicas one looks whether the check is due, runs a piece of it
+//! under a claim, and keeps a checkpoint. The control database has what the last round found, and every replica exports it as metrics. A round of `fsck` counts when nothing
 //! was under way that would explain what it saw; until then it is tried again. A round of `verify isolation` and one
 //! of the sweep take a page of tenants at a time; a sweep that somebody has asked for goes on at once. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on
 //! servers, since the janitor never looks at a server itself.
@@ -23,6 +23,7 @@ use crate::{
         checks::{self, Checkpoint, Claimed, Counts, Ended},
     },
     error::Result,
+    jobs::schedule::{Next, Schedule},
     operations::{Context, janitor},
 };
 
@@ -46,39 +47,34 @@ pub struct Intervals {
     pub drift: Option<Duration>,
 }
 
-/// Checks what is due, until `stop`.
-pub async fn run(ctx: Context, intervals: Intervals, stop: CancellationToken) {
-    let all = [(FSCK, intervals.fsck), (ISOLATION, intervals.isolation), (drift::NAME, intervals.drift)];
-    // Somebody may ask for a sweep where none goes round by itself.
-    let wanted = all.into_iter().filter(|(name, interval)| interval.is_some() || *name == drift::NAME);
-    let wanted: Vec<_> = wanted.collect();
-    let shortest = wanted.iter().filter_map(|(_, interval)| *interval).fold(INTERVAL, Duration::min);
-    let mut ticks = tokio::time::interval(shortest);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let woken = async {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = ctx.memory.checks_woken() => {}
-            }
-        };
-        if stop.run_until_cancelled(woken).await.is_none() {
-            return;
-        }
-        for &(name, interval) in &wanted {
-            // What somebody waits for goes on at once.
-            while let Some(outcome) = stop.run_until_cancelled(Box::pin(run_piece(&ctx, name, interval))).await {
-                match outcome {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        tracing::warn!(error = error.chain(), check = name, "a scheduled check could not go on");
-                        break;
-                    }
-                }
-            }
+/// The schedule of each check that goes round by itself, or that somebody may ask for.
+#[must_use]
+pub fn schedules(ctx: &Context, intervals: Intervals) -> Vec<Schedule> {
+    let Intervals { fsck, isolation, drift } = intervals;
+    let all =
+        [("check.fsck", FSCK, fsck), ("check.isolation", ISOLATION, isolation), (drift::SCHEDULE, drift::NAME, drift)];
+    let wanted = all.into_iter().filter(|(_, check, interval)| interval.is_some() || *check == drift::NAME);
+    let schedule = |(name, check, interval): (_, _, Option<Duration>)| {
+        let ctx = ctx.clone();
+        let every = interval.map_or(INTERVAL, |interval| interval.min(INTERVAL));
+        // The table of checks says whether it is due; this one, who looks.
+        Schedule::new(name, every, move |stop| look(ctx.clone(), (check, interval), stop)).eager()
+    };
+    wanted.map(schedule).collect()
+}
+
+/// Runs pieces of a check: one if it is due, all of a round that somebody waits for.
+async fn look(
+    ctx: Context,
+    (check, interval): (&'static str, Option<Duration>),
+    stop: CancellationToken,
+) -> Result<Next> {
+    while let Some(outcome) = stop.run_until_cancelled(Box::pin(run_piece(&ctx, check, interval))).await {
+        if !outcome? {
+            break;
         }
     }
+    Ok(Next::Usual)
 }
 
 /// One piece of a check, if it is due and nobody else is at it. Whether somebody waits for the next one.

@@ -121,7 +121,7 @@ async fn end(ctx: &Context, mut txn: Txn, (id, server): (TenantId, ServerId), op
     Ok(())
 }
 
-async fn begin_in_turn(ctx: &Context) -> Result<Option<Txn>> {
+pub(super) async fn begin_in_turn(ctx: &Context) -> Result<Option<Txn>> {
     for _ in 0..TURNS {
         if let Some(txn) = begin(ctx).await? {
             return Ok(Some(txn));

@@ -1,7 +1,8 @@
 //! The janitor starts what is due, and deletes old rows.
 //!
-//! Every replica has one. An advisory lock in the control database lets one at a time work. If a janitor dies, the next
-//! one does the rest. A sweep
+//! Its sweeps are schedules (`jobs::schedule`): of all replicas one sweeps when it is time. An advisory lock in the
+//! control database lets one at a time work, whatever becomes of a lease. If a janitor dies, the next one does the rest.
+//! The janitor
 //! * queues the erasure of tenants whose grace time has passed, and finishes deletions that were taken back,
 //! * repairs leaks ([`leaks`]),
 //! * deletes expired slugs, old idempotency keys with the secrets of their answers, and operations that nobody asked for.
@@ -15,19 +16,22 @@ use std::time::Duration;
 
 pub(super) use leaks::clear_leftovers;
 use sqlx::{Postgres, Transaction};
-use tokio_util::sync::CancellationToken;
 
 use super::{Context, tenants::erase};
 use crate::{
     control::{audit, bounded, idempotency, janitor, operations, slugs, tenant_states},
     error::Result,
     faults::crash_point,
+    jobs::{
+        self,
+        schedule::{Next, Schedule},
+    },
     types::{AuditEventId, TenantId},
 };
 
-/// Every how many sweeps old rows are deleted too: once an hour.
+/// How many times as seldom as a sweep old rows are deleted: once an hour.
 const FORGETTING: u32 = 720;
-/// Every how many sweeps all tenants' slugs are compared with what is held: once a minute.
+/// How many times as seldom all tenants' slugs are compared with what is held: once a minute.
 const COMPARING: u32 = 12;
 /// How long the control database may take to answer one transaction.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -37,25 +41,36 @@ const BATCH: u32 = 1_000;
 /// A transaction in the control database.
 type Txn = Transaction<'static, Postgres>;
 
-/// Sweeps until `stop`.
-pub async fn run(ctx: Context, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(ctx.settings.pace.sweep);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut sweeps = 0_u32;
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        note("erasures", swept(|| begin_erasure(&ctx)).await);
-        note("undeletions", swept(|| finish_undeletion(&ctx)).await);
-        note("slugs", bounded(ANSWER, forget_slugs(&ctx)).await);
-        note("leaked_databases", leaks::clear_warm_databases(&ctx).await);
-        if sweeps.is_multiple_of(COMPARING) {
-            note("leaked_slugs", leaks::mend_slugs(&ctx).await);
-        }
-        if sweeps.is_multiple_of(FORGETTING) {
-            note("idempotency_keys", bounded(ANSWER, forget_idempotency_keys(&ctx)).await);
-            note("operations", bounded(ANSWER, forget_operations(&ctx)).await);
-        }
-        sweeps = sweeps.wrapping_add(1);
-    }
+/// What the janitor does, and how often.
+#[must_use]
+pub fn schedules(ctx: &Context) -> Vec<Schedule> {
+    let interval = ctx.settings.pace.sweep;
+    let (sweeping, comparing, forgetting) = (ctx.clone(), ctx.clone(), ctx.clone());
+    vec![
+        Schedule::new("janitor.sweep", interval, move |_| sweep(sweeping.clone())).eager(),
+        Schedule::new("janitor.compare", COMPARING * interval, move |_| compare(comparing.clone())).eager(),
+        Schedule::new("janitor.forget", FORGETTING * interval, move |_| forget(forgetting.clone())).eager(),
+    ]
+}
+
+async fn sweep(ctx: Context) -> Result<Next> {
+    note("erasures", swept(|| begin_erasure(&ctx)).await);
+    note("undeletions", swept(|| finish_undeletion(&ctx)).await);
+    note("slugs", bounded(ANSWER, forget_slugs(&ctx)).await);
+    note("leaked_databases", leaks::clear_warm_databases(&ctx).await);
+    Ok(Next::Usual)
+}
+
+async fn compare(ctx: Context) -> Result<Next> {
+    note("leaked_slugs", leaks::mend_slugs(&ctx).await);
+    Ok(Next::Usual)
+}
+
+async fn forget(ctx: Context) -> Result<Next> {
+    note("idempotency_keys", bounded(ANSWER, forget_idempotency_keys(&ctx)).await);
+    note("operations", bounded(ANSWER, forget_operations(&ctx)).await);
+    note("jobs", bounded(ANSWER, jobs::forget(&ctx.db)).await);
+    Ok(Next::Usual)
 }
 
 /// Counts what a chore has done. One that failed is tried again with the next sweep, and keeps no other back.
@@ -120,14 +135,14 @@ async fn forget_slugs(ctx: &Context) -> Result<u64> {
 }
 
 async fn forget_idempotency_keys(ctx: &Context) -> Result<u64> {
-    let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
+    let Some(mut txn) = leaks::begin_in_turn(ctx).await? else { return Ok(0) };
     let keys = idempotency::purge(&mut txn).await?;
     txn.commit().await?;
     Ok(keys)
 }
 
 async fn forget_operations(ctx: &Context) -> Result<u64> {
-    let Some(mut txn) = begin(ctx).await? else { return Ok(0) };
+    let Some(mut txn) = leaks::begin_in_turn(ctx).await? else { return Ok(0) };
     let forgotten = operations::purge_unasked(&mut txn, BATCH.into()).await?;
     txn.commit().await?;
     Ok(forgotten)

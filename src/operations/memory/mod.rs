@@ -16,7 +16,6 @@ use copies::Copies;
 pub(super) use copies::Urgency;
 pub use newest::Newest;
 use sessions::Sessions;
-use tokio::sync::Notify;
 
 use crate::types::ServerId;
 
@@ -30,7 +29,6 @@ struct Held {
     templates: RwLock<HashSet<(ServerId, String)>>,
     copies: Copies,
     sessions: Sessions,
-    checks: Notify,
     trial: tokio::sync::Mutex<()>,
 }
 
@@ -60,16 +58,6 @@ impl Memory {
 
     pub(super) fn forget_template(&self, server: ServerId, name: &str) {
         self.0.templates.write().unwrap_or_else(PoisonError::into_inner).remove(&(server, name.to_owned()));
-    }
-
-    /// Somebody has asked for a check: this replica looks what is due.
-    pub(super) fn wake_checks(&self) {
-        self.0.checks.notify_one();
-    }
-
-    /// Returns when somebody has asked for a check.
-    pub(super) async fn checks_woken(&self) {
-        self.0.checks.notified().await;
     }
 
     /// The queues for copies of templates, one for each server.

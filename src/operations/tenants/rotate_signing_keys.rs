@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     faults::crash_point,
     identity::tokens,
+    jobs::schedule::{Next, Schedule},
     operations::Context,
     types::{AuditEventId, KeyId, TenantId},
 };
@@ -81,16 +82,16 @@ pub async fn rotate(ctx: &Context, tenant: TenantId, previous: Previous, origin:
     Ok(rotated)
 }
 
-/// Replaces keys that have signed for longer than `age`, and deletes keys that no longer verify anything, until `stop`.
-/// Every replica runs this. It skips a key that another replica has just replaced.
-pub async fn keep_young(ctx: Context, age: Option<Duration>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(AGE_INTERVAL);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let outcome = stop.run_until_cancelled(Box::pin(replace_old(&ctx, age))).await;
-        if let Some(Err(error)) = outcome {
-            tracing::warn!(error = error.chain(), "old signing keys could not be replaced");
-        }
-    }
+/// Replaces keys that have signed for longer than `age`, and deletes keys that no longer verify anything: of all
+/// replicas one does so when it is time. It skips a key that an operator has just replaced.
+#[must_use]
+pub fn keep_young(ctx: &Context, age: Option<Duration>) -> Schedule {
+    let ctx = ctx.clone();
+    let run = move |stop: CancellationToken| {
+        let ctx = ctx.clone();
+        async move { stop.run_until_cancelled(replace_old(&ctx, age)).await.unwrap_or(Ok(())).map(|()| Next::Usual) }
+    };
+    Schedule::new("signing_keys", AGE_INTERVAL, run).eager()
 }
 
 /// Replaces the keys that are older than `age`, once. If the key of one tenant cannot be replaced, the other tenants'

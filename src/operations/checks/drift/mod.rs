@@ -24,6 +24,7 @@ use crate::{
         audit::{self, Origin},
         checks::{self, Counts},
         drifts::{self, Found},
+        schedules,
         servers::{self, Server},
         tenants::{self, Tenant, TenantState},
     },
@@ -34,6 +35,8 @@ use crate::{
 
 /// The check's name.
 pub const NAME: &str = "drift";
+/// The name of its schedule.
+pub(super) const SCHEDULE: &str = "check.drift";
 /// How many tenants a piece of a round looks at.
 const PAGE: i64 = 20;
 /// How many sessions it has on a server.
@@ -80,9 +83,8 @@ pub async fn ask(ctx: &Context, origin: &Origin) -> Result<()> {
     checks::ask_in_txn(&mut txn, NAME).await?;
     let event = AuditEventId::generate(&ctx.clock, ctx.random);
     audit::record_in_txn(&mut txn, event, origin, ("drift.sweep", NAME), &serde_json::json!({})).await?;
-    txn.commit().await?;
-    ctx.memory.wake_checks();
-    Ok(())
+    schedules::wake_in_txn(&mut txn, SCHEDULE).await?;
+    Ok(txn.commit().await?)
 }
 
 /// Looks at the next page of tenants after `after`, and records what it finds. The last tenant looked at, when there are

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 pub use plan::Bounds;
-pub use reconciler::run;
+pub use reconciler::schedule;
 
 use super::{
     provisioning_steps::{

@@ -1,5 +1,5 @@
-//! The reconciler keeps the target number of warm databases on each server. Every replica tries to run it, and one at a
-//! time does.
+//! The reconciler keeps the target number of warm databases on each server. It is a schedule (`jobs::schedule`), so that
+//! of all replicas one looks; its lock, which its transaction holds, keeps two from deciding at once.
 //!
 //! It checks every second, and soon after a change. In one transaction of the control database it queues the operations
 //! that make missing databases and retire surplus ones. It connects to no server itself, so an unavailable server does
@@ -7,20 +7,15 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     Bounds, make_in_txn,
     plan::{Plan, Stock},
     retire_in_txn,
 };
 use crate::{
-    control::{
-        bounded,
-        listener::{Signal, Subscription},
-        warm_databases,
-    },
+    control::{bounded, listener::Signal, warm_databases},
     error::Result,
+    jobs::schedule::{Next, Schedule},
     operations::{Context, schema::publish},
 };
 
@@ -31,29 +26,21 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// How long it waits after a signal, because more signals usually follow.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Keeps databases ready until `stop`.
-pub async fn run(ctx: Context, bounds: Bounds, stop: CancellationToken) {
-    let mut signals = ctx.signals.subscribe();
-    let keeping = async {
-        loop {
-            if let Err(error) = bounded(ANSWER, look(&ctx, bounds)).await {
-                tracing::warn!(error = error.chain(), "the warm databases could not be looked after");
-            }
-            // A signal only wakes it: what to do depends on the rows.
-            let _ = tokio::time::timeout(POLL, stir(&mut signals)).await;
-            tokio::time::sleep(SETTLE).await;
-        }
+/// Keeps databases ready: one replica looks every second, and soon after an operation was queued or has ended. A signal
+/// only wakes it: what to do depends on the rows.
+#[must_use]
+pub fn schedule(ctx: &Context, bounds: Bounds) -> Schedule {
+    let ctx = ctx.clone();
+    let run = move |_| {
+        let ctx = ctx.clone();
+        async move { bounded(ANSWER, look(&ctx, bounds)).await.map(|()| Next::Usual) }
     };
-    stop.run_until_cancelled(Box::pin(keeping)).await;
+    Schedule::new("warm", POLL, run).eager().stirred_by(stirs, SETTLE)
 }
 
-/// Waits for a signal about an operation: a database may be ready, or a tenant may have taken one.
-async fn stir(signals: &mut Subscription) {
-    let says_nothing = |signal| {
-        let of_rollouts = matches!(signal, Signal::RolloutChanged | Signal::RolloutProgressed);
-        of_rollouts || matches!(signal, Signal::Tenant(_) | Signal::Plans | Signal::OperationStepped(_))
-    };
-    while says_nothing(signals.next().await) {}
+/// A database may be ready, or a tenant may have taken one.
+fn stirs(signal: Signal) -> bool {
+    matches!(signal, Signal::OperationQueued | Signal::OperationSettled(_) | Signal::Lost)
 }
 
 /// Queues at most one operation on each server.

@@ -12,7 +12,10 @@ use crate::{
         secrets::{self, Purpose},
     },
     error::{Error, Result},
-    identity::first_admin::{self, FirstAdmin},
+    identity::{
+        first_admin::{self, FirstAdmin},
+        letters,
+    },
     operations::{Context, engine::run::Run},
     types::{DisplayName, Email, SchemaVersions, TenantId},
 };
@@ -66,7 +69,8 @@ impl InputAdmin {
     }
 }
 
-/// Stores, encrypted, the secret that the operation needs to create the first administrator. The operation hashes the
+/// Stores, encrypted, the secret that the operation needs to create the first administrator, and has an invitation
+/// mailed where mail is sent: the job waits until the invitation is in the tenant's database. The operation hashes the
 /// password, not the request, so that a burst of requests does not wait for hashes. See docs/decisions.
 pub(in crate::operations::tenants) async fn keep_in_txn(
     ctx: &Context,
@@ -82,6 +86,12 @@ pub(in crate::operations::tenants) async fn keep_in_txn(
     let invitation = Invitation { token: ctx.random.token(), expires_at: ctx.clock.now() + lifetime };
     let text = SecretString::from(serde_json::to_string(&invitation).map_err(Error::internal)?);
     secrets::put(txn, key, id.uuid(), Purpose::FirstAdminInvitation, &text).await?;
+    let letter = letters::Invitation {
+        to: admin.email.clone(),
+        token: invitation.token.clone(),
+        expires_at: invitation.expires_at,
+    };
+    letters::queue_invitation_in_txn(&ctx.identity, txn, (key, id), &letter).await?;
     Ok(Some(invitation))
 }
 
