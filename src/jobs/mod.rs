@@ -10,7 +10,7 @@
 //! done it, and another one does it again. A kind of job must be such that this does no harm.
 //!
 //! A job that fails is tried again after growing pauses ([`Pace`]). One that failed too often is *dead*: it stays, with
-//! its payload, until an operator has it tried again ([`retry`]).
+//! its payload, until an operator has it tried again ([`retry()`]).
 //!
 //! A *schedule* is a row as well (`control::schedules`): see [`schedule`]. Kinds and schedules are handed in by those who
 //! put a replica together: nothing here knows what any of them does.
