@@ -59,7 +59,15 @@ pub(crate) async fn foreign(fleet: &Fleet, slug: &str) -> Value {
              END IF; END $$"
         ))
         .await;
-    server.run(&format!("CREATE DATABASE \"{name}\" TEMPLATE template0 OWNER \"{name}\"")).await;
+    // Closed from its first moment: what everybody may enter is found by the tests of isolation of this fleet.
+    let closed = format!("CREATE DATABASE \"{name}\" TEMPLATE template0 OWNER \"{name}\" ALLOW_CONNECTIONS false");
+    server.run(&closed).await;
+    server
+        .run(&format!(
+            "REVOKE CONNECT ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {admin};
+             ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS true"
+        ))
+        .await;
     server.run(&format!("COMMENT ON DATABASE \"{name}\" IS 'it''s a shop'")).await;
     let product = product_of_before();
     let reader = "GRANT SELECT ON projects TO pg_monitor; GRANT UPDATE (title) ON tasks TO PUBLIC";
@@ -69,7 +77,7 @@ pub(crate) async fn foreign(fleet: &Fleet, slug: &str) -> Value {
     wanted(slug)
 }
 
-/// Drops a database that was not adopted: everybody may enter it, which tests of isolation would find.
+/// Drops a database that was not adopted.
 async fn discard(fleet: &Fleet, slug: &str) {
     let (name, server) = (named(slug), fleet.on_server("postgres"));
     server.run(&format!("DROP DATABASE \"{name}\" WITH (FORCE)")).await;

@@ -90,7 +90,12 @@ async fn a_database_that_is_there_already_is_looked_at_and_adopted() {
     let server = dev.server().await;
     for sql in [
         format!("CREATE ROLE {database}"),
-        format!("CREATE DATABASE {database} TEMPLATE template0 OWNER {database}"),
+        // Closed from its first moment: what everybody may enter is found by `verify isolation`.
+        format!("CREATE DATABASE {database} TEMPLATE template0 OWNER {database} ALLOW_CONNECTIONS false"),
+        format!(
+            "REVOKE CONNECT ON DATABASE {database} FROM PUBLIC; GRANT CONNECT ON DATABASE {database} TO freehold_admin;
+             ALTER DATABASE {database} ALLOW_CONNECTIONS true"
+        ),
         format!(
             "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN
                  EXECUTE 'GRANT {database} TO freehold_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';

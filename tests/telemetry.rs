@@ -82,7 +82,7 @@ async fn labels_name_routes_and_tenants_by_id_and_never_people() {
         .collect();
     let known = [
         "check", "chore", "class", "kind", "le", "listener", "method", "outcome", "reason", "result", "route",
-        "server", "state", "status", "step", "task", "tenant",
+        "schedule", "server", "state", "status", "step", "task", "tenant",
     ];
     let strange: Vec<_> = names.iter().filter(|name| !known.contains(&name.as_str())).collect();
     assert!(strange.is_empty(), "labels that nobody has bounded: {strange:?}");
