@@ -111,6 +111,7 @@ impl App {
     /// # Errors
     /// [`Unfit`], and what is wrong with the configuration.
     pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
+        let name = product.name;
         let product::Checked { permissions, migrations, left_behind, oldest_version } = product.checked()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
@@ -130,7 +131,7 @@ impl App {
                 permissions,
                 letters: settings::letters(&config)?,
             },
-            settings::identity_settings(&config),
+            settings::identity_settings(&config, name),
         ));
         let signals = Signals::default();
         let desk = settings::desk(&config, &db, &keys, &signals);

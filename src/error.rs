@@ -41,6 +41,12 @@ pub enum Error {
         /// For people; the same for every cause that must not be told apart.
         detail: &'static str,
     },
+    /// The one who asks is known, and has to prove again that they are there (401, RFC 9470).
+    #[error("prove again that it is you: the last proof of this session is too old for this change")]
+    StaleProof {
+        /// How old a proof may be.
+        max_age: Duration,
+    },
     /// The one who asks is known and may not (403).
     #[error("{detail}")]
     Forbidden {
@@ -231,6 +237,7 @@ impl Error {
             | Self::Unavailable { code, .. }
             | Self::Damaged { code, .. } => code,
             Self::Validation(_) => "validation_failed",
+            Self::StaleProof { .. } => "insufficient_user_authentication",
             Self::PreconditionFailed => "precondition_failed",
             Self::Internal(_) => "internal",
         }

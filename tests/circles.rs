@@ -29,7 +29,9 @@ impl Code {
             for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
                 if path.is_dir() {
                     folders.push(path);
-                } else if let Some(module) = module(path.strip_prefix(root).unwrap()) {
+                } else if path.extension().is_some_and(|ending| ending == "rs")
+                    && let Some(module) = module(path.strip_prefix(root).unwrap())
+                {
                     files.insert(module, code(&fs::read_to_string(&path).unwrap()));
                 }
             }

@@ -21,9 +21,10 @@ use crate::{
 };
 
 /// What a clone has no rows of.
-const LEFT_BEHIND: [&str; 6] = [
+const LEFT_BEHIND: [&str; 7] = [
     "freehold.sessions",
     "freehold.refresh_tokens",
+    "freehold.sign_in_steps",
     "freehold.invitations",
     "freehold.api_keys",
     "freehold.audit_events",
@@ -59,6 +60,8 @@ async fn open_doors(tenant: &Tenant<'_>) {
                     VALUES (gen_random_uuid(), 'guest@example.com', 'member', sha256('guest'), 'usr', now() + interval '1 day');
                INSERT INTO freehold.idempotency_keys (principal, route, key, request_hash, resource_id)
                     VALUES ('usr', 'POST /v1/x', 'key', sha256('x'), gen_random_uuid());
+               INSERT INTO freehold.sign_in_steps (token_hash, user_id, purpose, expires_at)
+                    SELECT sha256('step'), id, 'code', now() + interval '1 day' FROM freehold.users LIMIT 1;
                INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'usr', 'x')";
     tenant.database().run(sql).await;
 }

@@ -68,12 +68,13 @@ async fn assert_serves_its_own_routes_alone(dev: &Dev) {
     let document = dev.public().get("/openapi.json").await.json();
     assert_eq!(document["info"]["title"], "Notes tenant API");
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    let own = |path: &&&String| path.starts_with("/v1/") && !path.starts_with("/v1/auth/");
+    let is_freeholds = |path: &str| path.starts_with("/v1/auth/") || path == "/v1/settings";
+    let own = |path: &&&String| path.starts_with("/v1/") && !is_freeholds(path);
     assert_eq!(paths.iter().filter(own).collect::<Vec<_>>(), [&NOTES]);
     let admin = dev.admin_of("acme").await;
     assert_eq!(admin.get("/v1/projects").await.status(), 404);
     let permissions = admin.get("/v1/auth/me").await.json()["permissions"].clone();
-    assert_eq!(permissions, json!(["notes:write"]));
+    assert_eq!(permissions, json!(["notes:write", "settings:read", "settings:write"]));
 }
 
 async fn assert_roles_and_tenants_are_kept_apart(dev: &Dev) {

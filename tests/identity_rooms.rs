@@ -13,12 +13,13 @@ use crate::{
 };
 
 /// Which file speaks to which table. The control database, which has tables of the same names, is `control`'s.
-const STORES: [(&str, &str); 10] = [
+const STORES: [(&str, &str); 11] = [
     ("roles", "identity/roles/store.rs"),
     ("users", "identity/people/store.rs"),
     ("credentials", "identity/credentials/store.rs"),
     ("sessions", "identity/sessions/store.rs"),
     ("refresh_tokens", "identity/tokens/store.rs"),
+    ("sign_in_steps", "identity/steps/store.rs"),
     ("invitations", "identity/invitations/store.rs"),
     ("api_keys", "identity/api_keys/store.rs"),
     ("audit_events", "identity/audit/store.rs"),
@@ -109,7 +110,7 @@ fn every_table_of_the_stream_has_a_store() {
         names.map(|line| line.split([' ', '(']).next().unwrap().trim_start_matches("freehold.").to_owned()).collect()
     };
     let tables: BTreeSet<_> =
-        files("tenant-migrations", "V1__identity.sql").values().flat_map(|text| made(text)).collect();
+        files("tenant-migrations/freehold", ".sql").values().flat_map(|text| made(text)).collect();
     assert_eq!(tables, STORES.iter().map(|(table, _)| (*table).to_owned()).collect());
 }
 
@@ -183,29 +184,45 @@ async fn the_table_of_credentials_has_room_for_kinds_that_come() {
     for bad in ["{}", r#"{"hash": null}"#, r#"{"hash": "plain"}"#] {
         assert_eq!(refused(add("password", "", bad)).await, "credentials_password_check", "{bad}");
     }
-    assert_eq!(refused(add("totp", "", "{}")).await, "credentials_kind_check");
+    assert_eq!(refused(add("passkey", "", "{}")).await, "credentials_kind_check");
+    let seed = r#"{"seed": "sealed", "last_step": 58000000}"#;
+    for (kind, handle, data) in [
+        ("totp", "", "{}"),
+        ("totp", "", r#"{"seed": 1, "last_step": 1}"#),
+        ("totp", "third", seed),
+        ("recovery_code", "1", r#"{"digest": "00"}"#),
+        ("former_password", "1", r#"{"hash": "plain"}"#),
+        ("trusted_device", "1", r#"{"expires_at": "2030-01-31"}"#),
+    ] {
+        assert_eq!(refused(add(kind, handle, data)).await, format!("credentials_{kind}_check"));
+    }
     // Rolled back: the tenant's schema stays what it was.
     let session = own.connect().await.unwrap();
     let widened = "BEGIN; ALTER TABLE freehold.credentials DROP CONSTRAINT credentials_kind_check;
                    ALTER TABLE freehold.credentials ADD CONSTRAINT credentials_kind_check
-                       CHECK (kind IN ('password', 'totp', 'recovery_code', 'passkey', 'external'))";
+                       CHECK (kind IN ('password', 'former_password', 'totp', 'recovery_code', 'trusted_device', 'passkey',
+                           'external'))";
+    let digests = ["0", "1"].map(|digit| format!(r#"{{"digest": "{}"}}"#, digit.repeat(64)));
     session.batch_execute(widened).await.unwrap();
     let kinds = [
         ("password", "", hash),
-        ("totp", "", r#"{"seed": "sealed", "last_step": 58000000}"#),
-        ("recovery_code", "1", r#"{"digest": "00"}"#),
-        ("recovery_code", "2", r#"{"digest": "01"}"#),
+        ("former_password", "1", hash),
+        ("totp", "", seed),
+        ("totp", "new", seed),
+        ("trusted_device", &"0".repeat(64), r#"{"expires_at": "2030-01-31T00:00:00Z"}"#),
+        ("recovery_code", "1", &digests[0]),
+        ("recovery_code", "2", &digests[1]),
         ("passkey", &"c".repeat(1_364), r#"{"public_key": "00", "counter": 0}"#),
         ("passkey", "another", r#"{"public_key": "01", "counter": 0}"#),
         ("external", "https://accounts.example.com 248289761001", "{}"),
     ];
     session.batch_execute(&kinds.map(|(kind, handle, data)| add(kind, handle, data)).concat()).await.unwrap();
     let step = "UPDATE freehold.credentials SET data = data || '{\"last_step\": 58000001}'
-                WHERE kind = 'totp' AND (data ->> 'last_step')::bigint < 58000001";
+                WHERE kind = 'totp' AND handle = '' AND (data ->> 'last_step')::bigint < 58000001";
     for accepted in [1, 0] {
         assert_eq!(session.execute(step, &[]).await.unwrap(), accepted, "a step is accepted once");
     }
     let all: i64 = session.query_one("SELECT count(*) FROM freehold.credentials", &[]).await.unwrap().get(0);
-    assert_eq!(all, 7);
+    assert_eq!(all, 10);
     session.batch_execute("ROLLBACK").await.unwrap();
 }

@@ -117,6 +117,8 @@ mod session_state;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod sign_ins;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod telemetry;

@@ -36,7 +36,7 @@ async fn document(caller: &Caller) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_generated_client_reads_every_list_and_every_answer_is_as_documented() {
     let fleet = fleet::shared().await;
-    let (tenant, operator) = (fleet.tenant().await, fleet.operator());
+    let (tenant, operator) = (fleet.tenant().await, fleet.signed_in_operator().await);
     let made = async |path: &str, body: Value| {
         let made = tenant.admin.post(path, &body).await.expect(201);
         made["id"].as_str().unwrap().to_owned()

@@ -14,8 +14,15 @@ const ALL: [bool; 4] = [true, true, true, true];
 const WORK: [bool; 4] = [false, true, true, true];
 const ADMINS: [bool; 4] = [false, false, true, true];
 
-/// Of tenants' people: the example product's permissions.
-const TENANT: &[Row] = &[("projects:read", ALL), ("projects:write", WORK), ("tasks:read", ALL), ("tasks:write", WORK)];
+/// Of tenants' people: the example product's permissions, then Freehold's own.
+const TENANT: &[Row] = &[
+    ("projects:read", ALL),
+    ("projects:write", WORK),
+    ("tasks:read", ALL),
+    ("tasks:write", WORK),
+    ("settings:read", ADMINS),
+    ("settings:write", ADMINS),
+];
 
 /// Of operators.
 const PLATFORM: &[Row] = &[
@@ -38,6 +45,8 @@ const PLATFORM: &[Row] = &[
     ("keys:write", ADMINS),
     ("audit:read", ADMINS),
     ("fleet:verify", ADMINS),
+    ("settings:read", ADMINS),
+    ("settings:write", ADMINS),
 ];
 
 async fn assert_grants(table: &[Row], role: usize, caller: &Caller) {

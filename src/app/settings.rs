@@ -134,10 +134,11 @@ pub(super) fn pool_settings(config: &Config) -> PoolSettings {
 }
 
 /// How people are known.
-pub(super) fn identity_settings(config: &Config) -> identity::Settings {
+pub(super) fn identity_settings(config: &Config, product: &str) -> identity::Settings {
     identity::Settings {
         hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
         session_idle: config.identity.session_idle,
+        product: product.to_owned(),
         issuer: public_url(config),
     }
 }

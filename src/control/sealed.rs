@@ -59,6 +59,16 @@ impl SealedTenant {
         ring.unwrap(self.id.uuid(), &self.data_key)?.open(&signing_keys::purpose(key.id), &key.sealed)
     }
 
+    /// Seals what the tenant's own database keeps, for one purpose.
+    pub fn seal(&self, ring: &KeyRing, purpose: &str, plaintext: &[u8]) -> Result<Vec<u8>> {
+        ring.unwrap(self.id.uuid(), &self.data_key)?.seal(purpose, plaintext)
+    }
+
+    /// Opens what was sealed for the same tenant and purpose.
+    pub fn open(&self, ring: &KeyRing, purpose: &str, sealed: &[u8]) -> Result<SecretBox<Vec<u8>>> {
+        ring.unwrap(self.id.uuid(), &self.data_key)?.open(purpose, sealed)
+    }
+
     /// The passwords of the tenant's role: the present one, and the next one while it is being replaced.
     pub fn passwords(&self, ring: &KeyRing) -> Result<Vec<SecretString>> {
         let key = ring.unwrap(self.id.uuid(), &self.data_key)?;

@@ -1,12 +1,16 @@
 //! `/v1/auth` and the key set, on both listeners: a tenant's people on the public one, operators on the other.
 
+mod factors;
+mod own_sessions;
+mod settings;
+
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use secrecy::SecretString;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -16,11 +20,12 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    error::FieldError,
+    error::{Error, FieldError},
     identity::{
         invitations,
         people::{self, Me},
-        sessions::{self, Login},
+        sessions::{self, Login, LoginOutcome, Refusal, Unfinished},
+        steps::Purpose,
         tokens::{self, Tokens},
     },
 };
@@ -32,11 +37,18 @@ pub(super) fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(refresh))
         .routes(routes!(accept_invitation))
         .routes(routes!(key_set))
+        .merge(factors::open_routes())
 }
 
 /// Routes for signed-in users.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(logout)).routes(routes!(logout_all)).routes(routes!(me))
+    OpenApiRouter::new()
+        .routes(routes!(logout))
+        .routes(routes!(logout_all))
+        .routes(routes!(me))
+        .merge(own_sessions::routes())
+        .merge(factors::routes())
+        .merge(settings::routes())
 }
 
 /// Responses with tokens must not be cached (RFC 6749 §5.1).
@@ -52,13 +64,27 @@ struct Credentials {
     /// Their password.
     #[schema(value_type = String, format = Password)]
     password: SecretString,
+    /// A code of their authenticator app, or a recovery code, if they have a second factor.
+    #[schema(value_type = Option<String>, example = "287082")]
+    mfa_code: Option<SecretString>,
+    /// What this device was given when it was trusted: then no code is needed.
+    #[schema(value_type = Option<String>, format = Password)]
+    device_token: Option<SecretString>,
+    /// Whether this device need not show a code for thirty days: the answer to one with a code has a `device_token` then.
+    #[serde(default)]
+    trust_device: bool,
+    /// Another password, from now on: asked for by `password_change_required`. All other sessions end.
+    #[schema(value_type = Option<String>, format = Password)]
+    new_password: Option<SecretString>,
 }
 
 /// Signs in with a password.
 #[utoipa::path(post, path = "/v1/auth/login", tag = "auth", operation_id = "login",
     security(()), request_body = Credentials, responses(
-    (status = 200, description = "Signed in", body = Tokens),
-    (status = 401, description = "invalid_credentials, whatever is wrong", body = Problem),
+    (status = 200, description = "Signed in", body = SignedInTokens),
+    (status = 401, description = "invalid_credentials, whatever is wrong; or, for who knows the password, what is missing",
+        body = Problem),
+    (status = 403, description = "session_limit_reached", body = Problem),
     (status = 429, description = "Too many attempts; see Retry-After", body = Problem),
 ))]
 async fn login(
@@ -67,9 +93,65 @@ async fn login(
     State(state): State<AppState>,
     Json(body): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    let login = Login { email: body.email.into(), password: body.password };
-    let tokens = sessions::login(&state.identity, &tenant, &login, &client).await?.into_result()?;
+    let Credentials { email, password, mfa_code: code, device_token, trust_device, new_password } = body;
+    let login = Login { email: email.into(), password, code, device_token, trust_device, new_password };
+    let tokens = signed_in(sessions::login(&state.identity, &tenant, &login, &client).await?)?;
     Ok((NO_STORE, Json(tokens)).into_response())
+}
+
+/// Tokens, and what was made on the way.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MyTokens)]
+struct SignedInTokens {
+    /// Of the new session.
+    #[serde(flatten)]
+    tokens: Tokens,
+    /// Where an authenticator app was set up: each is used once, in place of a code of the app. Shown once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    recovery_codes: Vec<String>,
+    /// Where this device was trusted: what it shows at the next sign-in in place of a code. Shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
+}
+
+/// What is shown once, in the answer that it is made for.
+fn exposed<'a>(secrets: impl IntoIterator<Item = &'a SecretString>) -> Vec<String> {
+    secrets.into_iter().map(|secret| secret.expose_secret().to_owned()).collect()
+}
+
+/// Why there are no tokens.
+enum Halted {
+    Refused(Refusal),
+    Unfinished(Unfinished),
+}
+
+impl std::convert::From<Halted> for Problem {
+    fn from(halted: Halted) -> Self {
+        match halted {
+            Halted::Refused(refusal) => Error::from(refusal).into(),
+            Halted::Unfinished(Unfinished { purpose, token }) => {
+                let detail = match purpose {
+                    Purpose::Code => "the password is right, and a code of the authenticator app is needed too",
+                    Purpose::Enrolment => "the password is right, and an authenticator app has to be set up first",
+                };
+                Self::new(StatusCode::UNAUTHORIZED, purpose.code(), detail).with_step(&token)
+            }
+        }
+    }
+}
+
+/// What somebody who has signed in is given, or what is wrong or missing.
+fn signed_in(outcome: LoginOutcome) -> Result<SignedInTokens, Halted> {
+    match outcome {
+        LoginOutcome::SignedIn { tokens, recovery_codes, device_token } => Ok(SignedInTokens {
+            tokens,
+            recovery_codes: exposed(&recovery_codes),
+            device_token: exposed(&device_token).pop(),
+        }),
+        LoginOutcome::Refused(refusal) => Err(Halted::Refused(refusal)),
+        LoginOutcome::Unfinished(unfinished) => Err(Halted::Unfinished(unfinished)),
+    }
 }
 
 /// A refresh token.
@@ -83,7 +165,8 @@ struct Refresh {
 
 /// Exchanges a refresh token for new tokens.
 ///
-/// Using one a second time ends the session, because somebody else may have it.
+/// If the answer is lost, send the request again: it gets the same token, until that or the access token that came with
+/// it is used, for ten minutes at most. Any other second use ends the session, because somebody else may have the token.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", operation_id = "refresh",
     security(()), request_body = Refresh, responses(
     (status = 200, description = "New tokens", body = Tokens),
@@ -152,7 +235,7 @@ async fn accept_invitation(
     Json(body): Json<Acceptance>,
 ) -> Result<StatusCode, Problem> {
     let name = body.name.map(|name| name.parse()).transpose();
-    let name = name.map_err(|invalid| crate::error::Error::from(FieldError::invalid("name", invalid)))?;
+    let name = name.map_err(|invalid| Error::from(FieldError::invalid("name", invalid)))?;
     let acceptance = invitations::Acceptance { token: body.token, password: body.password, name };
     invitations::accept(&state.identity, &tenant, &acceptance, &client).await?.into_result()?;
     Ok(StatusCode::NO_CONTENT)

@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::request_id::RequestId;
@@ -44,10 +45,17 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
+    /// Proves the next step of a sign-in that needs one: when `code` is `mfa_required` or `mfa_enrolment_required`.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
+    #[schema(value_type = Option<String>, required = false)]
+    mfa_token: Option<SecretString>,
     #[serde(skip)]
     retry_after: Option<Duration>,
     #[serde(skip)]
     location: Option<String>,
+    /// What a proof has to be like (RFC 9470).
+    #[serde(skip)]
+    challenge: Option<Duration>,
 }
 
 /// The code of the problem that an answer carries: an extension of the answer, read by the access log.
@@ -66,8 +74,10 @@ impl Problem {
             code,
             request_id: RequestId::current(),
             errors: Vec::new(),
+            mfa_token: None,
             retry_after: None,
             location: None,
+            challenge: None,
         }
     }
 
@@ -80,6 +90,12 @@ impl Problem {
     #[must_use]
     pub fn at(self, location: String) -> Self {
         Self { location: Some(location), ..self }
+    }
+
+    /// The same problem with what the next step of the sign-in is done with.
+    #[must_use]
+    pub fn with_step(self, token: &SecretString) -> Self {
+        Self { mfa_token: Some(token.clone()), ..self }
     }
 
     /// The same problem with a time after which trying again may help.
@@ -96,6 +112,7 @@ impl From<Error> for Problem {
         let mut problem = Self::new(status(&error), error.code(), error.to_string());
         match error {
             Error::Validation(errors) => problem.errors = errors,
+            Error::StaleProof { max_age } => problem.challenge = Some(max_age),
             Error::Conflict { retry_after, .. } => problem.retry_after = retry_after,
             Error::TooMany { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
                 problem.retry_after = Some(retry_after);
@@ -110,7 +127,7 @@ fn status(error: &Error) -> StatusCode {
     match error {
         Error::BadRequest { .. } => StatusCode::BAD_REQUEST,
         Error::Validation(_) | Error::Unprocessable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        Error::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+        Error::Unauthenticated { .. } | Error::StaleProof { .. } => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. } => StatusCode::FORBIDDEN,
         Error::NotFound { .. } => StatusCode::NOT_FOUND,
         Error::Gone { .. } => StatusCode::GONE,
@@ -137,6 +154,12 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Re
     serializer.serialize_u16(status.as_u16())
 }
 
+/// A secret that is an answer's purpose.
+#[expect(clippy::ref_option, reason = "serde passes references")]
+fn shown<S: serde::Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_some(secret.as_ref().map_or("", |secret| secret.expose_secret()))
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(&self)).into_response();
@@ -147,7 +170,7 @@ impl IntoResponse for Problem {
         set(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
-            set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            set(header::WWW_AUTHENTICATE, challenge(self.challenge));
         }
         if let Some(wait) = self.retry_after {
             set(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -158,6 +181,18 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(ProblemCode(self.code));
         response
     }
+}
+
+/// How to authenticate: with a token, or with a younger proof (RFC 9470, §3).
+fn challenge(max_age: Option<Duration>) -> HeaderValue {
+    let plain = HeaderValue::from_static("Bearer");
+    let Some(max_age) = max_age else { return plain };
+    let text = format!(
+        "Bearer error=\"insufficient_user_authentication\", \
+         error_description=\"a more recent proof is needed\", max_age=\"{}\"",
+        max_age.as_secs()
+    );
+    HeaderValue::try_from(text).unwrap_or(plain)
 }
 
 /// Rounded up and never 0, so that nobody who obeys comes back too early.
@@ -199,6 +234,10 @@ mod tests {
     fn headers_tell_clients_what_to_do() {
         let anonymous = Error::Unauthenticated { code: "unauthenticated", detail: "sign in first" }.into_response();
         assert_eq!(anonymous.headers()["www-authenticate"], "Bearer");
+        let stale = Error::StaleProof { max_age: Duration::from_mins(15) }.into_response();
+        let challenge = stale.headers()["www-authenticate"].to_str().unwrap();
+        assert!(challenge.starts_with("Bearer error=\"insufficient_user_authentication\", "), "{challenge}");
+        assert!(challenge.ends_with(", max_age=\"900\""), "{challenge}");
         let away = Error::unavailable("database_unavailable", "come back", None).into_response();
         assert_eq!(away.headers()["retry-after"], "1");
         assert_eq!(away.headers()["content-type"], MEDIA_TYPE);

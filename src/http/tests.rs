@@ -106,7 +106,8 @@ fn operations() -> operations::Context {
         letters: None,
     };
     let issuer = Arc::new(|slug: &Slug| format!("http://{slug}.localhost"));
-    let settings = identity::Settings { hash_concurrency: 1, session_idle: Duration::from_hours(1), issuer };
+    let (session_idle, product) = (Duration::from_hours(1), "Test".to_owned());
+    let settings = identity::Settings { hash_concurrency: 1, session_idle, product, issuer };
     let (identity, signals) = (Arc::new(Identity::new(dependencies, settings)), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
     let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));

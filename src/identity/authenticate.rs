@@ -48,7 +48,7 @@ async fn verify(ctx: &Identity, tenant: &Tenant, bearer: &str, ip: IpAddr) -> Re
 async fn verify_access_token(ctx: &Identity, tenant: &Tenant, token: &str) -> Result<Verdict> {
     let proof = ctx.issuer.verify(tenant, token).await?;
     let connection = ctx.tenancy.connect(tenant.id).await?;
-    let role = sessions::role(&connection, proof.session, proof.user).await?.ok_or_else(tokens::invalid)?;
+    let role = sessions::role(&connection, tenant, &proof).await?.ok_or_else(tokens::invalid)?;
     let granted = role.permissions(ctx, tenant);
     let actor = Actor::User { user: proof.user, session: proof.session };
     Ok(Verdict::new(Principal::new(actor, tenant.id, role.name, granted), proof.expires))

@@ -17,11 +17,15 @@
 //! authenticate -> sessions, api_keys, tokens, verdicts
 //! first_admin  -> people, credentials, invitations, tokens
 //! letters      -> invitations, tokens
-//! invitations  -> people, credentials, tokens, audit
+//! policies     -> sessions, settings, audit
+//! factors      -> sessions, people, credentials, steps, tokens, audit
+//! invitations  -> people, credentials, settings, tokens, audit
 //! api_keys     -> people, roles, tokens, verdicts
-//! sessions     -> people, credentials, roles, tokens, audit
+//! sessions     -> people, credentials, steps, settings, roles, tokens, audit
 //! people       -> credentials, settings, tokens
-//! credentials, settings, roles, tokens, audit, verdicts -> (permissions, principal and client only)
+//! credentials  -> settings
+//! steps        -> tokens
+//! settings, roles, tokens, audit, verdicts -> (permissions, principal and client only)
 //! ```
 //!
 //! All SQL on a room's table is in the room's `store.rs`. Other modules call functions. When one statement needs the
@@ -38,15 +42,18 @@ mod audit;
 mod authenticate;
 mod client;
 pub mod credentials;
+pub mod factors;
 pub mod first_admin;
 pub mod invitations;
 pub mod letters;
 pub mod people;
 mod permissions;
+pub mod policies;
 mod principal;
 mod roles;
 pub mod sessions;
 mod settings;
+pub mod steps;
 pub mod tokens;
 mod verdicts;
 
@@ -54,11 +61,12 @@ use std::{sync::Arc, time::Duration};
 
 pub use authenticate::authenticate;
 pub use client::Client;
-pub use permissions::{Permissions, right};
+pub use permissions::{Permissions, people as people_right, right};
 pub use principal::{Actor, Principal};
 
 use crate::{
-    control::{ControlDb, sealing::KeyRing},
+    control::{ControlDb, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
+    error::Result,
     limits::Attempts,
     tenancy::{Tenancy, idempotency},
     types::{Clock, Random, TableName},
@@ -67,8 +75,15 @@ use crate::{
 /// Freehold's tables that a clone of a tenant's database gets without their rows, because the rows give access or record
 /// what users did. Users, their passwords and roles are copied. A product names its own such tables:
 /// [`Product::left_behind`](crate::Product::left_behind).
-pub const LEFT_BEHIND: [TableName; 6] =
-    [sessions::TABLE, tokens::TABLE, invitations::TABLE, api_keys::TABLE, audit::TABLE, idempotency::TABLE];
+pub const LEFT_BEHIND: [TableName; 7] = [
+    sessions::TABLE,
+    tokens::TABLE,
+    steps::TABLE,
+    invitations::TABLE,
+    api_keys::TABLE,
+    audit::TABLE,
+    idempotency::TABLE,
+];
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
@@ -88,6 +103,8 @@ pub struct Settings {
     pub hash_concurrency: usize,
     /// How long a session lives without use.
     pub session_idle: Duration,
+    /// The product's name: no password is made of it alone, and authenticator apps show it.
+    pub product: String,
     /// A tenant's public address, without a trailing slash: the issuer of its tokens.
     pub issuer: tokens::Address,
 }
@@ -128,9 +145,12 @@ pub struct Identity {
     verdicts: verdicts::Verdicts,
     /// The permissions of each role.
     permissions: Permissions,
+    /// Seals and opens second factors, with tenants' data keys.
+    key_ring: Arc<KeyRing>,
     session_idle: Duration,
     /// Mails to people, if any are sent.
     letters: Option<letters::Letters>,
+    product: String,
 }
 
 impl Identity {
@@ -138,12 +158,14 @@ impl Identity {
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions, letters } = dependencies;
-        let Settings { hash_concurrency, session_idle, issuer } = settings;
+        let Settings { hash_concurrency, session_idle, product, issuer } = settings;
         Self {
             hasher: credentials::Hasher::new(hash_concurrency, random),
-            issuer: tokens::Issuer::new(tenancy.clone(), key_ring, issuer, (clock.clone(), random)),
+            issuer: tokens::Issuer::new(tenancy.clone(), Arc::clone(&key_ring), issuer, (clock.clone(), random)),
             verdicts: verdicts::Verdicts::new(db),
+            key_ring,
             session_idle,
+            product,
             tenancy,
             clock,
             random,
@@ -151,5 +173,10 @@ impl Identity {
             permissions,
             letters,
         }
+    }
+
+    /// The tenant's sealed data key, which second factors are sealed with. Asked for before a connection is taken.
+    async fn factor_key(&self, tenant: &Tenant) -> Result<Arc<SealedTenant>> {
+        self.tenancy.sealed(tenant.id, tenant.revision).await
     }
 }

@@ -53,6 +53,46 @@ pub mod right {
     }
 }
 
+/// The permissions about a tenant's people, which operators have about their own likewise. Each is a type that a handler
+/// of both listeners asks for: `Insider<people_right::SettingsRead>`.
+pub mod people {
+    use crate::types::{Permission, Plane, Role};
+
+    /// A right that exists on both planes.
+    pub trait SharedRight: Send + Sync + 'static {
+        /// What the caller must have, who is of `plane`.
+        fn permission(plane: Plane) -> Permission;
+    }
+
+    macro_rules! shared {
+        ($($(#[$doc:meta])+ $name:ident = $text:literal for [$($role:ident),*];)+) => {
+            $(
+                $(#[$doc])+
+                #[derive(Clone, Copy, Debug)]
+                pub struct $name;
+
+                impl SharedRight for $name {
+                    fn permission(plane: Plane) -> Permission {
+                        Permission::new(plane, $text, &[$(Role::$role),*])
+                    }
+                }
+            )+
+
+            /// All of them for tenants, in this order.
+            pub const TENANT: &[Permission] = &[$(Permission::new(Plane::Tenant, $text, &[$(Role::$role),*])),+];
+            /// All of them for operators.
+            pub const PLATFORM: &[Permission] = &[$(Permission::new(Plane::Platform, $text, &[$(Role::$role),*])),+];
+        };
+    }
+
+    shared! {
+        /// See what is decided about people.
+        SettingsRead = "settings:read" for [Admin];
+        /// Decide about people: their sessions, passwords and second factors.
+        SettingsWrite = "settings:write" for [Admin];
+    }
+}
+
 /// The role that always has all permissions of its plane.
 pub(super) const OWNER: &str = "owner";
 
@@ -72,7 +112,8 @@ impl Permissions {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { all: product.iter().chain(right::PLATFORM).copied().collect() })
+        let own = [people::TENANT, right::PLATFORM, people::PLATFORM];
+        Ok(Self { all: product.iter().chain(own.into_iter().flatten()).copied().collect() })
     }
 
     /// The permissions of a role on `plane`, in the order of declaration. `stored` are the permissions in a custom
@@ -142,11 +183,11 @@ mod tests {
     #[test]
     fn the_owner_holds_everything_and_others_what_is_said() {
         let of = |role| all().of_role(Plane::Tenant, role, &[]);
-        assert_eq!(of(OWNER), NOTES);
+        assert_eq!(of(OWNER), [NOTES, people::TENANT].concat());
         assert_eq!(of("member"), NOTES);
-        assert_eq!(of("admin"), [NotesRead::PERMISSION]);
+        assert_eq!(of("admin"), [&[NotesRead::PERMISSION], people::TENANT].concat());
         assert_eq!(of("viewer"), [NotesRead::PERMISSION]);
-        assert_eq!(all().of_role(Plane::Platform, OWNER, &[]), right::PLATFORM);
+        assert_eq!(all().of_role(Plane::Platform, OWNER, &[]), [right::PLATFORM, people::PLATFORM].concat());
     }
 
     #[test]
@@ -163,7 +204,8 @@ mod tests {
         let all = Permissions::new(&[theirs]).unwrap();
         assert_eq!(all.of_role(Plane::Tenant, "viewer", &[]), [theirs]);
         assert!(all.of_role(Plane::Platform, OWNER, &[]).iter().all(|one| one.plane() == Plane::Platform));
-        assert_eq!(all.of_role(Plane::Platform, OWNER, &[]).len(), right::PLATFORM.len());
+        let theirs = right::PLATFORM.len() + people::PLATFORM.len();
+        assert_eq!(all.of_role(Plane::Platform, OWNER, &[]).len(), theirs);
     }
 
     #[test]

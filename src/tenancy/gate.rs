@@ -18,15 +18,7 @@ use crate::{
 pub fn gate(tenant: &Tenant, oldest: SchemaVersions) -> Result<()> {
     let product = if tenant.is_platform { 0 } else { oldest.product };
     match tenant.state {
-        TenantState::Active if !tenant.versions.reach(SchemaVersions { product, ..oldest }) => {
-            Err(Error::Unavailable {
-                code: "tenant_schema_outdated",
-                detail: "this tenant's database is older than this release of the product; a rollout brings it up to date",
-                retry_after: Duration::from_secs(30),
-                source: None,
-            })
-        }
-        TenantState::Active => Ok(()),
+        TenantState::Active => reaches(tenant, SchemaVersions { product, ..oldest }),
         TenantState::Suspended => {
             let detail = "this tenant is suspended; its administrator knows more".to_owned();
             Err(Error::Forbidden { code: "tenant_suspended", detail })
@@ -42,6 +34,23 @@ pub fn gate(tenant: &Tenant, oldest: SchemaVersions) -> Result<()> {
             Err(Error::Gone { code: "tenant_gone", detail: "this tenant has been deleted".to_owned() })
         }
     }
+}
+
+/// Returns an error if the tenant's database is of older versions than `needed`: for what a release can do only in
+/// databases that a rollout has reached.
+///
+/// # Errors
+/// `tenant_schema_outdated` (503).
+pub fn reaches(tenant: &Tenant, needed: SchemaVersions) -> Result<()> {
+    if tenant.versions.reach(needed) {
+        return Ok(());
+    }
+    Err(Error::Unavailable {
+        code: "tenant_schema_outdated",
+        detail: "this tenant's database is older than this release of the product; a rollout brings it up to date",
+        retry_after: Duration::from_secs(30),
+        source: None,
+    })
 }
 
 /// The error for a tenant that is being provisioned.

@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use conn::{Param, Statements, TenantConn, TenantTxn};
 pub use digest::RegistryDigest;
-pub use gate::gate;
+pub use gate::{gate, reaches};
 pub use line::StatementError;
 pub(crate) use login::LOGIN_DENIED;
 pub use pools::PoolSettings;

@@ -77,7 +77,7 @@ pub const RESERVED_OPERATIONS: &[&str] =
 
 /// What a schema's name may have around its noun.
 const BEGINNINGS: [&str; 2] = ["new_", "my_"];
-const ENDINGS: [&str; 7] = ["_filter", "_list", "_page", "_patch", "_sort", "_state", "_summary"];
+const ENDINGS: [&str; 8] = ["_filter", "_id", "_list", "_page", "_patch", "_sort", "_state", "_summary"];
 
 /// Whether the id of an operation is Freehold's: one of its own, or a verb and one of its nouns.
 #[must_use]
@@ -89,7 +89,8 @@ pub fn is_reserved_operation(id: &str) -> bool {
 /// Whether the name of a schema is Freehold's.
 #[must_use]
 pub fn is_reserved_schema(name: &str) -> bool {
-    let words = words(name);
+    // A page of a list is called after what it lists.
+    let words = words(name.strip_prefix("Listing_").unwrap_or(name));
     let begun = BEGINNINGS.iter().find_map(|beginning| words.strip_prefix(beginning)).unwrap_or(&words);
     is_noun(ENDINGS.iter().find_map(|ending| begun.strip_suffix(ending)).unwrap_or(begun))
 }
@@ -122,10 +123,21 @@ mod tests {
         for id in ["list_tasks_of_user", "user", "list_userships", "create_note", "loginless"] {
             assert!(!is_reserved_operation(id), "{id}");
         }
-        for name in ["User", "Users", "NewUser", "UserPatch", "ApiKey", "NewApiKey", "AuditEventFilter", "MyTenant"] {
+        for name in [
+            "User",
+            "Users",
+            "NewUser",
+            "UserPatch",
+            "UserId",
+            "Listing_User",
+            "ApiKey",
+            "NewApiKey",
+            "AuditEventFilter",
+            "MyTenant",
+        ] {
             assert!(is_reserved_schema(name), "{name}");
         }
-        for name in ["Note", "NewNote", "UserStory", "PowerUser", "Sort"] {
+        for name in ["Note", "NewNote", "UserStory", "PowerUser", "Sort", "NoteId", "Listing_Note"] {
             assert!(!is_reserved_schema(name), "{name}");
         }
     }

@@ -1,6 +1,7 @@
 //! Extractors for the caller and the permission that a handler requires. [`admission`] has
 //! authenticated the caller before. The extractors here check the permission.
 //!
+//! `Insider<R>` is a user of whichever tenant, with a permission that both planes have.
 //! `Member<R>` is a user of the tenant that the request names, with the permission `R`. `Operator<R>` is a user of the
 //! platform tenant, with the permission `R`. `Watched<R>` is an operator whose permission is checked again during a
 //! streaming response. [`SignedIn`] is any authenticated caller, on either listener. An operation without
@@ -21,8 +22,8 @@ use crate::{
         openapi::Asks,
         problem::Problem,
     },
-    identity::{Client, Principal},
-    types::{Idempotency, Right},
+    identity::{Client, Principal, people_right::SharedRight},
+    types::{Idempotency, Plane, Right},
 };
 
 /// An authenticated user of the tenant that the request names.
@@ -128,6 +129,32 @@ caller!(
     Operator,
     true
 );
+
+/// Somebody of the tenant that the request names, be it a customer's or the platform tenant, with the right `R`.
+#[derive(Clone, Debug)]
+pub struct Insider<R> {
+    caller: SignedIn,
+    right: PhantomData<R>,
+}
+
+impl<R> Deref for Insider<R> {
+    type Target = SignedIn;
+
+    fn deref(&self) -> &SignedIn {
+        &self.caller
+    }
+}
+
+impl<R: SharedRight> FromRequestParts<AppState> for Insider<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        let caller = SignedIn::of(scope(parts)?)?;
+        let plane = if caller.tenant.is_platform { Plane::Platform } else { Plane::Tenant };
+        caller.principal.require(R::permission(plane))?;
+        Ok(Self { caller, right: PhantomData })
+    }
+}
 
 /// Checks the caller's permission again during a streaming response, which could otherwise outlast a sign-out, the end
 /// of a key or the loss of a role.

@@ -13,7 +13,7 @@ mod path;
 mod query;
 mod tenant;
 
-pub use caller::{Member, Operator, SignedIn, Watched};
+pub use caller::{Insider, Member, Operator, SignedIn, Watched};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub use json::{Json, JsonIfAny, NoBody};

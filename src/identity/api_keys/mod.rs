@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Actor, Identity, Principal,
-    permissions::{is_among, right},
+    permissions::{OWNER, is_among},
     tokens::{self, token_hash},
     verdicts::Verdict,
 };
@@ -27,7 +27,7 @@ use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
     tenancy::Statements,
-    types::{ApiKeyId, Clock, DisplayName, Email, Permission, Random, TenantId, UserId},
+    types::{ApiKeyId, Clock, DisplayName, Email, Permission, Plane, Random, TenantId, UserId},
 };
 
 /// The prefix of every API key.
@@ -85,7 +85,8 @@ pub async fn create_first(ctx: &Identity, platform: TenantId, email: &Email, key
     }
     let user = before.user.ok_or_else(|| Error::defect("the platform tenant has no such operator"))?;
     let name: DisplayName = "bootstrap".parse().map_err(Error::internal)?;
-    record(&connection, &key, (user, &name, right::PLATFORM)).await?;
+    let all = ctx.permissions.of_role(Plane::Platform, OWNER, &[]);
+    record(&connection, &key, (user, &name, &all)).await?;
     Ok(true)
 }
 

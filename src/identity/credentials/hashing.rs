@@ -25,7 +25,9 @@ use crate::{
     types::Random,
 };
 
-/// 19 MiB, two passes, one lane: the second of the equivalent settings in OWASP's password storage cheat sheet.
+/// What new hashes are made with: 19 MiB, two passes, one lane, the second of the equivalent settings in OWASP's password
+/// storage cheat sheet. A stored hash names its own. One that names others is replaced when its owner signs in, so that
+/// a change of these reaches everybody who does.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
@@ -146,6 +148,15 @@ impl Memory {
     }
 }
 
+/// Whether a stored hash was made as new ones are.
+pub(super) fn is_current(hash: &str) -> bool {
+    let Ok(stored) = PasswordHash::new(hash) else { return false };
+    let is_of_now = stored.algorithm == Algorithm::Argon2id.ident() && stored.version == Some(Version::V0x13.into());
+    let is_as_costly =
+        |params: Params| (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, LANES);
+    is_of_now && Params::try_from(&stored).is_ok_and(is_as_costly)
+}
+
 fn new_hash(memory: &Memory, password: &SecretString, salt: Salt) -> Result<PasswordHash, password_hash::Error> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
     let written = ParamsString::try_from(&params)?;
@@ -207,6 +218,22 @@ mod tests {
             let hasher = Hasher::new(1, Random);
             assert!(hasher.verify(&password("password"), Some(known.to_owned()), REQUEST).await.unwrap(), "{known}");
             assert!(!hasher.verify(&password("passwore"), Some(known.to_owned()), REQUEST).await.unwrap(), "{known}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_hash_of_todays_parameters_is_current() {
+        let hasher = Hasher::new(1, Random);
+        let today = hasher.hash(&password("a long enough one"), REQUEST).await.unwrap();
+        assert!(is_current(&today) && is_current(NOBODY));
+        for other in [
+            "$argon2i$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
+            "$argon2id$v=16$m=19456,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
+            "$argon2id$v=19$m=19455,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
+            "$argon2id$v=19$m=19456,t=3,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
+            "nonsense",
+        ] {
+            assert!(!is_current(other), "{other}");
         }
     }
 

@@ -2,11 +2,15 @@
 //!
 //! One table stores them, with a row for each credential of a user. The column `kind` is the kind of credential.
 //! `handle` tells several credentials of one kind apart. `data` is what a proof is verified against, such as a hash.
-//! Each kind has its own structure of `data`, which the table's constraints check. At present there is one kind:
+//! Each kind has its own structure of `data`, which the table's constraints check:
 //!
 //! | kind | per user | handle | data |
 //! |---|---|---|---|
-//! | `password` | at most one | empty | `hash`: argon2id, a PHC string that names its own parameters |
+//! | `password` | at most one | empty | `hash`: argon2id, a PHC string that names its own parameters; `must_change` |
+//! | `former_password` | as many as the tenant asks for | its id | `hash` |
+//! | `totp` | at most one that counts, and one that is being set up | empty, or `new` | `seed`: sealed; `last_step`: the last one that was accepted |
+//! | `recovery_code` | ten | its number | `digest` |
+//! | `trusted_device` | several | the digest of its token | `expires_at` |
 //!
 //! A new kind needs a migration that adds it to the table's constraints, and a file here. The columns stay the same.
 //! docs/decisions/0021 says how other kinds of credentials fit in.
@@ -17,13 +21,23 @@
 //! This module must never hold a connection while it hashes, exceed the limit of concurrent hashes, or store or log a
 //! password. A check without a stored hash must take as long as one with a hash.
 
+mod choosing;
+mod common;
+mod factors;
 mod hashing;
 mod policy;
 mod store;
+mod totp;
 
+pub(super) use choosing::{Chosen, choose, hash_anew, replace_in_txn, store_anew_in_txn, used_before};
+pub(super) use factors::{
+    accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, forget_devices_in_txn, is_trusted_in_txn,
+    remove_factor_in_txn, replace_recovery_codes_in_txn, reseal, trust_device_in_txn,
+};
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
-pub use policy::check_password_policy;
-pub(super) use store::{add_password, has_password, password_hash};
+pub use policy::{Policy, check_password_policy};
+pub(super) use store::{add_password, has_factor, has_password, must_change, password_hash};
+pub(super) use totp::uri;
 
 use super::Identity;
 use crate::{

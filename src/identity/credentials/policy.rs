@@ -1,14 +1,17 @@
 //! The password policy, after NIST SP 800-63B-4, §3.1.1.
 //!
-//! A password must be long, and may have any characters. It is never truncated, and needs no mix of character classes.
-//! It is used as the bytes that were sent, without Unicode normalization, so that a new version of Unicode locks nobody
-//! out. The policy refuses what an attacker tries first: repetitions, sequences of the alphabet or the keyboard, and
-//! common words or the account's own names with a few characters added.
+//! A password must be long, and may have any characters. It is never truncated, and needs no mix of character classes
+//! unless the tenant asks for one. It is used as the bytes that were sent, without Unicode normalization, so that a new
+//! version of Unicode locks nobody out. The policy refuses what an attacker tries first: the passwords that leaks have
+//! made common, repetitions, sequences of the alphabet or the keyboard, and common words or the account's own names with
+//! a few characters added. No tenant can switch that off.
 
-use crate::error::FieldError;
+use super::common::is_common;
+use crate::{
+    error::FieldError,
+    identity::settings::{CharacterClass, Decisions},
+};
 
-/// The minimum in characters (Unicode code points), for a password that is the only factor.
-const MIN_CHARS: usize = 15;
 /// The maximum in bytes. It limits the work of hashing.
 const MAX_BYTES: usize = 1_024;
 /// How many characters a password must have besides the common words in it.
@@ -67,24 +70,78 @@ const WALKS: &[&str] = &[
     "a1b2c3d4e5f6g7h8i9j0",
 ];
 
-/// Checks a new password. `about` has words that belong to the account: the product's and the tenant's name, the local
-/// part of the email address.
+/// What passwords have to be like in one tenant.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// In characters (Unicode code points).
+    min_chars: usize,
+    /// One character at least of each of these.
+    classes: Vec<CharacterClass>,
+}
+
+/// Checks a new password where nobody has decided anything yet: a new tenant's first.
 ///
 /// # Errors
-/// On the field `password`: `password_too_short`, `password_too_long`, `password_too_common`.
+/// As [`Policy::check`].
 pub fn check_password_policy(password: &str, about: &[&str]) -> Result<(), FieldError> {
-    let refuse = |code, message: &str| Err(FieldError::new("password", code, message));
-    if password.len() > MAX_BYTES {
-        return refuse("password_too_long", "must be at most 1024 bytes long");
+    Policy::of(&Decisions::default()).check(password, about)
+}
+
+impl Policy {
+    /// What the tenant has decided.
+    #[must_use]
+    pub fn of(decisions: &Decisions) -> Self {
+        Self { min_chars: decisions.password_min_length.into(), classes: decisions.password_classes.clone() }
     }
-    if password.chars().count() < MIN_CHARS {
-        return refuse("password_too_short", "must be at least 15 characters long; several words are easy to keep");
+
+    /// Checks a new password. `about` has words that belong to the account: the product's and the tenant's name, the
+    /// local part of the email address.
+    ///
+    /// # Errors
+    /// On the field `password`: `password_too_short`, `password_too_long`, `password_too_simple`,
+    /// `password_too_common`.
+    pub fn check(&self, password: &str, about: &[&str]) -> Result<(), FieldError> {
+        let refuse = |code, message: String| Err(FieldError::new("password", code, message));
+        if password.len() > MAX_BYTES {
+            return refuse("password_too_long", format!("must be at most {MAX_BYTES} bytes long"));
+        }
+        if password.chars().count() < self.min_chars {
+            let message =
+                format!("must be at least {} characters long; several words are easy to keep", self.min_chars);
+            return refuse("password_too_short", message);
+        }
+        let missing: Vec<_> =
+            self.classes.iter().filter(|class| !has(**class, password)).map(|one| name(*one)).collect();
+        if !missing.is_empty() {
+            return refuse("password_too_simple", format!("must have {}", missing.join(", ")));
+        }
+        let folded = password.to_lowercase();
+        let characters: Vec<char> = folded.chars().collect();
+        let is_guessed = is_common(&folded) || is_repetition(&characters) || is_walk(&characters);
+        if is_guessed || !has_own_part(&characters, about) {
+            let message = "is among the first that are guessed; choose another".to_owned();
+            return refuse("password_too_common", message);
+        }
+        Ok(())
     }
-    let folded: Vec<char> = password.to_lowercase().chars().collect();
-    if is_repetition(&folded) || is_walk(&folded) || !has_own_part(&folded, about) {
-        return refuse("password_too_common", "is among the first that are guessed; choose another");
+}
+
+fn has(class: CharacterClass, password: &str) -> bool {
+    password.chars().any(|c| match class {
+        CharacterClass::Upper => c.is_uppercase(),
+        CharacterClass::Lower => c.is_lowercase(),
+        CharacterClass::Digit => c.is_numeric(),
+        CharacterClass::Special => !c.is_alphanumeric(),
+    })
+}
+
+fn name(class: CharacterClass) -> &'static str {
+    match class {
+        CharacterClass::Upper => "an upper-case letter",
+        CharacterClass::Lower => "a lower-case letter",
+        CharacterClass::Digit => "a digit",
+        CharacterClass::Special => "a character that is neither a letter nor a digit",
     }
-    Ok(())
 }
 
 /// Whether the text repeats a shorter one: `aaaa…`, `abcabc…`, `passwordpassword`.
@@ -160,6 +217,37 @@ mod tests {
         ] {
             assert_eq!(judge(bad).as_deref(), Some("password_too_common"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_leaks_have_made_common_is_refused_whole_and_in_any_case() {
+        for bad in ["perasperaadastra", "PerAsperaAdAstra", "30secondstomars"] {
+            assert_eq!(judge(bad).as_deref(), Some("password_too_common"), "{bad}");
+        }
+        assert_eq!(judge("per aspera ad astra").as_deref(), None, "another one");
+        assert_eq!(judge("so per perasperaadastra").as_deref(), None, "it is not the whole");
+    }
+
+    #[test]
+    fn a_tenant_may_ask_for_more_and_for_kinds_of_characters() {
+        let classes =
+            vec![CharacterClass::Upper, CharacterClass::Lower, CharacterClass::Digit, CharacterClass::Special];
+        let decisions = Decisions { password_min_length: 20, password_classes: classes, ..Decisions::default() };
+        let judge = |password: &str| Policy::of(&decisions).check(password, &[]).err();
+        assert_eq!(judge("nine Green 7 ones!").unwrap().code, "password_too_short");
+        for (password, missing) in [
+            ("nine green 7 kettles!", "an upper-case letter"),
+            ("NINE GREEN 7 KETTLES!", "a lower-case letter"),
+            ("Nine green six kettles!", "a digit"),
+            ("NineGreenKettlesSing7Slowly", "a character that is neither a letter nor a digit"),
+        ] {
+            let error = judge(password).unwrap();
+            assert_eq!((error.code.as_ref(), error.message), ("password_too_simple", format!("must have {missing}")));
+        }
+        assert_eq!(judge("Nine green 7 kettles!"), None);
+        let short = Decisions { password_min_length: 8, mfa_required: true, ..Decisions::default() };
+        assert_eq!(Policy::of(&short).check("kd83nx0q", &[]), Ok(()));
+        assert!(Policy::of(&short).check("football1", &[]).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     Client, Identity,
     audit::{self, Event},
     credentials, people,
+    settings::Decisions,
     tokens::token_hash,
 };
 use crate::{
@@ -84,11 +85,13 @@ pub async fn accept(
 ) -> Result<AcceptOutcome> {
     let Acceptance { token, password, .. } = acceptance;
     // Checked before the password is checked and hashed, so that strangers cannot cause that work.
-    let invited = store::open(&ctx.tenancy.connect(tenant.id).await?, &token_hash(token)).await?;
-    let Some(email) = invited else { return Ok(AcceptOutcome::NotOpen) };
+    let connection = ctx.tenancy.connect(tenant.id).await?;
+    let Some(email) = store::open(&connection, &token_hash(token)).await? else { return Ok(AcceptOutcome::NotOpen) };
+    let (decisions, _) = Decisions::read(&connection).await?;
+    drop(connection);
     let local_part = email.split('@').next().unwrap_or_default();
-    let about = [tenant.slug.as_str(), &tenant.name, local_part];
-    credentials::check_password_policy(password.expose_secret(), &about)?;
+    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
+    credentials::Policy::of(&decisions).check(password.expose_secret(), &about)?;
     let hash = ctx.hasher.hash(password, credentials::REQUEST).await?;
     take(ctx, tenant, (acceptance, &hash), client).await
 }

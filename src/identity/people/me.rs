@@ -54,8 +54,7 @@ pub async fn me(ctx: &Identity, tenant: &Tenant, principal: &Principal) -> Resul
         role: principal.role.clone(),
         permissions: principal.permissions().map(Permission::as_str).collect(),
         email_verified: profile.is_verified,
-        // There is no second factor yet.
-        mfa_enabled: false,
+        mfa_enabled: profile.has_factor,
         tenant: MyTenant { id: tenant.id, slug: tenant.slug.clone() },
     })
 }

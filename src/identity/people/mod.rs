@@ -11,8 +11,10 @@ mod me;
 mod store;
 
 pub use me::{Me, MyTenant, me};
-pub(super) use store::{account, active, add_first, has_password, holds, id_of, invited, join_active};
 pub use store::{are_kept, holds_others};
+pub(super) use store::{
+    account, account_of, active, add_first, has_password, holds, id_of, invited, join_active, lock_account_in_txn,
+};
 
 use super::Identity;
 use crate::{
@@ -20,16 +22,25 @@ use crate::{
     types::{TenantId, UserId},
 };
 
-/// What a sign-in needs to know about the user with an email address.
+/// What a sign-in needs to know about a user.
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub(super) struct Account {
     /// The user.
     pub(super) user: UserId,
+    /// Their email address. Not to be logged.
+    pub(super) email: String,
     /// Whether the user is active.
     pub(super) is_active: bool,
     /// Whether the email address is verified, or the tenant does not require that.
     pub(super) is_verified: bool,
     /// The password hash. Inactive users have it too, so that refusing them takes as long.
     pub(super) password_hash: Option<String>,
+    /// Whether the password has to be changed before they are let in.
+    pub(super) must_change: bool,
+    /// Whether they have set up a second factor.
+    pub(super) has_factor: bool,
+    /// Whether the tenant requires one of everybody.
+    pub(super) needs_factor: bool,
 }
 
 /// How many users the tenant has, including deactivated ones.

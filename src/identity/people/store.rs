@@ -1,7 +1,7 @@
 //! All SQL on the table `users`, and the parts of other modules' statements that use it, so that a query on several
 //! tables is one statement.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::Account;
 use crate::{
@@ -59,15 +59,37 @@ macro_rules! add_first {
 }
 pub(in crate::identity) use add_first;
 
-const ACCOUNT: &str = concat!(
-    "SELECT u.id, u.active, u.email_verified_at IS NOT NULL OR ",
-    settings::lets_unverified_in!(),
-    " AS verified, ",
-    credentials::password_hash!("u.id"),
-    " AS password_hash FROM freehold.users u WHERE u.email = $1"
-);
+/// What [`read_account`] reads.
+macro_rules! account {
+    () => {
+        concat!(
+            "SELECT u.id, u.email, u.active, u.email_verified_at IS NOT NULL OR ",
+            settings::lets_unverified_in!(),
+            " AS verified, ",
+            credentials::password_hash!("u.id"),
+            " AS password_hash, ",
+            credentials::must_change!("u.id"),
+            " AS must_change, ",
+            credentials::has_factor!("u.id"),
+            " AS has_factor, ",
+            settings::is!("mfa_required", "true"),
+            " AS needs_factor FROM freehold.users u WHERE "
+        )
+    };
+}
 
-const PROFILE: &str = "SELECT email, name, email_verified_at IS NOT NULL AS verified FROM freehold.users WHERE id = $1";
+const ACCOUNT: &str = concat!(account!(), "u.email = $1");
+
+const ACCOUNT_OF: &str = concat!(account!(), "u.id = $1");
+
+/// Waits for whoever else changes how the user signs in. A reference to the user need not wait.
+const LOCK: &str = "SELECT FROM freehold.users WHERE id = $1 FOR NO KEY UPDATE";
+
+const PROFILE: &str = concat!(
+    "SELECT u.email, u.name, u.email_verified_at IS NOT NULL AS verified, ",
+    credentials::has_factor!("u.id"),
+    " AS has_factor FROM freehold.users u WHERE u.id = $1"
+);
 
 const COUNT: &str = "SELECT count(*) AS people FROM freehold.users";
 
@@ -98,6 +120,7 @@ pub(super) struct Profile {
     pub(super) email: String,
     pub(super) name: String,
     pub(super) is_verified: bool,
+    pub(super) has_factor: bool,
 }
 
 /// The user with this email address. Does the same work when there is none.
@@ -105,20 +128,40 @@ pub(in crate::identity) async fn account(
     statements: &impl Statements,
     email: Option<&Email>,
 ) -> Result<Option<Account>> {
-    let Some(row) = statements.row(ACCOUNT, &[&email.map(Email::as_str)]).await? else { return Ok(None) };
-    Ok(Some(Account {
+    statements.row(ACCOUNT, &[&email.map(Email::as_str)]).await?.map(|row| read_account(&row)).transpose()
+}
+
+/// The account of `user`.
+pub(in crate::identity) async fn account_of(statements: &impl Statements, user: UserId) -> Result<Option<Account>> {
+    statements.row(ACCOUNT_OF, &[&user.uuid()]).await?.map(|row| read_account(&row)).transpose()
+}
+
+/// The account of `user`, as it is once nobody else changes how they sign in. Nobody does until the transaction ends.
+pub(in crate::identity) async fn lock_account_in_txn(txn: &TenantTxn<'_>, user: UserId) -> Result<Option<Account>> {
+    // A statement of its own: one that waits for a row reads others as they were before.
+    txn.row(LOCK, &[&user.uuid()]).await?;
+    account_of(txn, user).await
+}
+
+fn read_account(row: &Row) -> Result<Account> {
+    Ok(Account {
         user: UserId::from_uuid(row.try_get("id")?),
+        email: row.try_get("email")?,
         is_active: row.try_get("active")?,
         is_verified: row.try_get("verified")?,
         password_hash: row.try_get("password_hash")?,
-    }))
+        must_change: row.try_get("must_change")?,
+        has_factor: row.try_get("has_factor")?,
+        needs_factor: row.try_get("needs_factor")?,
+    })
 }
 
 /// What `user` is told about themselves.
 pub(super) async fn profile(statements: &impl Statements, user: UserId) -> Result<Option<Profile>> {
     let Some(row) = statements.row(PROFILE, &[&user.uuid()]).await? else { return Ok(None) };
     let (email, name) = (row.try_get("email")?, row.try_get("name")?);
-    Ok(Some(Profile { email, name, is_verified: row.try_get("verified")? }))
+    let (is_verified, has_factor) = (row.try_get("verified")?, row.try_get("has_factor")?);
+    Ok(Some(Profile { email, name, is_verified, has_factor }))
 }
 
 /// How many users there are.

@@ -1,14 +1,17 @@
 //! Exchanges a refresh token for the next pair of tokens.
 //!
-//! One conditional UPDATE spends the token. A second use within ten seconds, while the next token is unused, counts as
-//! a retry of the same client, which gets the same next token. Any other second use means that two parties have the
-//! token. Then the whole session is ended.
+//! One conditional UPDATE spends the token. Its answer may be lost on the way. So whoever shows the token again gets the
+//! same next token, as long as nothing proves that the answer has arrived: neither the next token nor an access token
+//! that was issued with it was shown, and it was less than ten minutes ago. Any other second use means that two parties
+//! have the token. Then the whole session is ended.
+//!
+//! In a tenant's database of version 1, which does not know what was shown, a second use is a retry for ten seconds.
 
 use secrecy::SecretString;
 use serde_json::json;
 
 use super::{
-    idle,
+    idle, knows_proofs,
     store::{self, Spent},
 };
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
 /// The result of the exchange of a refresh token.
 #[derive(Debug)]
 pub enum RefreshOutcome {
-    /// It was exchanged for these tokens, now or a moment ago.
+    /// It was exchanged for these tokens, now or by a request whose answer may have been lost.
     Exchanged(Tokens),
     /// It is unknown or expired, or its session has ended.
     Unknown,
@@ -53,7 +56,7 @@ impl RefreshOutcome {
 enum Before {
     /// The token or its session does not exist.
     Unknown,
-    /// The client has sent the request twice.
+    /// The client may not have got the answer.
     Twice(Grant),
     /// Two parties have a token of this session.
     Reused(SessionId),
@@ -92,10 +95,11 @@ async fn rotate(ctx: &Identity, tenant: &Tenant, token: &SecretString) -> Result
 
 async fn look_back(ctx: &Identity, tenant: &Tenant, token: &SecretString) -> Result<Before> {
     let connection = ctx.tenancy.connect(tenant.id).await?;
-    let found = store::spent(&connection, &token_hash(token)).await?;
-    let Some((spent, is_just_now)) = found else { return Ok(Before::Unknown) };
+    let found = store::spent(&connection, &token_hash(token), knows_proofs(tenant)).await?;
+    let Some((spent, is_lately)) = found else { return Ok(Before::Unknown) };
     let grant = following(spent, token);
-    if is_just_now && tokens::is_unused(&connection, &token_hash(&grant.refresh_token)).await? {
+    let next = token_hash(&grant.refresh_token);
+    if is_lately && tokens::has_arrived_nowhere(&connection, &next, knows_proofs(tenant)).await? {
         return Ok(Before::Twice(grant));
     }
     Ok(Before::Reused(grant.session))

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, dangerous};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    types::{KeyId, SessionId, TenantId, UserId},
+    types::{KeyId, Random, SessionId, TenantId, UserId},
 };
 
 /// How long an access token lives.
@@ -43,8 +44,21 @@ pub(super) struct Claims {
     pub(super) iat: i64,
     /// Not before.
     pub(super) nbf: i64,
-    /// Its own name.
+    /// Its own name: see [`name`].
     pub(super) jti: String,
+}
+
+/// A name for an access token: the digest of the refresh token that it is issued with, a dot, and chance. The digest
+/// opens nothing: nobody finds 256 random bits by it.
+pub(super) fn name(refresh_hash: &[u8], random: Random) -> String {
+    let [digest, chance] = [refresh_hash, &random.bytes::<16>()].map(|bytes| BASE64_URL_SAFE_NO_PAD.encode(bytes));
+    format!("{digest}.{chance}")
+}
+
+/// The digest of the refresh token that a token was issued with. Tokens of an earlier release do not tell.
+pub(super) fn issued_with(claims: &Claims) -> Option<Vec<u8>> {
+    let (digest, _) = claims.jti.split_once('.')?;
+    BASE64_URL_SAFE_NO_PAD.decode(digest).ok().filter(|digest| digest.len() == 32)
 }
 
 /// The refusal of whatever is not a valid token. The same for every cause.
@@ -103,7 +117,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::types::{Clock, Random};
+    use crate::types::Clock;
 
     const ISSUER: &str = "https://acme.example.com";
     const NOW: i64 = 1_900_000_000;
@@ -175,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_tells_the_refresh_token_and_is_no_other_tokens() {
+        let mut claims = setting().claims;
+        assert_eq!(issued_with(&claims), None, "a token of an earlier release");
+        (claims.jti, claims.role) = (name(&[7; 32], Random), name(&[7; 32], Random));
+        assert_eq!(issued_with(&claims).as_deref(), Some(&[7; 32][..]));
+        assert_ne!(claims.jti, claims.role);
+        for other in ["", ".", "a.b", "%.x"] {
+            claims.jti = other.to_owned();
+            assert_eq!(issued_with(&claims), None, "{other}");
+        }
+    }
+
+    #[test]
     fn another_algorithm_type_or_critical_extension_is_refused() {
         let setting = setting();
         let token = setting.with_header(|_| ());
@@ -184,7 +211,6 @@ mod tests {
         let kid = setting.kid;
         for header in [json!({"alg": "none", "typ": TYPE, "kid": kid}), json!({"alg": "None", "typ": TYPE, "kid": kid})]
         {
-            use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
             let header = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
             assert!(!setting.accepts(&format!("{header}.{payload}."), NOW));
         }

@@ -3,7 +3,8 @@
 //! The two are issued together. An access token is a JWT that names the user. It is signed with the tenant's own key,
 //! is valid for minutes, and is not stored. A refresh token is a random value. It can be exchanged once for the next
 //! pair, and its digest is stored. The refresh tokens of a session are its family. If one is used again after its
-//! successor was used, the session is ended.
+//! successor was used, or an access token that was issued with it, the session is ended. So an access token's name
+//! begins with the digest of the refresh token that it was issued with.
 //!
 //! The signing keys are in the control database, encrypted, and decrypted in memory. They are rotated. An old key
 //! verifies as long as a token that it signed can be valid.
@@ -24,7 +25,7 @@ pub(super) use opaque::{successor, token_hash};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
-pub(super) use store::{TABLE, is_unused, issue, spend, spent};
+pub(super) use store::{TABLE, confirm, has_arrived_nowhere, issue, left_join_unconfirmed, spend, spent};
 
 use self::{access::Claims, keys::Keys};
 use super::Identity;
@@ -66,6 +67,8 @@ pub(super) struct Grant {
 pub(super) struct Proof {
     pub(super) user: UserId,
     pub(super) session: SessionId,
+    /// The digest of the refresh token that it was issued with. None for a token of an earlier release.
+    pub(super) issued_with: Option<Vec<u8>>,
     pub(super) expires: i64,
 }
 
@@ -112,7 +115,7 @@ impl Issuer {
             exp: now + access::LIFETIME.as_secs().cast_signed(),
             iat: now,
             nbf: now,
-            jti: self.random.token(),
+            jti: access::name(&token_hash(&grant.refresh_token), self.random),
         };
         Ok(Tokens {
             access_token: access::sign(kid, key, &claims)?,
@@ -134,7 +137,8 @@ impl Issuer {
         let slugs = tenant.reserved_slugs.iter().chain([&tenant.slug]);
         let issuers: Vec<_> = slugs.map(|slug| (self.address)(slug)).collect();
         let claims = access::verify(token, key, tenant.id, &issuers, self.clock.unix_seconds())?;
-        Ok(Proof { user: claims.sub, session: claims.sid, expires: claims.exp })
+        let issued_with = access::issued_with(&claims);
+        Ok(Proof { user: claims.sub, session: claims.sid, issued_with, expires: claims.exp })
     }
 }
 

@@ -35,21 +35,59 @@ macro_rules! spend {
 }
 pub(in crate::identity) use spend;
 
-/// A query: the token with the digest `$hash`, if it is spent, and whether that was just now.
+/// A query: the token with the digest `$hash`, if it is spent, and whether that was within the last `$time`.
 macro_rules! spent {
-    ($hash:literal) => {
+    ($hash:literal, within $time:literal) => {
         concat!(
-            "SELECT session_id, used_at > now() - interval '10 seconds' AS just_now FROM freehold.refresh_tokens
-             WHERE used_at IS NOT NULL AND token_hash = ",
+            "SELECT session_id, used_at > now() - interval '",
+            $time,
+            "' AS lately FROM freehold.refresh_tokens WHERE used_at IS NOT NULL AND token_hash = ",
             $hash
         )
     };
 }
 pub(in crate::identity) use spent;
 
-const IS_UNUSED: &str = "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1 AND used_at IS NULL";
+/// A join: the token with the digest `$hash` of the session `$session` as `t`, if none of the access tokens that were
+/// issued with it was shown yet.
+macro_rules! left_join_unconfirmed {
+    ($session:literal, $hash:literal) => {
+        concat!(
+            " LEFT JOIN freehold.refresh_tokens t ON t.token_hash = ",
+            $hash,
+            " AND t.session_id = ",
+            $session,
+            " AND t.confirmed_at IS NULL"
+        )
+    };
+}
+pub(in crate::identity) use left_join_unconfirmed;
 
-/// Whether the token with this digest was stored and is unspent.
-pub(in crate::identity) async fn is_unused(statements: &impl Statements, token_hash: &[u8]) -> Result<bool> {
-    Ok(statements.row(IS_UNUSED, &[&token_hash]).await?.is_some())
+/// A statement: notes that an access token was shown that was issued with the token with the digest `$hash`.
+macro_rules! confirm {
+    ($hash:literal) => {
+        concat!(
+            "UPDATE freehold.refresh_tokens SET confirmed_at = now() WHERE token_hash = ",
+            $hash,
+            " AND confirmed_at IS NULL RETURNING session_id"
+        )
+    };
+}
+pub(in crate::identity) use confirm;
+
+const HAS_ARRIVED_NOWHERE: &str =
+    "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1 AND used_at IS NULL AND confirmed_at IS NULL";
+
+/// The same in a database of version 1, which does not know what was shown.
+const IS_UNSPENT: &str = "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1 AND used_at IS NULL";
+
+/// Whether the token with this digest was stored, and neither it nor an access token that was issued with it was shown
+/// yet: whoever was to get it may never have.
+pub(in crate::identity) async fn has_arrived_nowhere(
+    statements: &impl Statements,
+    token_hash: &[u8],
+    is_confirmed: bool,
+) -> Result<bool> {
+    let sql = if is_confirmed { HAS_ARRIVED_NOWHERE } else { IS_UNSPENT };
+    Ok(statements.row(sql, &[&token_hash]).await?.is_some())
 }

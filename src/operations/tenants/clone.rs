@@ -3,7 +3,7 @@
 //! A dump of one snapshot of the source is streamed into the new tenant's database, and is stored nowhere in between.
 //! Some tables are copied without their rows ([`Context::left_behind`]): those that give access to the source, and
 //! those that record what people did there. The source's people can sign in at the clone with their passwords; their
-//! sessions, tokens and keys are worth nothing there. See docs/decisions.
+//! sessions, tokens and keys are worth nothing there. Second factors are sealed anew. See docs/decisions.
 //!
 //! No other operation changes the source while it is copied: such an operation is refused, and the clone holds the
 //! source's lock on its server. An operator can still suspend the source, or begin its deletion, at any time.
@@ -25,6 +25,7 @@ use crate::{
     },
     error::{Error, Result},
     faults::crash_point,
+    identity::factors,
     operations::{
         Context,
         engine::{
@@ -46,6 +47,7 @@ pub(in crate::operations) const KIND: Kind = kind!("tenant.clone", Unwind, {
     create_role => discard_role,
     copy_database within LONG => discard_database,
     restrict_database => nothing,
+    seal_factors => nothing,
     activate => never,
 }, refusals COPY_REFUSALS);
 
@@ -181,6 +183,13 @@ async fn copy_database(run: &Run) -> Result<()> {
     let ended = source.end_reading().await;
     filled?;
     ended
+}
+
+/// The copied second factors are sealed with the source's key: seals them with the clone's own. So people sign in at the
+/// clone with what they sign in with at the source.
+async fn seal_factors(run: &Run) -> Result<()> {
+    let input: Input = run.input()?;
+    factors::reseal(&run.ctx.identity, input.source, run.tenant_id()).await
 }
 
 /// Drops the new database, and the login on the source's server that a killed attempt may have left.

@@ -1,0 +1,72 @@
+//! The second step of a sign-in: a code, or an authenticator app that is set up because the tenant requires one.
+//!
+//! The token of the first step says whose sign-in it is, and nothing else: it was given out for a password that was
+//! right. Attempts count on the same account as those of the first step.
+
+use secrecy::SecretString;
+
+use super::{
+    entry::{Entry, LoginOutcome, Refusal, enter, meter, refuse, settle},
+    require_version,
+};
+use crate::{
+    control::tenants::Tenant,
+    error::Result,
+    identity::{
+        Client, Identity, people,
+        steps::{self, Purpose},
+    },
+};
+
+/// What the second step is done with.
+#[derive(Debug)]
+pub struct SecondStep {
+    /// Which step it is.
+    pub purpose: Purpose,
+    /// The token of the first one.
+    pub token: SecretString,
+    /// The code.
+    pub code: SecretString,
+    /// Whether the device is to be trusted.
+    pub trust_device: bool,
+}
+
+/// Goes on with a sign-in.
+///
+/// # Errors
+/// `too_many_attempts`; `tenant_schema_outdated`.
+pub async fn verify_second_step(
+    ctx: &Identity,
+    tenant: &Tenant,
+    request: &SecondStep,
+    client: &Client,
+) -> Result<LoginOutcome> {
+    require_version(tenant)?;
+    ctx.issuer.prepare(tenant).await?;
+    let key = ctx.factor_key(tenant).await?;
+    let connection = ctx.tenancy.connect(tenant.id).await?;
+    let account = match steps::find(&connection, &request.token, request.purpose).await? {
+        Some(user) => people::account_of(&connection, user).await?,
+        None => None,
+    };
+    drop(connection);
+    let Some(account) = account else {
+        return refuse(ctx, tenant, None, client, Refusal::InvalidStep).await;
+    };
+    let reservation = ctx.attempts.reserve(tenant.id, &account.email, client.ip).await?;
+    let entry = Entry {
+        user: account.user,
+        hash: None,
+        step: Some((request.purpose, &request.token)),
+        code: Some(&request.code),
+        device_token: None,
+        trusts_device: request.trust_device,
+        chosen: None,
+        anew: None,
+        key: &key,
+    };
+    let outcome = enter(ctx, tenant, &entry, client).await;
+    settle(reservation, &outcome).await;
+    meter(&outcome);
+    outcome
+}
