@@ -111,7 +111,6 @@ impl App {
     /// # Errors
     /// [`Unfit`], and what is wrong with the configuration.
     pub fn new(config: Config, product: Product, metrics: Metrics, clock: Clock) -> anyhow::Result<Self> {
-        let name = product.name;
         let product::Checked { permissions, migrations, left_behind, oldest_version } = product.checked()?;
         describe_metrics();
         let connector = Connector::new(config.control.ca_file.as_deref())?;
@@ -131,7 +130,7 @@ impl App {
                 permissions,
                 letters: settings::letters(&config)?,
             },
-            settings::identity_settings(&config, name),
+            settings::identity_settings(&config, product.name),
         ));
         let signals = Signals::default();
         let desk = settings::desk(&config, &db, &keys, &signals);
@@ -320,6 +319,10 @@ impl App {
         let migrates = self.config.operations.concurrency > 0;
         let oldest = self.state.settings.oldest_versions.product;
         background.keep("heartbeat", move |stop| heartbeat::run(ctx.clone(), pool_size, migrates, oldest, stop));
+        if self.config.operations.janitor {
+            let identity = Arc::clone(&self.state.identity);
+            background.keep("audit_chains", move |stop| identity::audit::tend(Arc::clone(&identity), stop));
+        }
         let ctx = self.state.operations.clone();
         background.keep("key_rings", move |stop| key_encryption::announce(ctx.clone(), stop));
         if self.config.operations.rollout_on_start {

@@ -13,7 +13,9 @@ mod network;
 mod permission;
 mod random;
 mod reserved;
+mod role_name;
 mod schema;
+mod search;
 mod slug;
 
 pub use clock::Clock;
@@ -32,7 +34,9 @@ pub use reserved::{
     RESERVED_NOUNS, RESERVED_OPERATIONS, RESERVED_PREFIXES, RESERVED_RESOURCES, is_reserved_operation,
     is_reserved_schema,
 };
+pub use role_name::RoleName;
 pub use schema::{SchemaVersions, Stream, TableName};
+pub use search::Search;
 pub use slug::{RESERVED_SLUGS, Slug};
 
 #[doc(no_inline)]

@@ -21,13 +21,16 @@ use crate::{
 };
 
 /// What a clone has no rows of.
-const LEFT_BEHIND: [&str; 7] = [
+const LEFT_BEHIND: [&str; 10] = [
     "freehold.sessions",
     "freehold.refresh_tokens",
     "freehold.sign_in_steps",
     "freehold.invitations",
     "freehold.api_keys",
     "freehold.audit_events",
+    "freehold.audit_batches",
+    "freehold.audit_digests",
+    "freehold.audit_horizons",
     "freehold.idempotency_keys",
 ];
 
@@ -62,7 +65,12 @@ async fn open_doors(tenant: &Tenant<'_>) {
                     VALUES ('usr', 'POST /v1/x', 'key', sha256('x'), gen_random_uuid());
                INSERT INTO freehold.sign_in_steps (token_hash, user_id, purpose, expires_at)
                     SELECT sha256('step'), id, 'code', now() + interval '1 day' FROM freehold.users LIMIT 1;
-               INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'usr', 'x')";
+               INSERT INTO freehold.audit_events (id, actor, action) VALUES (gen_random_uuid(), 'usr', 'x');
+               INSERT INTO freehold.audit_batches (log, number, events, through, previous, digest)
+                    VALUES ('platform', 1, 1, now(), sha256('x'), sha256('y'));
+               INSERT INTO freehold.audit_digests (event_id, log, batch, digest)
+                    VALUES (gen_random_uuid(), 'platform', 1, sha256('x'));
+               INSERT INTO freehold.audit_horizons (log, number) VALUES ('platform', 1)";
     tenant.database().run(sql).await;
 }
 

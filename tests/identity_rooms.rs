@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Which file speaks to which table. The control database, which has tables of the same names, is `control`'s.
-const STORES: [(&str, &str); 11] = [
+const STORES: [(&str, &str); 14] = [
     ("roles", "identity/roles/store.rs"),
     ("users", "identity/people/store.rs"),
     ("credentials", "identity/credentials/store.rs"),
@@ -23,6 +23,9 @@ const STORES: [(&str, &str); 11] = [
     ("invitations", "identity/invitations/store.rs"),
     ("api_keys", "identity/api_keys/store.rs"),
     ("audit_events", "identity/audit/store.rs"),
+    ("audit_batches", "identity/audit/store.rs"),
+    ("audit_digests", "identity/audit/store.rs"),
+    ("audit_horizons", "identity/audit/store.rs"),
     ("settings", "identity/settings/store.rs"),
     ("idempotency_keys", "tenancy/idempotency.rs"),
 ];
@@ -30,8 +33,8 @@ const STORES: [(&str, &str); 11] = [
 /// What is no store and says SQL to a table all the same: it tries, as the tenant's own role, what must be refused.
 const TRIES: [(&str, &str); 1] = [("audit_events", "operations/checks/verify_isolation/probes.rs")];
 
-/// Open to every room: who asks, how they came, and what they may.
-const OPEN: [&str; 3] = ["client", "permissions", "principal"];
+/// Open to every room: who asks, how they came, what they may, and how they are answered.
+const OPEN: [&str; 4] = ["client", "made", "permissions", "principal"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,6 +7,7 @@ use crate::harness::{
     actors::Caller,
     fleet::{self, Fleet},
     tenant::Tenant,
+    unique,
 };
 
 /// The lists that go page by page, by the listener's own document.
@@ -82,6 +83,21 @@ pub(crate) async fn fill_empty_lists(fleet: &Fleet, tenant: &Tenant<'_>) -> Stri
     format!("rol_{}", fleet.control().value::<String>(ROLLOUTS).await)
 }
 
+/// Two of everything that `owner`, who is signed in, can make of people: so each of those lists has a second page.
+pub(crate) async fn fill_people(owner: &Caller) -> Vec<String> {
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let service = json!({ "name": "Export", "role": "viewer" });
+        let guest = json!({ "email": format!("{}@example.com", unique("guest")), "role": "viewer" });
+        let key = json!({ "name": "ci", "scopes": [] });
+        made.clear();
+        for (path, body) in [("/v1/service-accounts", service), ("/v1/invitations", guest), ("/v1/api-keys", key)] {
+            made.push(owner.post(path, &body).await.expect(201)["id"].as_str().unwrap().to_owned());
+        }
+    }
+    made
+}
+
 /// Takes back what [`fill_empty_lists`] did.
 pub(crate) async fn clear_findings(fleet: &Fleet, tenant: &Tenant<'_>) {
     let id = tenant.id.trim_start_matches("ten_");
@@ -101,7 +117,9 @@ async fn a_cursor_that_no_list_made_is_refused_and_never_a_defect() {
         tenant.admin.post(&tasks, &json!({ "title": "Second" })).await.expect(201);
     }
     let rollout = fill_empty_lists(fleet, &tenant).await;
-    let sorts = ["", "&sort=name", "&sort=title", "&sort=-updated_at"];
+    fill_people(&tenant.admin).await;
+    fill_people(&*fleet.signed_in_operator().await).await;
+    let sorts = ["", "&sort=name", "&sort=title", "&sort=-updated_at", "&sort=email"];
     let mut seen = 0;
     for (caller, lists, at_least) in [
         (&*tenant.admin, paged(&tenant.anonymous()).await, 3),

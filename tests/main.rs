@@ -5,9 +5,13 @@ mod admission;
 #[cfg(test)]
 mod adoption;
 #[cfg(test)]
+mod api_keys;
+#[cfg(test)]
 mod archives;
 #[cfg(test)]
 mod archiving;
+#[cfg(test)]
+mod audit;
 #[cfg(test)]
 mod circles;
 #[cfg(test)]
@@ -45,6 +49,8 @@ mod identity;
 #[cfg(test)]
 mod identity_rooms;
 #[cfg(test)]
+mod invitations;
+#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 #[cfg(feature = "crash-points")]
@@ -70,6 +76,8 @@ mod migrations;
 mod openapi;
 #[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod people;
 #[cfg(test)]
 mod permissions;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{actors::Caller, fleet},
-    lists::{clear_findings, fill_empty_lists},
+    lists::{clear_findings, fill_empty_lists, fill_people},
 };
 
 /// `ops/openapi` says that there is no pip.
@@ -51,10 +51,20 @@ async fn a_generated_client_reads_every_list_and_every_answer_is_as_documented()
     let ids = |pairs: &[(&str, &str)]| -> BTreeMap<String, Value> {
         pairs.iter().map(|(path, id)| ((*path).to_owned(), json!({ "id": id }))).collect()
     };
-    let public =
+    let people = |made: &[String]| {
+        let role = BTreeMap::from([("/v1/roles/{name}".to_owned(), json!({ "name": "admin" }))]);
+        let made = [
+            ("/v1/users/{id}", made[0].as_str()),
+            ("/v1/invitations/{id}", made[1].as_str()),
+            ("/v1/api-keys/{id}", made[2].as_str()),
+        ];
+        ids(&made).into_iter().chain(role)
+    };
+    let mut public =
         ids(&[("/v1/projects/{id}", &project), ("/v1/projects/{id}/tasks", &project), ("/v1/tasks/{id}", &task)]);
+    public.extend(people(&fill_people(&tenant.admin).await));
     let rollout = fill_empty_lists(fleet, &tenant).await;
-    let admin = ids(&[
+    let mut admin = ids(&[
         ("/platform/v1/rollouts/{id}", &rollout),
         ("/platform/v1/rollouts/{id}/tenants", &rollout),
         ("/platform/v1/tenants/{id}", &tenant.id),
@@ -62,6 +72,7 @@ async fn a_generated_client_reads_every_list_and_every_answer_is_as_documented()
         ("/platform/v1/servers/{id}", &server),
         ("/platform/v1/operations/{id}", &operation),
     ]);
+    admin.extend(people(&fill_people(&*fleet.signed_in_operator().await).await));
     let listeners = json!([tenant.admin.for_programs("public", &public), operator.for_programs("admin", &admin),]);
     let folder = fleet.folder().join("openapi");
     let read = tokio::task::spawn_blocking(move || check(&folder, &listeners)).await.unwrap();

@@ -14,17 +14,28 @@ const ALL: [bool; 4] = [true, true, true, true];
 const WORK: [bool; 4] = [false, true, true, true];
 const ADMINS: [bool; 4] = [false, false, true, true];
 
-/// Of tenants' people: the example product's permissions, then Freehold's own.
-const TENANT: &[Row] = &[
-    ("projects:read", ALL),
-    ("projects:write", WORK),
-    ("tasks:read", ALL),
-    ("tasks:write", WORK),
+/// Of tenants' people: the example product's permissions. [`PEOPLE`] follow.
+const TENANT: &[Row] = &[("projects:read", ALL), ("projects:write", WORK), ("tasks:read", ALL), ("tasks:write", WORK)];
+
+/// About people, on both planes.
+const PEOPLE: &[Row] = &[
+    ("users:read", ADMINS),
+    ("users:write", ADMINS),
+    ("users:delete", ADMINS),
+    ("roles:read", ADMINS),
+    ("roles:write", ADMINS),
+    ("invitations:read", ADMINS),
+    ("invitations:write", ADMINS),
+    ("api-keys:read", ADMINS),
+    ("api-keys:write", WORK),
+    ("api-keys:revoke", ADMINS),
+    ("service-accounts:write", ADMINS),
+    ("audit-events:read", ADMINS),
     ("settings:read", ADMINS),
     ("settings:write", ADMINS),
 ];
 
-/// Of operators.
+/// Of operators. [`PEOPLE`] follow.
 const PLATFORM: &[Row] = &[
     ("tenants:read", ALL),
     ("tenants:write", WORK),
@@ -45,13 +56,12 @@ const PLATFORM: &[Row] = &[
     ("keys:write", ADMINS),
     ("audit:read", ADMINS),
     ("fleet:verify", ADMINS),
-    ("settings:read", ADMINS),
-    ("settings:write", ADMINS),
 ];
 
 async fn assert_grants(table: &[Row], role: usize, caller: &Caller) {
     let me = caller.get("/v1/auth/me").await.expect(200);
-    let expected: Vec<_> = table.iter().filter(|(_, held)| held[role]).map(|(name, _)| Value::from(*name)).collect();
+    let expected: Vec<_> =
+        table.iter().chain(PEOPLE).filter(|(_, held)| held[role]).map(|(name, _)| Value::from(*name)).collect();
     assert_eq!(me["role"], ROLES[role]);
     assert_eq!(me["permissions"], Value::from(expected), "{}", ROLES[role]);
 }

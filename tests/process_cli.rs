@@ -382,3 +382,35 @@ async fn the_first_operators_key_goes_into_a_file_of_its_owner() {
     let refused = bootstrap("key").await;
     assert!(refused.code == Some(0) && refused.out.contains("nothing to do"), "{}{}", refused.out, refused.err);
 }
+
+#[tokio::test]
+async fn people_and_audit_logs_are_looked_after_at_night() {
+    let dev = Dev::shared().await;
+    let me = dev.told("/operator/email");
+    let listed = freehold(dev, "user list -o json --all").await.json();
+    assert!(listed["items"].as_array().unwrap().iter().any(|one| one["email"] == me), "{listed}");
+    let shown = freehold(dev, &format!("user show {me} -o json")).await.json();
+    assert_eq!((&shown["role"], &shown["active"]), (&"owner".into(), &true.into()));
+    // The only owner stays.
+    assert!(freehold(dev, &format!("user deactivate {me}")).await.sentence().contains("owner"));
+    assert!(freehold(dev, "user show nobody@example.com").await.sentence().contains("nobody has the address"));
+    let ended = freehold(dev, &format!("user revoke-sessions {me} -o json")).await.json();
+    assert!(ended["revoked"].is_u64(), "{ended}");
+
+    let events = freehold(dev, "audit list --people --action user.sessions_revoked -o json").await.json();
+    assert_eq!(events["items"][0]["target"], shown["id"], "{events}");
+    let file = dev.folder().join(unique("audit"));
+    let line = format!("audit export --format csv --to {}", file.display());
+    let written = freehold(dev, &format!("{line} -o json")).await.json();
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(written["bytes"], text.len());
+    assert!(text.lines().count() > 1 && text.starts_with("id,at,"), "{text}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(freehold(dev, &line).await.sentence().contains("already"));
+    let verified = freehold(dev, "audit verify -o json").await.json();
+    assert_eq!(verified["state"], "intact", "{verified}");
+    let wrong = format!("audit verify --people --head 999999:{}", "0".repeat(64));
+    let found = freehold(dev, &wrong).await;
+    assert_eq!(found.code, Some(1));
+    assert!(found.out.contains("head_differs"), "{}", found.out);
+}

@@ -139,6 +139,7 @@ pub(super) fn identity_settings(config: &Config, product: &str) -> identity::Set
         hash_concurrency: usize::try_from(config.identity.hash_concurrency).unwrap_or(1),
         session_idle: config.identity.session_idle,
         product: product.to_owned(),
+        audit_days: config.identity.audit_days,
         issuer: public_url(config),
     }
 }

@@ -1,14 +1,15 @@
 //! `freehold archive export`: a tenant's newest archive as a dump in a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use tokio::fs::{self, File, OpenOptions};
+use tokio::fs::{self, File};
 
 use super::{
     Outcome,
     client::Client,
+    new_file,
     output::{Column, Output},
     tenant::{self, PATH},
 };
@@ -47,33 +48,9 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
     let tenant = tenant::find(&client, &tenant).await?;
     let text = |name: &str| tenant.get(name).and_then(Value::as_str).context("the answer holds no tenant");
     let (id, slug) = (text("id")?, text("slug")?);
-    let bytes = write(&client, &format!("{PATH}/{id}/archives/export"), &to).await?;
+    let path = format!("{PATH}/{id}/archives/export");
+    let bytes = new_file::write(&to, async |file: &mut File| client.download(&path, file).await).await?;
     let exported = json!({ "tenant_id": id, "slug": slug, "file": to.display().to_string(), "bytes": bytes });
     output.record(&exported, &FIELDS)?;
     Ok(Outcome::Success)
-}
-
-/// Writes the dump under another name first, so that a file of the name that was asked for is always whole.
-async fn write(client: &Client, path: &str, to: &Path) -> anyhow::Result<u64> {
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).await;
-    let mut file = file.with_context(|| format!("cannot make {}", Path::new(&unfinished).display()))?;
-    let written = fill(client, path, &mut file).await;
-    match written {
-        Ok(bytes) => {
-            fs::rename(&unfinished, to).await?;
-            Ok(bytes)
-        }
-        Err(error) => {
-            fs::remove_file(&unfinished).await?;
-            Err(error)
-        }
-    }
-}
-
-async fn fill(client: &Client, path: &str, file: &mut File) -> anyhow::Result<u64> {
-    let bytes = client.download(path, &mut *file).await?;
-    file.sync_all().await?;
-    Ok(bytes)
 }

@@ -63,6 +63,7 @@ fn effective(config: &Config) -> Vec<(&'static str, Value)> {
         ("password_hash_concurrency", json!(config.identity.hash_concurrency)),
         ("session_idle_hours", json!(config.identity.session_idle.as_secs() / 3_600)),
         ("invitation_hours", json!(config.identity.invitation.as_secs() / 3_600)),
+        ("audit_retention_days", json!(config.identity.audit_days.unwrap_or_default())),
         ("operation_concurrency", json!(config.operations.concurrency)),
         ("job_concurrency", json!(config.jobs.concurrency)),
         ("mail", json!(config.mail.as_ref().map(mail))),

@@ -110,17 +110,38 @@ impl Client {
     }
 
     /// `POST path`, whose answer is a stream of bytes: writes them to `file`. Returns how many they were.
-    pub(super) async fn download(&self, path: &str, mut file: impl AsyncWrite + Unpin) -> anyhow::Result<u64> {
-        let request = self.http.request(Method::POST, self.url(path)).json(&json!({})).timeout(STREAM);
+    pub(super) async fn download(&self, path: &str, file: impl AsyncWrite + Unpin) -> anyhow::Result<u64> {
+        let request = self.http.request(Method::POST, self.url(path)).json(&json!({}));
+        self.save(request, &["application/octet-stream"], file).await
+    }
+
+    /// `GET path?query`, whose answer is a stream of lines: as [`Client::download`].
+    pub(super) async fn fetch(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        file: impl AsyncWrite + Unpin,
+    ) -> anyhow::Result<u64> {
+        let request = self.http.request(Method::GET, self.url(path)).query(query);
+        self.save(request, &["application/x-ndjson", "text/csv; charset=utf-8"], file).await
+    }
+
+    async fn save(
+        &self,
+        request: RequestBuilder,
+        kinds: &[&str],
+        mut file: impl AsyncWrite + Unpin,
+    ) -> anyhow::Result<u64> {
+        let request = request.timeout(STREAM);
         let lost = |source| ClientError::Lost { url: self.base.to_string(), source };
         let mut response = timeout(ANSWER, self.begin(request)).await.context("Freehold does not answer")??;
         if !response.status().is_success() {
             return Err(self.refusal(response).await.into());
         }
-        let is_bytes =
-            response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let is_expected = kind.is_some_and(|kind| kinds.iter().any(|one| kind == one));
         let foreign = ClientError::Foreign { url: self.base.to_string(), status: response.status() };
-        ensure!(is_bytes, foreign);
+        ensure!(is_expected, foreign);
         let mut bytes = 0;
         while let Some(piece) = timeout(SILENCE, response.chunk()).await.context("nothing more comes")?.map_err(lost)? {
             file.write_all(&piece).await?;

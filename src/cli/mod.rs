@@ -11,6 +11,7 @@
 pub mod dev;
 
 mod archive;
+mod audit;
 mod bootstrap;
 mod check_config;
 mod client;
@@ -22,6 +23,7 @@ mod job;
 mod keys;
 mod migrate;
 mod migration;
+mod new_file;
 mod operation;
 mod output;
 mod plan;
@@ -33,6 +35,7 @@ mod secret_input;
 mod serve;
 mod server;
 mod tenant;
+mod user;
 mod verify;
 
 use std::{collections::BTreeMap, ffi::OsString, io, process::ExitCode};
@@ -107,6 +110,12 @@ enum Command {
     /// Carry the published migrations to the tenants that exist: plan, start, watch, pause, retry.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Look after people: operators, or those of a tenant.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Look at audit logs, export them, and verify that they are as they were written.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Look at the key-encryption keys, and wrap data keys anew.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -180,6 +189,8 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
         Command::Migration(command) => migration::run(command, environment, output),
         Command::Rollout(command) => process::block_on(rollout::run(command, remote()?, output)),
+        Command::User(command) => process::block_on(user::run(command, remote()?, output)),
+        Command::Audit(command) => process::block_on(audit::run(command, remote()?, output)),
         Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),
         Command::Drift(arguments) => process::block_on(drift::run(arguments, remote()?, output)),

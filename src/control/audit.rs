@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{error::Result, types::AuditEventId};
 
@@ -68,34 +69,106 @@ pub async fn record_in_txn(
     Ok(())
 }
 
-/// A page of events, newest first; of one target if given.
+/// Which events are looked for. What is absent is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Who.
+    pub actor: Option<String>,
+    /// What, or all of one kind: `tenant` finds `tenant.create`.
+    pub action: Option<String>,
+    /// To what.
+    pub target: Option<String>,
+    /// From then on.
+    pub since: Option<DateTime<Utc>>,
+    /// Before then.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Where a page of events begins: after this one.
+pub type Place = (DateTime<Utc>, AuditEventId);
+
+/// The columns of `audit_events`, as they are read.
+struct Line {
+    id: Uuid,
+    at: DateTime<Utc>,
+    actor: String,
+    action: String,
+    target: Option<String>,
+    ip: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    details: serde_json::Value,
+}
+
+impl From<Line> for Event {
+    fn from(line: Line) -> Self {
+        let Line { id, at, actor, action, target, ip, user_agent, request_id, details } = line;
+        let id = AuditEventId::from_uuid(id);
+        Self { id, at, actor, action, target, ip, user_agent, request_id, details }
+    }
+}
+
+/// A page of the events that match, newest first.
 pub async fn page(
     connection: &mut PgConnection,
-    target: Option<&str>,
-    before: Option<(DateTime<Utc>, AuditEventId)>,
+    filter: &Filter,
+    before: Option<Place>,
     limit: i64,
 ) -> Result<Vec<Event>> {
-    let rows = sqlx::query!(
+    let lines = sqlx::query_as!(
+        Line,
         "SELECT id, at, actor, action, target, host(ip) AS ip, user_agent, request_id, details FROM audit_events
-         WHERE ($1::text IS NULL OR target = $1) AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3))
-         ORDER BY at DESC, id DESC LIMIT $4",
-        target,
+         WHERE ($1::text IS NULL OR actor = $1)
+           AND ($2::text IS NULL OR action = $2 OR starts_with(action, $2 || '.'))
+           AND ($3::text IS NULL OR target = $3)
+           AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
+           AND ($6::timestamptz IS NULL OR (at, id) < ($6, $7))
+         ORDER BY at DESC, id DESC LIMIT $8",
+        filter.actor,
+        filter.action,
+        filter.target,
+        filter.since,
+        filter.until,
         before.map(|(at, _)| at),
         before.map(|(_, id)| id.uuid()),
         limit
     )
     .fetch_all(connection)
     .await?;
-    let events = rows.into_iter().map(|row| Event {
-        id: AuditEventId::from_uuid(row.id),
-        at: row.at,
-        actor: row.actor,
-        action: row.action,
-        target: row.target,
-        ip: row.ip,
-        user_agent: row.user_agent,
-        request_id: row.request_id,
-        details: row.details,
-    });
-    Ok(events.collect())
+    Ok(lines.into_iter().map(Event::from).collect())
+}
+
+/// Events from `since` on, or all, oldest first, after this one: what a chain is made of.
+pub async fn oldest(
+    connection: &mut PgConnection,
+    since: Option<DateTime<Utc>>,
+    after: Option<Place>,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    let lines = sqlx::query_as!(
+        Line,
+        "SELECT id, at, actor, action, target, host(ip) AS ip, user_agent, request_id, details FROM audit_events
+         WHERE ($1::timestamptz IS NULL OR at >= $1) AND ($2::timestamptz IS NULL OR (at, id) > ($2, $3))
+         ORDER BY at, id LIMIT $4",
+        since,
+        after.map(|(at, _)| at),
+        after.map(|(_, id)| id.uuid()),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(lines.into_iter().map(Event::from).collect())
+}
+
+/// Those of these events that there are.
+pub async fn these(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Event>> {
+    let lines = sqlx::query_as!(
+        Line,
+        "SELECT id, at, actor, action, target, host(ip) AS ip, user_agent, request_id, details FROM audit_events
+         WHERE id = ANY($1)",
+        ids
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(lines.into_iter().map(Event::from).collect())
 }

@@ -5,6 +5,7 @@
 //! the request, makes one call into the layers below, and converts the result. There is no SQL here.
 
 pub mod admission;
+mod audit_log;
 mod auth;
 pub mod extract;
 mod health;
@@ -14,6 +15,7 @@ mod metrics;
 mod middleware;
 mod observe;
 mod openapi;
+mod people;
 mod platform;
 pub mod problem;
 pub mod proxies;
@@ -171,6 +173,8 @@ pub struct Streams {
     pub slots: Arc<Semaphore>,
     /// One permit for each archive that is being exported.
     pub exports: Arc<Semaphore>,
+    /// One permit for each audit log that is being exported.
+    pub logs: Arc<Semaphore>,
     /// Cancelled when this replica stops: streams end then, so that connections can drain.
     pub stop: CancellationToken,
 }
@@ -180,6 +184,7 @@ impl Default for Streams {
         Self {
             slots: Arc::new(Semaphore::new(MAX_STREAMS)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            logs: Arc::new(Semaphore::new(MAX_LOGS)),
             stop: CancellationToken::new(),
         }
     }
@@ -189,3 +194,5 @@ impl Default for Streams {
 const MAX_STREAMS: usize = 100;
 /// Each decrypts as fast as its client reads.
 const MAX_EXPORTS: usize = 4;
+/// Each reads a page of events whenever its client has taken one.
+const MAX_LOGS: usize = 4;

@@ -18,7 +18,7 @@ use super::{
     auth, health, metrics,
     middleware::{self, Groups},
     openapi::{self, Operations},
-    platform,
+    people, platform,
     uncopied::Uncopied,
 };
 
@@ -29,6 +29,7 @@ pub fn public(state: &AppState, (name, version): (&str, &str), product: Routes) 
         .merge(auth::open_routes())
         // Members of a tenant
         .merge(auth::routes())
+        .merge(people::routes())
         .merge(product.into_router());
     let rules = Arc::clone(&state.rules);
     let info = Info::new(format!("{name} tenant API"), version.to_owned());
@@ -38,7 +39,8 @@ pub fn public(state: &AppState, (name, version): (&str, &str), product: Routes) 
 
 /// What Freehold itself serves on the public listener: what a product must not serve too.
 pub(super) fn own_public() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(health::routes()).merge(auth::open_routes()).merge(auth::routes())
+    let own = OpenApiRouter::new().merge(health::routes()).merge(auth::open_routes()).merge(auth::routes());
+    own.merge(people::routes())
 }
 
 /// The admin listener: operators, scrapers and probes, on a private network.
@@ -52,6 +54,7 @@ pub fn admin(state: &AppState) -> Router {
         .merge(auth::open_routes())
         // Operators
         .merge(auth::routes())
+        .merge(people::routes())
         .merge(platform::routes());
     let info = Info::new("Freehold platform API", env!("CARGO_PKG_VERSION"));
     named(finish(Listener::Admin, info, (anybody, tenants), state), |_| TenantName::Platform)

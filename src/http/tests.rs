@@ -76,10 +76,9 @@ pub(super) fn state(settings: Settings) -> AppState {
     })
 }
 
-/// Everything that handlers may ask for, with a control database that nobody listens for.
-fn operations() -> operations::Context {
-    let (clock, random) = (Clock::default(), Random);
-    let db = ControlDb::new(&control::Settings {
+/// A control database that nobody listens for.
+fn nowhere() -> ControlDb {
+    ControlDb::new(&control::Settings {
         host: "127.0.0.1".into(),
         port: 1,
         role: "nobody".into(),
@@ -89,7 +88,12 @@ fn operations() -> operations::Context {
         ca_file: None,
         max_connections: 1,
         application_name: "test".into(),
-    });
+    })
+}
+
+/// Everything that handlers may ask for, with a control database that nobody listens for.
+fn operations() -> operations::Context {
+    let (clock, random, db) = (Clock::default(), Random, nowhere());
     let keys = Arc::new(KeyRing::new([("k1".to_owned(), SecretBox::new(Box::new(random.bytes())))]).unwrap());
     let connector = Connector::new(None).unwrap();
     let pools =
@@ -107,7 +111,7 @@ fn operations() -> operations::Context {
     };
     let issuer = Arc::new(|slug: &Slug| format!("http://{slug}.localhost"));
     let (session_idle, product) = (Duration::from_hours(1), "Test".to_owned());
-    let settings = identity::Settings { hash_concurrency: 1, session_idle, product, issuer };
+    let settings = identity::Settings { hash_concurrency: 1, session_idle, audit_days: None, product, issuer };
     let (identity, signals) = (Arc::new(Identity::new(dependencies, settings)), Signals::default());
     let (replica, invitation) = ("test".into(), Duration::from_hours(1));
     let (redis, plaintext, archives, dump_tools) = (None, true, None, DumpTools::new(None, None));

@@ -14,18 +14,19 @@
 //! room may use the rooms to the right of its arrow, and `tests/identity_rooms.rs` fails on any other:
 //!
 //! ```text
-//! authenticate -> sessions, api_keys, tokens, verdicts
-//! first_admin  -> people, credentials, invitations, tokens
-//! letters      -> invitations, tokens
-//! policies     -> sessions, settings, audit
-//! factors      -> sessions, people, credentials, steps, tokens, audit
-//! invitations  -> people, credentials, settings, tokens, audit
-//! api_keys     -> people, roles, tokens, verdicts
-//! sessions     -> people, credentials, steps, settings, roles, tokens, audit
-//! people       -> credentials, settings, tokens
-//! credentials  -> settings
-//! steps        -> tokens
-//! settings, roles, tokens, audit, verdicts -> (permissions, principal and client only)
+//! administration -> people, roles, sessions, steps, api_keys, invitations, audit
+//! authenticate   -> sessions, api_keys, tokens, verdicts
+//! first_admin    -> people, credentials, invitations, tokens
+//! letters        -> invitations, tokens
+//! policies       -> sessions, settings, audit
+//! factors        -> sessions, people, credentials, steps, tokens, audit
+//! invitations    -> people, credentials, settings, roles, tokens, audit
+//! api_keys       -> people, roles, tokens, verdicts, audit
+//! sessions       -> people, credentials, steps, settings, roles, tokens, audit
+//! people         -> credentials, settings, roles, tokens
+//! credentials    -> settings
+//! steps          -> tokens
+//! settings, roles, tokens, audit, verdicts -> (permissions, principal, client and made only)
 //! ```
 //!
 //! All SQL on a room's table is in the room's `store.rs`. Other modules call functions. When one statement needs the
@@ -37,8 +38,9 @@
 //! * A database connection is held while a password is hashed.
 //! * A response shows whether an email address is known.
 
+pub mod administration;
 pub mod api_keys;
-mod audit;
+pub mod audit;
 mod authenticate;
 mod client;
 pub mod credentials;
@@ -46,11 +48,12 @@ pub mod factors;
 pub mod first_admin;
 pub mod invitations;
 pub mod letters;
+mod made;
 pub mod people;
 mod permissions;
 pub mod policies;
 mod principal;
-mod roles;
+pub mod roles;
 pub mod sessions;
 mod settings;
 pub mod steps;
@@ -61,29 +64,49 @@ use std::{sync::Arc, time::Duration};
 
 pub use authenticate::authenticate;
 pub use client::Client;
+pub use made::Made;
 pub use permissions::{Permissions, people as people_right, right};
-pub use principal::{Actor, Principal};
+pub use principal::{Actor, Caller, Principal};
 
 use crate::{
     control::{ControlDb, sealed::SealedTenant, sealing::KeyRing, tenants::Tenant},
     error::Result,
     limits::Attempts,
-    tenancy::{Tenancy, idempotency},
-    types::{Clock, Random, TableName},
+    tenancy::{self, Tenancy, idempotency},
+    types::{Clock, Random, SchemaVersions, TableName},
 };
 
 /// Freehold's tables that a clone of a tenant's database gets without their rows, because the rows give access or record
 /// what users did. Users, their passwords and roles are copied. A product names its own such tables:
 /// [`Product::left_behind`](crate::Product::left_behind).
-pub const LEFT_BEHIND: [TableName; 7] = [
+pub const LEFT_BEHIND: [TableName; 10] = [
     sessions::TABLE,
     tokens::TABLE,
     steps::TABLE,
     invitations::TABLE,
     api_keys::TABLE,
     audit::TABLE,
+    audit::BATCHES,
+    audit::DIGESTS,
+    audit::HORIZONS,
     idempotency::TABLE,
 ];
+
+/// The version of Freehold's stream with what the administration of people and the chains of audit logs need.
+const PEOPLE_SINCE: i32 = 3;
+
+/// Refuses what needs a version of Freehold's stream that no rollout has taken the tenant to yet.
+///
+/// # Errors
+/// `tenant_schema_outdated` (503).
+pub fn require_schema(tenant: &Tenant, since: i32) -> Result<()> {
+    tenancy::reaches(tenant, SchemaVersions { freehold: since, product: 0 })
+}
+
+/// The same for what the administration of people needs.
+fn require_people_schema(tenant: &Tenant) -> Result<()> {
+    require_schema(tenant, PEOPLE_SINCE)
+}
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
@@ -105,6 +128,8 @@ pub struct Settings {
     pub session_idle: Duration,
     /// The product's name: no password is made of it alone, and authenticator apps show it.
     pub product: String,
+    /// How old audit events of tenants become, in days; none: they are kept for ever.
+    pub audit_days: Option<i32>,
     /// A tenant's public address, without a trailing slash: the issuer of its tokens.
     pub issuer: tokens::Address,
 }
@@ -151,6 +176,11 @@ pub struct Identity {
     /// Mails to people, if any are sent.
     letters: Option<letters::Letters>,
     product: String,
+    /// The platform's own audit log.
+    db: ControlDb,
+    /// Whose audit logs are to be chained.
+    unchained: audit::Unchained,
+    audit_days: Option<i32>,
 }
 
 impl Identity {
@@ -158,12 +188,15 @@ impl Identity {
     #[must_use]
     pub fn new(dependencies: Dependencies, settings: Settings) -> Self {
         let Dependencies { db, key_ring, tenancy, clock, random, attempts, permissions, letters } = dependencies;
-        let Settings { hash_concurrency, session_idle, product, issuer } = settings;
+        let Settings { hash_concurrency, session_idle, product, audit_days, issuer } = settings;
         Self {
             hasher: credentials::Hasher::new(hash_concurrency, random),
             issuer: tokens::Issuer::new(tenancy.clone(), Arc::clone(&key_ring), issuer, (clock.clone(), random)),
-            verdicts: verdicts::Verdicts::new(db),
+            verdicts: verdicts::Verdicts::new(db.clone()),
             key_ring,
+            unchained: audit::Unchained::new(),
+            audit_days,
+            db,
             session_idle,
             product,
             tenancy,
@@ -178,5 +211,18 @@ impl Identity {
     /// The tenant's sealed data key, which second factors are sealed with. Asked for before a connection is taken.
     async fn factor_key(&self, tenant: &Tenant) -> Result<Arc<SealedTenant>> {
         self.tenancy.sealed(tenant.id, tenant.revision).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_is_asked_for_is_that_of_the_file() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tenant-migrations/freehold");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let people: Vec<_> = names.filter(|name| name.ends_with("__people.sql")).collect();
+        assert_eq!(people, [format!("V{PEOPLE_SINCE}__people.sql")]);
     }
 }

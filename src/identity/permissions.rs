@@ -54,42 +54,85 @@ pub mod right {
 }
 
 /// The permissions about a tenant's people, which operators have about their own likewise. Each is a type that a handler
-/// of both listeners asks for: `Insider<people_right::SettingsRead>`.
+/// of both listeners asks for: `Insider<people_right::UsersRead>`.
 pub mod people {
-    use crate::types::{Permission, Plane, Role};
+    use crate::{
+        identity::PEOPLE_SINCE,
+        types::{Permission, Plane, Role},
+    };
+
+    /// What every database has that is served.
+    const EVER: i32 = 0;
 
     /// A right that exists on both planes.
     pub trait SharedRight: Send + Sync + 'static {
+        /// From which version of Freehold's stream on a tenant's database has what it is about.
+        const SINCE: i32;
+
         /// What the caller must have, who is of `plane`.
         fn permission(plane: Plane) -> Permission;
     }
 
     macro_rules! shared {
-        ($($(#[$doc:meta])+ $name:ident = $text:literal for [$($role:ident),*];)+) => {
-            $(
+        ($(since $since:ident {
+            $($(#[$doc:meta])+ $name:ident = $text:literal for [$($role:ident),*];)+
+        })+) => {
+            $($(
                 $(#[$doc])+
                 #[derive(Clone, Copy, Debug)]
                 pub struct $name;
 
                 impl SharedRight for $name {
+                    const SINCE: i32 = $since;
+
                     fn permission(plane: Plane) -> Permission {
                         Permission::new(plane, $text, &[$(Role::$role),*])
                     }
                 }
-            )+
+            )+)+
 
             /// All of them for tenants, in this order.
-            pub const TENANT: &[Permission] = &[$(Permission::new(Plane::Tenant, $text, &[$(Role::$role),*])),+];
+            pub const TENANT: &[Permission] =
+                &[$($(Permission::new(Plane::Tenant, $text, &[$(Role::$role),*])),+),+];
             /// All of them for operators.
-            pub const PLATFORM: &[Permission] = &[$(Permission::new(Plane::Platform, $text, &[$(Role::$role),*])),+];
+            pub const PLATFORM: &[Permission] =
+                &[$($(Permission::new(Plane::Platform, $text, &[$(Role::$role),*])),+),+];
         };
     }
 
     shared! {
-        /// See what is decided about people.
-        SettingsRead = "settings:read" for [Admin];
-        /// Decide about people: their sessions, passwords and second factors.
-        SettingsWrite = "settings:write" for [Admin];
+        since PEOPLE_SINCE {
+            /// See all people, and how many there are.
+            UsersRead = "users:read" for [Admin];
+            /// Change people: name, role, whether they are active; end their sessions.
+            UsersWrite = "users:write" for [Admin];
+            /// Delete people, bring them back, and erase them.
+            UsersDelete = "users:delete" for [Admin];
+            /// See roles and what they grant.
+            RolesRead = "roles:read" for [Admin];
+            /// Make, change and delete custom roles.
+            RolesWrite = "roles:write" for [Admin];
+            /// See invitations.
+            InvitationsRead = "invitations:read" for [Admin];
+            /// Invite people, and take that back.
+            InvitationsWrite = "invitations:write" for [Admin];
+            /// See everybody's API keys.
+            ApiKeysRead = "api-keys:read" for [Admin];
+            /// Make API keys for oneself.
+            ApiKeysWrite = "api-keys:write" for [Admin, Member];
+            /// Revoke anybody's API keys.
+            ApiKeysRevoke = "api-keys:revoke" for [Admin];
+            /// Make service accounts, and API keys for them.
+            ServiceAccountsWrite = "service-accounts:write" for [Admin];
+            /// Read, export and verify the audit log.
+            AuditEventsRead = "audit-events:read" for [Admin];
+        }
+        since EVER {
+            /// See what is decided about people.
+            SettingsRead = "settings:read" for [Admin];
+            /// Decide about people: their sessions, passwords and second factors.
+            SettingsWrite = "settings:write" for [Admin];
+        }
     }
 }
 
@@ -114,6 +157,11 @@ impl Permissions {
         }
         let own = [people::TENANT, right::PLATFORM, people::PLATFORM];
         Ok(Self { all: product.iter().chain(own.into_iter().flatten()).copied().collect() })
+    }
+
+    /// The permission of this name on `plane`.
+    pub(super) fn named(&self, plane: Plane, name: &str) -> Option<Permission> {
+        self.all.iter().find(|one| one.plane() == plane && one.as_str() == name).copied()
     }
 
     /// The permissions of a role on `plane`, in the order of declaration. `stored` are the permissions in a custom
@@ -154,7 +202,7 @@ fn fault(product: &[Permission], at: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{people::SharedRight, *};
     use crate::types::Right;
 
     crate::types::permissions! {
@@ -183,8 +231,9 @@ mod tests {
     #[test]
     fn the_owner_holds_everything_and_others_what_is_said() {
         let of = |role| all().of_role(Plane::Tenant, role, &[]);
+        let keys = people::ApiKeysWrite::permission(Plane::Tenant);
         assert_eq!(of(OWNER), [NOTES, people::TENANT].concat());
-        assert_eq!(of("member"), NOTES);
+        assert_eq!(of("member"), [NOTES, &[keys]].concat());
         assert_eq!(of("admin"), [&[NotesRead::PERMISSION], people::TENANT].concat());
         assert_eq!(of("viewer"), [NotesRead::PERMISSION]);
         assert_eq!(all().of_role(Plane::Platform, OWNER, &[]), [right::PLATFORM, people::PLATFORM].concat());

@@ -1,6 +1,8 @@
 //! The authenticated caller.
 
+use super::Client;
 use crate::{
+    control::tenants::Tenant,
     error::{Error, Result},
     types::{ApiKeyId, Permission, SessionId, TenantId, UserId},
 };
@@ -22,6 +24,17 @@ pub enum Actor {
         /// The owner of the key.
         user: UserId,
     },
+}
+
+/// Who asks for a change in a tenant, and how they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The tenant.
+    pub tenant: &'a Tenant,
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// How they came.
+    pub client: &'a Client,
 }
 
 /// An authenticated caller and their permissions. Only this module creates one, when it has verified a token.

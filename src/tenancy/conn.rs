@@ -84,6 +84,9 @@ impl TenantTxn<'_> {
 /// The methods return PostgreSQL's own errors, so that a caller can recognize a violated constraint
 /// ([`crate::servers::constraint`]). The operator `?` converts them to [`Error`](crate::error::Error).
 pub trait Statements: Send + Sync {
+    /// The tenant whose database they run on.
+    fn tenant(&self) -> TenantId;
+
     /// Runs a query and returns all rows.
     fn rows(
         &self,
@@ -105,6 +108,10 @@ pub trait Statements: Send + Sync {
 macro_rules! statements {
     ($name:ty) => {
         impl Statements for $name {
+            fn tenant(&self) -> TenantId {
+                self.tenant
+            }
+
             async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, StatementError> {
                 self.line().send::<AllRows>(sql, params).await
             }

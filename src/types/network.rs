@@ -1,6 +1,10 @@
 //! Networks of peers.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// An address, or a network in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,20 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    /// In CIDR notation, without the bits that do not count: as PostgreSQL's type `cidr` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = |bits: u32| u128::MAX.checked_shl(bits - self.prefix).unwrap_or_default();
+        match self.address {
+            IpAddr::V4(own) => {
+                let own = u128::from(own.to_bits()) & kept(32);
+                write!(f, "{}/{}", Ipv4Addr::from_bits(u32::try_from(own).unwrap_or_default()), self.prefix)
+            }
+            IpAddr::V6(own) => write!(f, "{}/{}", Ipv6Addr::from_bits(own.to_bits() & kept(128)), self.prefix),
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = NotANetwork;
 
@@ -45,6 +63,20 @@ impl FromStr for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_is_written_without_the_bits_that_do_not_count() {
+        for (text, written) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("10.1.2.3/0", "0.0.0.0/0"),
+            ("2001:db8::1/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::1/0", "::/0"),
+        ] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), written);
+        }
+    }
 
     #[test]
     fn what_is_no_network_is_refused() {

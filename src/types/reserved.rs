@@ -35,6 +35,7 @@ pub const RESERVED_PREFIXES: &[&str] = &[
 /// `deactivate_user`, `User`, `NewUser`, `UserPatch` and the like.
 pub const RESERVED_NOUNS: &[&str] = &[
     "api_key",
+    "audit_chain",
     "audit_event",
     "caller",
     "challenge",
@@ -60,6 +61,7 @@ pub const RESERVED_NOUNS: &[&str] = &[
     "recovery_code",
     "registration",
     "role",
+    "security_log",
     "service_account",
     "session",
     "setting",
@@ -76,8 +78,8 @@ pub const RESERVED_OPERATIONS: &[&str] =
     &["act_as", "login", "logout", "logout_all", "ping", "refresh", "register", "step_up"];
 
 /// What a schema's name may have around its noun.
-const BEGINNINGS: [&str; 2] = ["new_", "my_"];
-const ENDINGS: [&str; 8] = ["_filter", "_id", "_list", "_page", "_patch", "_sort", "_state", "_summary"];
+const BEGINNINGS: [&str; 3] = ["new_", "my_", "issued_"];
+const ENDINGS: [&str; 9] = ["_filter", "_id", "_kind", "_list", "_page", "_patch", "_sort", "_state", "_summary"];
 
 /// Whether the id of an operation is Freehold's: one of its own, or a verb and one of its nouns.
 #[must_use]
@@ -134,6 +136,7 @@ mod tests {
             "NewApiKey",
             "AuditEventFilter",
             "MyTenant",
+            "IssuedApiKey",
         ] {
             assert!(is_reserved_schema(name), "{name}");
         }

@@ -169,8 +169,12 @@ async fn two_hundred_rounds_of_parallel_refreshes_get_one_successor_each() {
     crowd(200).await;
 }
 
-/// What a rollout has not reached yet: version 2 is taken out of the tenant's database.
+/// What a rollout has not reached yet: version 2 and what followed is taken out of the tenant's database.
 const BACK: &str = "
+    DROP TABLE freehold.audit_batches, freehold.audit_digests, freehold.audit_horizons;
+    DROP FUNCTION freehold.forget_audit_batch(integer);
+    ALTER TABLE freehold.users DROP COLUMN kind, DROP COLUMN deleted_at;
+    ALTER TABLE freehold.roles DROP COLUMN version, DROP COLUMN updated_at;
     DROP TABLE freehold.sign_in_steps;
     DELETE FROM freehold.credentials WHERE kind <> 'password';
     ALTER TABLE freehold.sessions DROP COLUMN proved_at;

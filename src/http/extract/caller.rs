@@ -22,7 +22,7 @@ use crate::{
         openapi::Asks,
         problem::Problem,
     },
-    identity::{Client, Principal, people_right::SharedRight},
+    identity::{self, Client, Principal, people_right::SharedRight},
     types::{Idempotency, Plane, Right},
 };
 
@@ -51,6 +51,11 @@ impl SignedIn {
     ) -> Result<Option<Idempotency>> {
         let known = |key| Idempotency::new(self.principal.id_text(), route, key, asked);
         key.map(IdempotencyKey::into_text).map(known).transpose().map_err(Error::internal)
+    }
+
+    /// For changes of identity.
+    pub(in crate::http) fn caller(&self) -> identity::Caller<'_> {
+        identity::Caller { tenant: &self.tenant, principal: &self.principal, client: &self.client }
     }
 
     /// For audit logs.
@@ -152,6 +157,7 @@ impl<R: SharedRight> FromRequestParts<AppState> for Insider<R> {
         let caller = SignedIn::of(scope(parts)?)?;
         let plane = if caller.tenant.is_platform { Plane::Platform } else { Plane::Tenant };
         caller.principal.require(R::permission(plane))?;
+        identity::require_schema(&caller.tenant, R::SINCE)?;
         Ok(Self { caller, right: PhantomData })
     }
 }

@@ -14,7 +14,8 @@ use super::query;
 use crate::{
     error::{Error, FieldError, Result},
     http::problem::Problem,
-    types::{AuditEventId, JobId, OperationId, RolloutId, TenantId},
+    identity::people,
+    types::{ApiKeyId, AuditEventId, InvitationId, JobId, OperationId, RolloutId, TenantId},
 };
 
 /// The parameters that every list has; all others are the filter's.
@@ -124,7 +125,18 @@ macro_rules! always_stored {
         })+
     };
 }
-always_stored!(i32, uuid::Uuid, AuditEventId, JobId, OperationId, RolloutId, TenantId);
+always_stored!(
+    i32,
+    uuid::Uuid,
+    people::Sort,
+    ApiKeyId,
+    InvitationId,
+    AuditEventId,
+    JobId,
+    OperationId,
+    RolloutId,
+    TenantId
+);
 
 /// The query of a list without filters.
 #[derive(Clone, Copy, Debug, Deserialize)]

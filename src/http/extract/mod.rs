@@ -22,4 +22,5 @@ pub use path::Path;
 pub use query::Query;
 pub use tenant::{From, Tenant};
 
+pub(super) use crate::identity::people_right;
 pub use crate::{identity::right, types::Right};

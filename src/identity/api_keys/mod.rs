@@ -5,16 +5,18 @@
 //!
 //! A key is shown once. It is drawn first and recorded then, so that whoever needs it can keep it before it is valid.
 //! It is valid until it is revoked, it expires, or its owner is deactivated. It grants the permissions in its scopes
-//! that its owner has now. It has no session, so it cannot do what needs a signed-in user. A clone of the tenant has
-//! none of its keys.
+//! that its owner has now. It has no session, so it cannot do what needs a signed-in user: no key makes another. A clone of
+//! the tenant has none of its keys. [`manage`] makes keys for people and service accounts, rotates and revokes them.
 
+mod manage;
 mod store;
 
 use std::{fmt::Write, net::IpAddr};
 
 use aws_lc_rs::digest::{SHA256, digest};
+pub use manage::{ApiKey, Filter, NewApiKey, Rotation, create_for_service, create_own, get, list, revoke, rotate};
 use secrecy::{ExposeSecret, SecretString};
-pub(super) use store::TABLE;
+pub(super) use store::{TABLE, revoke_all as revoke_all_in_txn};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -96,8 +98,10 @@ async fn record(
     (user, name, scopes): (UserId, &DisplayName, &[Permission]),
 ) -> Result<()> {
     let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    let new = store::New { id: key.id, name, secret_hash: token_hash(&key.secret), user, scopes: &scopes };
-    store::add(statements, &new).await
+    let (id, secret_hash) = (key.id, token_hash(&key.secret));
+    let new =
+        store::New { id, name: name.as_str(), secret_hash, user, scopes: &scopes, bounds: &store::Bounds::default() };
+    store::add(statements, &new).await.map(drop)
 }
 
 /// Verifies `key` and returns its principal. Makes one query, which also records the use of the key, at most once a

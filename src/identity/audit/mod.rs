@@ -4,15 +4,31 @@
 //! request changes nothing, and its event is written alone. Requests add and read events. They never change or delete
 //! one. A clone of the tenant begins with an empty log.
 //!
+//! Some seconds later events are chained in batches ([`chain`]): a digest for each event, and one for each batch, which
+//! counts the batch before. [`verify`] finds what was changed, removed or slipped in since. Events beyond the age that
+//! the installation keeps are taken away in whole batches ([`tend`]). The platform's own log, which is in the control
+//! database, is read and chained in the same way; its chain is in the platform tenant's database.
+//!
 //! An event must never contain a secret. It must not contain an email address that belongs to no user of the tenant:
 //! what a stranger typed may be somebody's personal data.
 
+mod chain;
+mod read;
+mod source;
 mod store;
+mod tend;
+mod verify;
 
+pub use read::{export_began, own, page};
 use serde_json::Value;
-pub(super) use store::TABLE;
+pub use source::Source;
+pub(super) use store::{BATCHES, DIGESTS, HORIZONS, TABLE};
+pub(super) use tend::Unchained;
+pub use tend::tend;
+pub use verify::{Chain, Expected, Finding, Head, Verdict, verify};
 
-use super::{Client, Identity};
+use super::{Caller, Client, Identity};
+pub use crate::control::audit::{Event as AuditEvent, Filter, Place};
 use crate::{error::Result, tenancy::Statements, types::AuditEventId};
 
 /// The actor when nobody has signed in.
@@ -38,5 +54,19 @@ pub(super) async fn write(
     event: &Event<'_>,
 ) -> Result<()> {
     let id = AuditEventId::generate(&ctx.clock, ctx.random);
-    store::add(statements, id, client, event).await
+    store::add(statements, id, client, event).await?;
+    ctx.unchained.note(statements.tenant());
+    Ok(())
+}
+
+/// Writes that the caller did `action` to `target`, in the transaction of the change.
+pub(super) async fn record(
+    ctx: &Identity,
+    statements: &impl Statements,
+    caller: Caller<'_>,
+    (action, target): (&'static str, String),
+    details: Value,
+) -> Result<()> {
+    let actor = caller.principal.id_text();
+    write(ctx, statements, caller.client, &Event { actor: &actor, action, target: Some(target), details }).await
 }

@@ -36,7 +36,7 @@ pub(super) use factors::{
 };
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
 pub use policy::{Policy, check_password_policy};
-pub(super) use store::{add_password, has_factor, has_password, must_change, password_hash};
+pub(super) use store::{add_password, has_any, has_factor, has_password, must_change, password_hash};
 pub(super) use totp::uri;
 
 use super::Identity;

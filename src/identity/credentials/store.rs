@@ -57,6 +57,14 @@ macro_rules! has_factor {
 }
 pub(in crate::identity) use has_factor;
 
+/// An SQL expression: whether the user with the id `$user` has any way to prove who they are.
+macro_rules! has_any {
+    ($user:literal) => {
+        concat!("EXISTS (SELECT FROM freehold.credentials c WHERE c.user_id = ", $user, ")")
+    };
+}
+pub(in crate::identity) use has_any;
+
 /// An SQL statement: adds a password to the users in `$people` who have none.
 macro_rules! add_password {
     ($people:literal, id = $id:literal, hash = $hash:literal) => {

@@ -1,68 +1,37 @@
 //! Invitations: an address, a role, and a secret that its bearer exchanges for an account.
 //!
-//! An invitation is open until it is accepted, withdrawn or expired, and each of these ends it for good. It proves that
-//! its bearer reads the mail of its address, so the address counts as verified when it is accepted. Of the secret only
-//! a digest is stored, and a clone of the tenant has no invitations.
+//! An invitation is open until it is accepted, revoked or expired, and each of these ends it. An expired one can be sent
+//! again, with another secret; the one before is void then. An address has at most one open invitation, so that there is
+//! no question which of several counts. Of the secret only a digest is stored, and a clone of the tenant has no
+//! invitations. Whoever loses a role loses the open invitations that they made with it.
 //!
-//! An invitation must never touch an account that somebody uses already: it could be opened by whoever has the mail.
+//! | the invited address | is accepted by |
+//! |---|---|
+//! | has no account, or one that nobody has ever used | whoever has the secret ([`accept`]), who chooses a password |
+//! | has an account | whoever has the secret and is signed in to that account ([`join`]) |
+//!
+//! An invitation must never set a password of an account that somebody uses already: it could be opened by whoever has the
+//! mail. The answer to whoever invites must not show whether the address has an account.
 
+mod accept;
+mod join;
+mod manage;
 mod store;
 
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
-pub(super) use store::{TABLE, add_first};
-
-use super::{
-    Client, Identity,
-    audit::{self, Event},
-    credentials, people,
-    settings::Decisions,
-    tokens::token_hash,
+pub use accept::{AcceptOutcome, Acceptance, accept};
+pub use join::join;
+pub use manage::{Filter, Invitation, NewInvitation, State, create, get, list, resend, revoke};
+pub(super) use store::{
+    TABLE, add_first, forget_ended as forget_ended_in_txn, revoke_made_by as revoke_made_by_in_txn,
 };
+
+use secrecy::SecretString;
+
+use super::{Identity, tokens::token_hash};
 use crate::{
-    control::tenants::Tenant,
     error::{Error, Result},
-    types::{DisplayName, TenantId, UserId},
+    types::TenantId,
 };
-
-/// What the invited person sends.
-#[derive(Debug)]
-pub struct Acceptance {
-    /// The invitation's secret token.
-    pub token: SecretString,
-    /// The password that the invited person chose.
-    pub password: SecretString,
-    /// The name that the invited person chose.
-    pub name: Option<DisplayName>,
-}
-
-/// The result of accepting an invitation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptOutcome {
-    /// The user exists now.
-    Accepted(UserId),
-    /// The invitation is unknown, used, withdrawn or expired.
-    NotOpen,
-    /// A user with this email address exists already.
-    AccountInUse,
-}
-
-impl AcceptOutcome {
-    /// Converts the outcome to the response.
-    ///
-    /// # Errors
-    /// `invalid_invitation` (422); `user_exists` (409).
-    pub fn into_result(self) -> Result<UserId> {
-        match self {
-            Self::Accepted(user) => Ok(user),
-            Self::NotOpen => {
-                let detail = "the invitation is unknown, used, withdrawn or expired".to_owned();
-                Err(Error::Unprocessable { code: "invalid_invitation", detail })
-            }
-            Self::AccountInUse => Err(Error::conflict("user_exists", "there is an account with this address already")),
-        }
-    }
-}
 
 /// Whether the invitation with this token is open; none where the tenant's database has no such invitation. Does not
 /// check the tenant's state.
@@ -73,47 +42,8 @@ pub(super) async fn is_open(ctx: &Identity, tenant: TenantId, token: &SecretStri
     store::is_open(&ctx.tenancy.connect(tenant).await?, &token_hash(token)).await
 }
 
-/// Accepts an invitation.
-///
-/// # Errors
-/// Those of the password policy, on `password`; `hashing_busy`.
-pub async fn accept(
-    ctx: &Identity,
-    tenant: &Tenant,
-    acceptance: &Acceptance,
-    client: &Client,
-) -> Result<AcceptOutcome> {
-    let Acceptance { token, password, .. } = acceptance;
-    // Checked before the password is checked and hashed, so that strangers cannot cause that work.
-    let connection = ctx.tenancy.connect(tenant.id).await?;
-    let Some(email) = store::open(&connection, &token_hash(token)).await? else { return Ok(AcceptOutcome::NotOpen) };
-    let (decisions, _) = Decisions::read(&connection).await?;
-    drop(connection);
-    let local_part = email.split('@').next().unwrap_or_default();
-    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
-    credentials::Policy::of(&decisions).check(password.expose_secret(), &about)?;
-    let hash = ctx.hasher.hash(password, credentials::REQUEST).await?;
-    take(ctx, tenant, (acceptance, &hash), client).await
-}
-
-/// Ends the invitation and creates the user, in one transaction.
-async fn take(
-    ctx: &Identity,
-    tenant: &Tenant,
-    (acceptance, hash): (&Acceptance, &str),
-    client: &Client,
-) -> Result<AcceptOutcome> {
-    let mut connection = ctx.tenancy.connect(tenant.id).await?;
-    let txn = connection.begin().await?;
-    let taken = store::take(&txn, &token_hash(&acceptance.token)).await?;
-    let Some(invitation) = taken else { return Ok(AcceptOutcome::NotOpen) };
-    let (id, role) = (UserId::generate(&ctx.clock, ctx.random), &invitation.role);
-    let joined = people::invited(&txn, id, (&invitation.email, role), acceptance.name.as_ref()).await?;
-    let Some(user) = joined else { return Ok(AcceptOutcome::AccountInUse) };
-    credentials::add_first_password_in_txn(ctx, &txn, user, hash).await?;
-    let (actor, target, details) = (user.to_string(), Some(invitation.id.to_string()), json!({ "role": role }));
-    let event = Event { actor: &actor, action: "invitation.accepted", target, details };
-    audit::write(ctx, &txn, client, &event).await?;
-    txn.commit().await?;
-    Ok(AcceptOutcome::Accepted(user))
+/// The refusal of whatever is no open invitation.
+fn not_open() -> Error {
+    let detail = "the invitation is unknown, used, revoked or expired".to_owned();
+    Error::Unprocessable { code: "invalid_invitation", detail }
 }

@@ -2,23 +2,31 @@
 //!
 //! A user is created when an invitation is accepted. The first administrator is created with the tenant. A user is
 //! identified by a normalized email address. A deactivated user still exists, and cannot sign in: every statement that
-//! grants access checks that the user is active.
+//! grants access checks that the user is active. A deleted one is inactive too, and can be brought back until they are
+//! erased. Whoever looks after people changes them through [`administration`](super::administration).
+//!
+//! A service account is a user of another kind: an account of a program, without an address or a password. It has API
+//! keys, which people make for it.
 //!
 //! Credentials are stored separately, in [`credentials`](super::credentials), and no query for users returns them. This
 //! module must never let a stranger find out whether an email address is known.
 
+mod directory;
 mod me;
 mod store;
 
+pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get, list};
 pub use me::{Me, MyTenant, me};
 pub use store::{are_kept, holds_others};
 pub(super) use store::{
-    account, account_of, active, add_first, has_password, holds, id_of, invited, join_active, lock_account_in_txn,
+    account, account_of, active, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
+    join_active, lock, lock_account_in_txn, restore, update,
 };
 
-use super::Identity;
+use super::{Identity, roles::Role};
 use crate::{
-    error::Result,
+    error::{Error, Result},
+    tenancy::TenantTxn,
     types::{TenantId, UserId},
 };
 
@@ -41,6 +49,31 @@ pub(super) struct Account {
     pub(super) has_factor: bool,
     /// Whether the tenant requires one of everybody.
     pub(super) needs_factor: bool,
+}
+
+/// A user whose row is locked, and the role that they have.
+pub(super) struct Known {
+    pub(super) user: User,
+    pub(super) role: Role,
+}
+
+/// Refuses to take the last active owner away. The caller holds the roster's lock.
+///
+/// # Errors
+/// `last_owner` (409).
+pub(super) async fn require_another_owner_in_txn(txn: &TenantTxn<'_>, known: &Known) -> Result<()> {
+    if known.role.is_owner() && known.user.active && !store::has_other_owners(txn, known.user.id).await? {
+        return Err(Error::conflict("last_owner", "somebody else has to be an owner first"));
+    }
+    Ok(())
+}
+
+/// Whether the account with this address is the only active owner. The caller holds the roster's lock.
+pub(super) async fn is_last_owner_in_txn(txn: &TenantTxn<'_>, email: &str) -> Result<bool> {
+    match store::owner_by_email(txn, email).await? {
+        Some(owner) => Ok(!store::has_other_owners(txn, owner).await?),
+        None => Ok(false),
+    }
 }
 
 /// How many users the tenant has, including deactivated ones.

@@ -1,13 +1,21 @@
 //! All SQL on the table `users`, and the parts of other modules' statements that use it, so that a query on several
 //! tables is one statement.
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, error::SqlState};
+use uuid::Uuid;
 
-use super::Account;
+use super::{
+    Account, Known,
+    directory::{Counts, Kind, Query, Sort, User, service_address},
+};
 use crate::{
     error::Result,
-    identity::{credentials, settings},
-    tenancy::{Statements, TenantTxn},
+    identity::{
+        credentials,
+        roles::{self, Role},
+        settings,
+    },
+    tenancy::{Param, Statements, TenantTxn},
     types::{DisplayName, Email, UserId},
 };
 
@@ -82,7 +90,7 @@ const ACCOUNT: &str = concat!(account!(), "u.email = $1");
 
 const ACCOUNT_OF: &str = concat!(account!(), "u.id = $1");
 
-/// Waits for whoever else changes how the user signs in. A reference to the user need not wait.
+/// Waits for whoever else changes the user, or how they sign in. A reference to the user need not wait.
 const LOCK: &str = "SELECT FROM freehold.users WHERE id = $1 FOR NO KEY UPDATE";
 
 const PROFILE: &str = concat!(
@@ -111,9 +119,121 @@ const INVITED: &str = concat!(
          SET name = coalesce($3, u.name), role = excluded.role, email_verified_at = now(), updated_at = now(),
              version = u.version + 1
          WHERE u.active AND NOT ",
-    credentials::has_password!("u.id"),
+    credentials::has_any!("u.id"),
     " RETURNING id"
 );
+
+macro_rules! columns {
+    () => {
+        "u.id, u.email, u.name, u.role, u.kind, u.active, u.email_verified_at IS NOT NULL AS verified, u.version,
+         u.created_at, u.updated_at, u.deleted_at"
+    };
+}
+
+/// `$1`: what to find in the name or the address; `$2`: the role; `$3`: the kind; `$4`: the state. Null: any, but no
+/// deleted ones.
+macro_rules! matching {
+    () => {
+        " FROM freehold.users u
+         WHERE ($1::text IS NULL OR u.name ILIKE $1 OR u.email ILIKE $1 AND u.kind = 'person')
+           AND ($2::text IS NULL OR u.role = $2) AND ($3::text IS NULL OR u.kind = $3)
+           AND CASE $4::text WHEN 'active' THEN u.active WHEN 'inactive' THEN NOT u.active AND u.deleted_at IS NULL
+               WHEN 'deleted' THEN u.deleted_at IS NOT NULL ELSE u.deleted_at IS NULL END"
+    };
+}
+
+/// The page after `$6` and `$7`, or the first. Ids are in the order of their making.
+macro_rules! page {
+    (by $column:literal, $beyond:literal, $direction:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            matching!(),
+            " AND ($6::text IS NULL OR (",
+            $column,
+            ", u.id) ",
+            $beyond,
+            " ($6, $7::uuid))
+             ORDER BY ",
+            $column,
+            $direction,
+            ", u.id",
+            $direction,
+            " LIMIT $5"
+        )
+    };
+    ($beyond:literal, $direction:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            matching!(),
+            " AND ($6::text IS NULL OR u.id ",
+            $beyond,
+            " $7::uuid)
+             ORDER BY u.id",
+            $direction,
+            " LIMIT $5"
+        )
+    };
+}
+
+const OLDEST_FIRST: &str = page!(">", "");
+const NEWEST_FIRST: &str = page!("<", " DESC");
+const NAME_ASCENDING: &str = page!(by "u.name", ">", "");
+const NAME_DESCENDING: &str = page!(by "u.name", "<", " DESC");
+const EMAIL_ASCENDING: &str = page!(by "u.email", ">", "");
+const EMAIL_DESCENDING: &str = page!(by "u.email", "<", " DESC");
+
+const TOTAL: &str = concat!("SELECT count(*) AS total", matching!());
+
+const GET: &str = concat!("SELECT ", columns!(), " FROM freehold.users u WHERE u.id = $1");
+
+const KNOWN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", ",
+    roles::columns!(),
+    " FROM freehold.users u",
+    roles::join!("u.role"),
+    " WHERE u.id = $1"
+);
+
+const UPDATE: &str = concat!(
+    "UPDATE freehold.users u SET name = $2, role = $3, active = $4, version = version + 1, updated_at = now()
+     WHERE id = $1 RETURNING ",
+    columns!()
+);
+
+const DELETE: &str =
+    "UPDATE freehold.users SET active = false, deleted_at = now(), version = version + 1, updated_at = now()
+    WHERE id = $1 AND deleted_at IS NULL";
+
+const RESTORE: &str = concat!(
+    "UPDATE freehold.users u SET active = true, deleted_at = NULL, version = version + 1, updated_at = now()
+     WHERE id = $1 AND deleted_at IS NOT NULL RETURNING ",
+    columns!()
+);
+
+const ERASE: &str = "DELETE FROM freehold.users WHERE id = $1 AND deleted_at IS NOT NULL";
+
+const HAS_OTHER_OWNERS: &str = "SELECT FROM freehold.users
+    WHERE role = 'owner' AND active AND id <> $1 LIMIT 1";
+
+const ADD_SERVICE: &str = concat!(
+    "INSERT INTO freehold.users AS u (id, email, name, role, kind) VALUES ($1, $2, $3, $4, 'service') RETURNING ",
+    columns!()
+);
+
+const OWNER_BY_EMAIL: &str = "SELECT id FROM freehold.users WHERE email = $1 AND role = 'owner' AND active";
+
+const COUNTS: &str = "SELECT count(*) FILTER (WHERE kind = 'person' AND deleted_at IS NULL) AS people,
+        count(*) FILTER (WHERE kind = 'person' AND active) AS active,
+        count(*) FILTER (WHERE kind = 'person' AND active AND email_verified_at IS NOT NULL) AS verified,
+        count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted,
+        count(*) FILTER (WHERE kind = 'service' AND deleted_at IS NULL) AS services
+    FROM freehold.users";
+
+const BY_ROLE: &str = "SELECT role, count(*) AS people FROM freehold.users WHERE active GROUP BY role ORDER BY role";
 
 /// What a user is told about themselves.
 pub(super) struct Profile {
@@ -138,9 +258,14 @@ pub(in crate::identity) async fn account_of(statements: &impl Statements, user: 
 
 /// The account of `user`, as it is once nobody else changes how they sign in. Nobody does until the transaction ends.
 pub(in crate::identity) async fn lock_account_in_txn(txn: &TenantTxn<'_>, user: UserId) -> Result<Option<Account>> {
-    // A statement of its own: one that waits for a row reads others as they were before.
-    txn.row(LOCK, &[&user.uuid()]).await?;
+    lock_row(txn, user).await?;
     account_of(txn, user).await
+}
+
+/// A statement of its own: one that waits for a row reads others as they were before.
+async fn lock_row(txn: &TenantTxn<'_>, user: UserId) -> Result<()> {
+    txn.row(LOCK, &[&user.uuid()]).await?;
+    Ok(())
 }
 
 fn read_account(row: &Row) -> Result<Account> {
@@ -199,6 +324,125 @@ pub(in crate::identity) async fn invited(
 /// PostgreSQL's.
 pub async fn are_kept(session: &Client) -> Result<bool, tokio_postgres::Error> {
     session.query_one(IS_THERE, &[]).await?.try_get("is_there")
+}
+
+fn read(row: &Row) -> Result<User> {
+    let kind = Kind::stored(row.try_get("kind")?)?;
+    let email: Option<String> = Some(row.try_get("email")?);
+    Ok(User {
+        id: UserId::from_uuid(row.try_get("id")?),
+        // A service account's address only keeps the column unique.
+        email: email.filter(|_| kind == Kind::Person),
+        name: row.try_get("name")?,
+        role: row.try_get("role")?,
+        kind,
+        active: row.try_get("active")?,
+        email_verified: row.try_get("verified")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+        deleted_at: row.try_get("deleted_at")?,
+        version: row.try_get("version")?,
+    })
+}
+
+/// One page of the people who match.
+pub(super) async fn page(statements: &impl Statements, query: &Query<'_>) -> Result<Vec<User>> {
+    let sql = match query.sort {
+        Sort::OldestFirst => OLDEST_FIRST,
+        Sort::NewestFirst => NEWEST_FIRST,
+        Sort::NameAscending => NAME_ASCENDING,
+        Sort::NameDescending => NAME_DESCENDING,
+        Sort::EmailAscending => EMAIL_ASCENDING,
+        Sort::EmailDescending => EMAIL_DESCENDING,
+    };
+    let (q, role, kind, state) = query.filter.params();
+    let (key, id) = (query.after.as_ref().map(|(key, _)| key.as_str()), query.after.as_ref().map(|(_, id)| *id));
+    let params: [Param<'_>; 7] = [&q, &role, &kind, &state, &query.limit, &key, &id];
+    statements.rows(sql, &params).await?.iter().map(read).collect()
+}
+
+/// How many people match.
+pub(super) async fn total(statements: &impl Statements, query: &Query<'_>) -> Result<i64> {
+    let (q, role, kind, state) = query.filter.params();
+    let row = statements.row(TOTAL, &[&q, &role, &kind, &state]).await?;
+    Ok(row.map(|row| row.try_get("total")).transpose()?.unwrap_or_default())
+}
+
+/// One of them, deleted or not.
+pub(super) async fn get(statements: &impl Statements, id: UserId) -> Result<Option<User>> {
+    statements.row(GET, &[&id.uuid()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// How many people there are, of each state and of each role.
+pub(super) async fn counts(statements: &impl Statements) -> Result<Counts> {
+    let mut counts = Counts::default();
+    if let Some(row) = statements.row(COUNTS, &[]).await? {
+        counts.people = row.try_get("people")?;
+        counts.active = row.try_get("active")?;
+        counts.verified = row.try_get("verified")?;
+        counts.deleted = row.try_get("deleted")?;
+        counts.service_accounts = row.try_get("services")?;
+    }
+    for row in statements.rows(BY_ROLE, &[]).await? {
+        counts.active_by_role.insert(row.try_get("role")?, row.try_get("people")?);
+    }
+    Ok(counts)
+}
+
+/// The user, whom nobody else changes until the transaction ends, and their role.
+pub(in crate::identity) async fn lock(txn: &TenantTxn<'_>, id: UserId) -> Result<Option<Known>> {
+    lock_row(txn, id).await?;
+    let Some(row) = txn.row(KNOWN, &[&id.uuid()]).await? else { return Ok(None) };
+    let role: Role = roles::read(&row)?;
+    Ok(Some(Known { user: read(&row)?, role }))
+}
+
+/// Stores the name, the role, and whether they are active.
+pub(in crate::identity) async fn update(txn: &TenantTxn<'_>, user: &User) -> Result<Option<User>> {
+    let params: [Param<'_>; 4] = [&user.id.uuid(), &user.name, &user.role, &user.active];
+    txn.row(UPDATE, &params).await?.map(|row| read(&row)).transpose()
+}
+
+/// Marks the user as deleted.
+pub(in crate::identity) async fn delete(txn: &TenantTxn<'_>, id: UserId) -> Result<bool> {
+    Ok(txn.run(DELETE, &[&id.uuid()]).await? == 1)
+}
+
+/// Takes the deletion back.
+pub(in crate::identity) async fn restore(txn: &TenantTxn<'_>, id: UserId) -> Result<Option<User>> {
+    txn.row(RESTORE, &[&id.uuid()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Removes a deleted user with all that is theirs. False when rows of the product's still refer to them.
+pub(in crate::identity) async fn erase(txn: &TenantTxn<'_>, id: UserId) -> Result<bool> {
+    match txn.run(ERASE, &[&id.uuid()]).await {
+        Ok(erased) => Ok(erased == 1),
+        Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether somebody else is an active owner.
+pub(super) async fn has_other_owners(txn: &TenantTxn<'_>, id: UserId) -> Result<bool> {
+    Ok(txn.row(HAS_OTHER_OWNERS, &[&id.uuid()]).await?.is_some())
+}
+
+/// Adds a service account.
+pub(in crate::identity) async fn add_service(
+    txn: &TenantTxn<'_>,
+    id: UserId,
+    name: &DisplayName,
+    role: &str,
+) -> Result<Option<User>> {
+    let email = service_address(id);
+    txn.row(ADD_SERVICE, &[&id.uuid(), &email, &name.as_str(), &role]).await?.map(|row| read(&row)).transpose()
+}
+
+/// The active owner who has this address.
+pub(super) async fn owner_by_email(statements: &impl Statements, email: &str) -> Result<Option<UserId>> {
+    let row = statements.row(OWNER_BY_EMAIL, &[&email]).await?;
+    let id: Option<Uuid> = row.map(|row| row.try_get("id")).transpose()?;
+    Ok(id.map(UserId::from_uuid))
 }
 
 /// Whether the database of `session` has users other than the one with the email address `own`. For operations on a

@@ -38,7 +38,7 @@ pub(super) use proof::{require_proof_in_txn, verify_own_password};
 pub use refresh::{RefreshOutcome, refresh};
 pub use second_step::{SecondStep, verify_second_step};
 use secrecy::SecretString;
-pub(super) use store::TABLE;
+pub(super) use store::{TABLE, end as end_in_txn};
 
 use super::{
     Client, Identity,

@@ -274,7 +274,12 @@ pub(super) async fn follow(txn: &TenantTxn<'_>, session: SessionId, token_hash: 
 }
 
 /// Ends the session, or all sessions, of a user; how many.
-pub(super) async fn end(txn: &TenantTxn<'_>, user: UserId, session: Option<SessionId>, because: &str) -> Result<u64> {
+pub(in crate::identity) async fn end(
+    txn: &TenantTxn<'_>,
+    user: UserId,
+    session: Option<SessionId>,
+    because: &str,
+) -> Result<u64> {
     Ok(txn.run(END, &[&user.uuid(), &session.map(SessionId::uuid), &because]).await?)
 }
 

@@ -8,13 +8,10 @@ pub(super) use routes::routes;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{
-    choice::choice,
-    text::{Description, Search},
-};
+use super::{choice::choice, text::Description};
 use crate::{
     http::extract::Change,
-    types::{DisplayName, UserId, permissions, typed_id},
+    types::{DisplayName, Search, UserId, permissions, typed_id},
 };
 
 typed_id!(

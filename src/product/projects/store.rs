@@ -11,10 +11,9 @@ use crate::{
         listing::{self, Column, Order, order},
         sql::sql,
         stored::{Stored, Versioned},
-        text::Search,
     },
     tenancy::{Statements, TenantConn, TenantTxn},
-    types::UserId,
+    types::{Search, UserId},
 };
 
 const COLUMNS: &str = "id, name, description, status, created_by, version, created_at, updated_at";

@@ -14,11 +14,10 @@ use crate::{
         projects::{self, ProjectId},
         sql::sql,
         stored::{Stored, Versioned},
-        text::Search,
     },
     servers::constraint,
     tenancy::{Param, StatementError, Statements, TenantConn, TenantTxn},
-    types::UserId,
+    types::{Search, UserId},
 };
 
 const COLUMNS: &str = "id, project_id, title, description, status, priority, assignee_id, due_on, created_by, version,

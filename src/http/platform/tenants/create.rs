@@ -86,7 +86,7 @@ pub(super) struct Created {
 
 /// An invitation.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Invitation)]
+#[schema(as = FirstInvitation)]
 struct InvitationView {
     /// The secret that accepts it.
     token: String,

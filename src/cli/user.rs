@@ -1,0 +1,144 @@
+//! `freehold user …`: the people of the tenant whose API key is used; operators, with an operator's.
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    client::Client,
+    output::{Column, Output, note},
+};
+
+const PATH: &str = "/v1/users";
+
+const COLUMNS: [Column; 6] = [
+    ("ID", "/id"),
+    ("EMAIL", "/email"),
+    ("NAME", "/name"),
+    ("ROLE", "/role"),
+    ("ACTIVE", "/active"),
+    ("CREATED", "/created_at"),
+];
+
+const FIELDS: [Column; 10] = [
+    ("id", "/id"),
+    ("email", "/email"),
+    ("email verified", "/email_verified"),
+    ("name", "/name"),
+    ("role", "/role"),
+    ("kind", "/kind"),
+    ("active", "/active"),
+    ("created", "/created_at"),
+    ("updated", "/updated_at"),
+    ("deleted", "/deleted_at"),
+];
+
+/// Looks after people.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+The key decides whose people these are. With an operator's key and the admin listener they are the operators; with the
+key of a tenant's administrator and that tenant's own address they are the tenant's.
+
+Examples:
+  freehold user list --role admin
+  freehold user deactivate bill@initech.example   # sessions, API keys and open invitations end at once
+  freehold user revoke-sessions usr_…")]
+pub(super) enum Command {
+    /// List people and service accounts.
+    List(List),
+    /// Show one of them.
+    Show(One),
+    /// Keep somebody from signing in, and end all that lets them in now.
+    Deactivate(One),
+    /// Let somebody sign in again.
+    Activate(One),
+    /// End all sessions of somebody, who may sign in again.
+    RevokeSessions(One),
+}
+
+/// The arguments of `freehold user list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    /// Part of a name or an address.
+    #[arg(long)]
+    q: Option<String>,
+    /// Only those with this role.
+    #[arg(long)]
+    role: Option<String>,
+    /// Only those in this state.
+    #[arg(long, value_parser = ["active", "inactive", "deleted"])]
+    state: Option<String>,
+    /// Only accounts of this kind.
+    #[arg(long, value_parser = ["person", "service"])]
+    kind: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, conflicts_with = "all")]
+    limit: usize,
+    /// All of them.
+    #[arg(long)]
+    all: bool,
+}
+
+/// Somebody.
+#[derive(Debug, clap::Args)]
+pub(super) struct One {
+    /// Their id (usr_…), or their address.
+    user: String,
+}
+
+pub(super) async fn run(command: Command, client: Client, output: Output) -> anyhow::Result<Outcome> {
+    match command {
+        Command::List(list) => show_list(list, &client, output).await?,
+        Command::Show(one) => output.record(&find(&client, &one.user).await?, &FIELDS)?,
+        Command::Deactivate(one) => set_active(&client, &one.user, false, output).await?,
+        Command::Activate(one) => set_active(&client, &one.user, true, output).await?,
+        Command::RevokeSessions(one) => {
+            let path = format!("{PATH}/{}/revoke-sessions", id(&client, &one.user).await?);
+            let answer = Client::patiently(false, async || client.post(&path, &json!({}), None).await).await?;
+            output.record(&answer, &[("revoked", "/revoked")])?;
+        }
+    }
+    Ok(Outcome::Success)
+}
+
+async fn show_list(list: List, client: &Client, output: Output) -> anyhow::Result<()> {
+    let List { q, role, state, kind, limit, all } = list;
+    let wanted = [("q", q), ("role", role), ("state", state), ("kind", kind)];
+    let filter: Vec<_> = wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let at_most = if all { usize::MAX } else { limit };
+    let (items, next) = client.items(PATH, &filter, at_most).await?;
+    output.list(&items, next.as_deref(), &COLUMNS)?;
+    if next.is_some() && !output.is_json() {
+        note("there are more: --limit N or --all shows them");
+    }
+    Ok(())
+}
+
+async fn set_active(client: &Client, user: &str, active: bool, output: Output) -> anyhow::Result<()> {
+    let path = format!("{PATH}/{}", id(client, user).await?);
+    let body = json!({ "active": active });
+    let user = Client::patiently(false, async || client.patch(&path, &body).await).await?;
+    output.record(&user, &FIELDS)
+}
+
+async fn id(client: &Client, user: &str) -> anyhow::Result<String> {
+    if user.starts_with("usr_") {
+        return Ok(user.to_owned());
+    }
+    let found = find(client, user).await?;
+    Ok(found.get("id").and_then(Value::as_str).context("the answer holds no user")?.to_owned())
+}
+
+/// The user with this id or address, deleted ones by their id only.
+async fn find(client: &Client, user: &str) -> anyhow::Result<Value> {
+    if user.starts_with("usr_") {
+        return Ok(Client::patiently(false, async || client.get(&format!("{PATH}/{user}"), &[]).await).await?);
+    }
+    let (items, _) = client.items(PATH, &[("q", user.to_owned())], usize::MAX).await?;
+    let is_asked =
+        |item: &Value| item.get("email").and_then(Value::as_str).is_some_and(|one| one.eq_ignore_ascii_case(user));
+    match items.into_iter().find(is_asked) {
+        Some(found) => Ok(found),
+        None => bail!("nobody has the address {user}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! Accepts an invitation for an address that has no account in use: makes the account, with the password that its owner
+//! chooses.
+//!
+//! The secret proves that its bearer reads the mail of the address, so the address counts as verified.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use super::{not_open, store};
+use crate::{
+    control::tenants::Tenant,
+    error::{Error, Result},
+    identity::{
+        Client, Identity,
+        audit::{self, Event},
+        credentials, people,
+        permissions::OWNER,
+        roles::lock_roster_in_txn,
+        settings::Decisions,
+        tokens::token_hash,
+    },
+    types::{DisplayName, UserId},
+};
+
+/// What the invited person sends.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// The invitation's secret token.
+    pub token: SecretString,
+    /// The password that the invited person chose.
+    pub password: SecretString,
+    /// The name that the invited person chose.
+    pub name: Option<DisplayName>,
+}
+
+/// The result of accepting an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptOutcome {
+    /// The user exists now.
+    Accepted(UserId),
+    /// The invitation is unknown, used, revoked or expired.
+    NotOpen,
+    /// A user with this email address exists already.
+    AccountInUse,
+}
+
+impl AcceptOutcome {
+    /// Converts the outcome to the response.
+    ///
+    /// # Errors
+    /// `invalid_invitation` (422); `user_exists` (409).
+    pub fn into_result(self) -> Result<UserId> {
+        match self {
+            Self::Accepted(user) => Ok(user),
+            Self::NotOpen => Err(not_open()),
+            Self::AccountInUse => {
+                let detail = "there is an account with this address already: sign in to it, and accept then";
+                Err(Error::conflict("user_exists", detail))
+            }
+        }
+    }
+}
+
+/// Accepts an invitation.
+///
+/// # Errors
+/// Those of the password policy, on `password`; `hashing_busy`.
+pub async fn accept(
+    ctx: &Identity,
+    tenant: &Tenant,
+    acceptance: &Acceptance,
+    client: &Client,
+) -> Result<AcceptOutcome> {
+    let Acceptance { token, password, .. } = acceptance;
+    // Checked before the password is checked and hashed, so that strangers cannot cause that work.
+    let connection = ctx.tenancy.connect(tenant.id).await?;
+    let Some(email) = store::open(&connection, &token_hash(token)).await? else { return Ok(AcceptOutcome::NotOpen) };
+    let (decisions, _) = Decisions::read(&connection).await?;
+    drop(connection);
+    let local_part = email.split('@').next().unwrap_or_default();
+    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
+    credentials::Policy::of(&decisions).check(password.expose_secret(), &about)?;
+    let hash = ctx.hasher.hash(password, credentials::REQUEST).await?;
+    take(ctx, tenant, (acceptance, &hash), client).await
+}
+
+/// Ends the invitation and creates the user, in one transaction.
+async fn take(
+    ctx: &Identity,
+    tenant: &Tenant,
+    (acceptance, hash): (&Acceptance, &str),
+    client: &Client,
+) -> Result<AcceptOutcome> {
+    let mut connection = ctx.tenancy.connect(tenant.id).await?;
+    let txn = connection.begin().await?;
+    lock_roster_in_txn(&txn).await?;
+    let taken = store::take(&txn, &token_hash(&acceptance.token)).await?;
+    let Some(invitation) = taken else { return Ok(AcceptOutcome::NotOpen) };
+    let (id, role) = (UserId::generate(&ctx.clock, ctx.random), &invitation.role);
+    // The first administrator, whose own invitation is still open.
+    if role != OWNER && people::is_last_owner_in_txn(&txn, &invitation.email).await? {
+        return Ok(AcceptOutcome::AccountInUse);
+    }
+    let joined = people::invited(&txn, id, (&invitation.email, role), acceptance.name.as_ref()).await?;
+    let Some(user) = joined else { return Ok(AcceptOutcome::AccountInUse) };
+    credentials::add_first_password_in_txn(ctx, &txn, user, hash).await?;
+    let (actor, target, details) = (user.to_string(), Some(invitation.id.to_string()), json!({ "role": role }));
+    let event = Event { actor: &actor, action: "invitation.accepted", target, details };
+    audit::write(ctx, &txn, client, &event).await?;
+    txn.commit().await?;
+    Ok(AcceptOutcome::Accepted(user))
+}
