@@ -154,11 +154,14 @@ async fn fill(tenant: &Tenant<'_>, canary: &str) {
     tenant.database().run(&sql).await;
 }
 
-/// Name, count and checksum of every table.
+/// What a replica adds some seconds after an event was written, whatever a test does meanwhile.
+const CHAIN: [&str; 2] = ["freehold.audit_batches", "freehold.audit_digests"];
+
+/// Name, count and checksum of every table but those of the audit log's chain.
 pub(crate) async fn contents(database: &Database) -> Vec<String> {
     let tables: Vec<String> = database.values(TABLES).await;
     let mut contents = Vec::new();
-    for table in tables {
+    for table in tables.into_iter().filter(|table| !CHAIN.contains(&table.as_str())) {
         let rows = format!(
             "SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, ',' ORDER BY t::text)), '') FROM {table} t"
         );
