@@ -23,6 +23,11 @@ use crate::{
 const OUTSIDE: &str = include_str!("outside.sql");
 /// The longest name that PostgreSQL keeps, in bytes.
 const MAX_NAME: usize = 63;
+/// Ends the sessions in which Freehold looks into the database whose quoted name is `$1`. They have changed nothing.
+const END_LOOKS: &str = "
+    SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+     WHERE quote_ident(a.datname) = $1 AND a.usename = current_user AND a.application_name LIKE 'freehold:%'
+       AND a.pid <> pg_backend_pid()";
 /// Who has rights on the database `$1` but its owner, quoted, and whether settings hang on it.
 const OTHERS: &str = "
     SELECT ARRAY(SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
@@ -194,11 +199,13 @@ impl ServerAdmin {
     }
 
     /// Gives the database the name `taken` and Freehold's owner, and takes it from everybody else. All at once; not at
-    /// all while somebody is in it.
+    /// all while somebody is in it. Who looks into it for Freehold, for another request or a replica that stopped, is
+    /// thrown out.
     ///
     /// # Errors
     /// `database_in_use` (409); `database_taken` when there is one of the new name.
     pub async fn take_database(&self, found: &Found, taken: DbName) -> Result<()> {
+        self.query(END_LOOKS, &[&found.quoted]).await?;
         let done = self.take(found, taken).await;
         if done.is_err() {
             self.batch_execute("ROLLBACK").await?;

@@ -16,8 +16,8 @@ SELECT d.oid, d.datallowconn AS is_open, d.datistemplate AS is_template, d.datco
        NOT $2 OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AS is_grantable,
        ARRAY(SELECT DISTINCT coalesce(a.usename, 'a dropped role')::text FROM pg_stat_activity a
               WHERE a.datid = d.oid AND a.pid <> pg_backend_pid() AND a.usesysid IS NOT NULL
-                -- What is hidden from this role is another's.
-                AND a.application_name IS DISTINCT FROM current_setting('application_name')
+                -- Freehold's own have looked, and end by themselves. What is hidden from this role is another's.
+                AND NOT (a.usename = current_user AND coalesce(a.application_name, '') LIKE 'freehold:%')
               ORDER BY 1) AS sessions,
        (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
        (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots,
