@@ -75,6 +75,8 @@ pub(crate) async fn fill_empty_lists(fleet: &Fleet, tenant: &Tenant<'_>) -> Stri
         "INSERT INTO drifts (tenant_id, position, object) SELECT '{id}', n, 'table t' FROM generate_series(1, 2) n"
     );
     fleet.control().run(&drifts).await;
+    // True ones too: whoever looks at the whole fleet meanwhile replaces the findings by these.
+    tenant.database().run("CREATE TABLE stray_one (id int); CREATE TABLE stray_two (id int)").await;
     let jobs = format!(
         "INSERT INTO jobs (id, kind, tenant_id, state, finished_at)
          SELECT gen_random_uuid(), 'mail.invitation', '{id}', 'done', now() FROM generate_series(1, 2)"
@@ -101,6 +103,7 @@ pub(crate) async fn fill_people(owner: &Caller) -> Vec<String> {
 /// Takes back what [`fill_empty_lists`] did.
 pub(crate) async fn clear_findings(fleet: &Fleet, tenant: &Tenant<'_>) {
     let id = tenant.id.trim_start_matches("ten_");
+    tenant.database().run("DROP TABLE stray_one, stray_two").await;
     fleet.control().run(&format!("DELETE FROM drifts WHERE tenant_id = '{id}'")).await;
 }
 

@@ -8,13 +8,17 @@ use super::{CONFIRM_ENROLMENT, ENROL, ME, VERIFY, as_admin, factors::insert_step
 use crate::harness::{answer::Answer, eventually, fleet, tenant::Tenant};
 
 /// The routes that take a token in the body, the field that it goes into, and the kind of token that it is for.
-const ROUTES: [(&str, &str, &str); 5] = [
+const ROUTES: [(&str, &str, &str); 6] = [
     ("/v1/auth/refresh", "refresh_token", "refresh"),
     ("/v1/auth/invitations/accept", "token", "invitation"),
+    (JOIN, "token", "invitation"),
     (VERIFY, "mfa_token", "code"),
     (ENROL, "mfa_token", "enrolment"),
     (CONFIRM_ENROLMENT, "mfa_token", "enrolment"),
 ];
+
+/// Takes a session beside the token.
+const JOIN: &str = "/v1/auth/invitations/join";
 
 /// What the routes above, which are read from the document too, may not lack.
 fn takes_token(operation: &Value, schemas: &Value) -> bool {
@@ -58,7 +62,8 @@ async fn a_token_opens_its_own_step_and_no_other() {
             if route.ends_with("/accept") {
                 body["password"] = json!("eight blue kettles hum gently");
             }
-            let answer = super::patiently(&anonymous, route, &body).await;
+            let caller = if route == JOIN { &*tenant.admin } else { &*anonymous };
+            let answer = super::patiently(caller, route, &body).await;
             // An enrolment is open, and yet nothing for who has an app already.
             assert!(matches!(answer.status(), 401 | 422), "{kind} at {route}: {}", answer.text());
             let code = answer.json()["code"].clone();

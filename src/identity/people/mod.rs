@@ -17,11 +17,11 @@ mod store;
 
 pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get, list};
 pub use me::{Me, MyTenant, me};
-pub use store::{are_kept, holds_others};
 pub(super) use store::{
     account, account_of, active, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
     join_active, lock, lock_account_in_txn, restore, update,
 };
+pub use store::{are_kept, holds_others};
 
 use super::{Identity, roles::Role};
 use crate::{
