@@ -153,6 +153,15 @@ impl Tenancy {
         self.registry.is_fresh()
     }
 
+    /// Whether this replica remembers this `revision` of the tenant or a later one: now, or before `at_most` has passed.
+    ///
+    /// # Errors
+    /// The tenant is not in memory, and the control database is unavailable.
+    pub async fn reaches(&self, tenant: TenantId, revision: i64, at_most: Duration) -> Result<bool> {
+        let held = self.registry.when(tenant, |held| held.revision >= revision, at_most).await?;
+        Ok(held.is_some_and(|held| held.revision >= revision))
+    }
+
     /// A connection to the tenant's database, with the tenant's own role. Does not check the tenant's state: see
     /// [`gate()`].
     ///

@@ -25,7 +25,7 @@ const REACHED: Duration = Duration::from_mins(2);
 /// How long woken programs are watched.
 const WATCHED: Duration = Duration::from_secs(3);
 /// As many programs that do nothing as a small machine bears.
-const PROGRAMS: usize = 12;
+const PROGRAMS: usize = 8;
 /// Of how many kinds of operations programs die at a time.
 const KINDS: usize = 4;
 
@@ -241,6 +241,15 @@ async fn stop_at_each(fleet: &Fleet, points: &[StepPoint], tally: &mut Tally) {
     let survivor = engine(fleet).await;
     eventually_within("their work is taken over", REACHED, async || {
         (control.value::<i64>(&held).await == 0).then_some(())
+    })
+    .await;
+    // Who takes an operation over ends the sessions of who has lost it, before anything else.
+    let left = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'freehold:{prefix}-%:op\\_%' AND state <> 'active'"
+    );
+    let server = fleet.on_server("postgres");
+    eventually_within("their sessions are ended", REACHED, async || {
+        (server.value::<i64>(&left).await == 0).then_some(())
     })
     .await;
     let before = server_log(fleet);

@@ -4,7 +4,16 @@
 //! What failed before its transaction was committed is as if it had never been asked for; what failed after it is
 //! done. Either way whoever got no answer asks again, and it was done once.
 
-use std::{collections::BTreeMap, net::SocketAddr, os::unix::process::ExitStatusExt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use freehold::{
     faults::{self, Fired, Mode},
@@ -228,7 +237,7 @@ async fn a_program_that_kills_itself_in_a_request_has_done_it_wholly_or_not_at_a
 
 async fn die(fleet: &Fleet, (request, target): &(&'static Request, Target), place: Place) {
     let before = request.effects(fleet, target).await;
-    let mut dying = bring(fleet, (place.point, Mode::Abort), request, target).await;
+    let (mut dying, _) = bring(fleet, (place.point, Mode::Abort), request, target).await;
     assert_eq!(dying.ended(REACHED).await.signal(), Some(9), "{place:?}");
     if request.is_chore() {
         faults::disarm(tenant(target));
@@ -246,12 +255,13 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
     let mut tally = tally(&cases);
     for ((request, target), (place, _)) in targets(&fleet, &cases).await.iter().zip(&cases) {
         let before = request.effects(&fleet, target).await;
-        let stopped = bring(&fleet, (place.point, Mode::Stop), request, target).await;
+        let (stopped, client) = bring(&fleet, (place.point, Mode::Stop), request, target).await;
         let what = format!("a program stops at {}", place.point);
         eventually_within(&what, REACHED, async || stopped.is_stopped().then_some(())).await;
         if request.is_chore() {
             faults::disarm(tenant(target));
         }
+        client.store(true, Ordering::Relaxed);
         if request.name == "server.rotate_credentials" {
             // It has the lock and goes on with what it began: what comes after it waits.
             stopped.signal(Signal::CONT);
@@ -272,8 +282,9 @@ async fn a_program_that_stops_itself_in_a_request_keeps_nobody_up_and_writes_not
 }
 
 /// A program that does not take up operations and comes to an armed point: asked for what leads there, or when it
-/// sweeps for the first time. Nobody waits for its answer: none comes.
-async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &Target) -> Program {
+/// sweeps for the first time. Nobody waits for its answer: none comes. With what tells its client to ask no more.
+async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &Target) -> (Program, Arc<AtomicBool>) {
+    let is_enough = Arc::new(AtomicBool::new(false));
     if request.is_chore() {
         // The janitor of this process is kept from it, more often than it sweeps until the other program does, however
         // busy the machine is.
@@ -281,20 +292,20 @@ async fn bring(fleet: &Fleet, armed: (&str, Mode), request: &Request, target: &T
             faults::arm(&format!("{}.before_commit", request.name), Mode::Error, Some(tenant(target)));
         }
         request.make_due(fleet, target).await;
-        return start(fleet, armed, true).0;
+        return (start(fleet, armed, true).0, is_enough);
     }
     let (program, operator) = serve(fleet, armed).await;
-    tokio::spawn(insist(request.to(&operator, target)));
-    program
+    tokio::spawn(insist(request.to(&operator, target), Arc::clone(&is_enough)));
+    (program, is_enough)
 }
 
 /// Sends the request until it is not told to come again: on a machine that has much to do, a program that has just begun
 /// may not get a connection in time, and would never come to its point.
-async fn insist(request: reqwest::RequestBuilder) {
+async fn insist(request: reqwest::RequestBuilder, is_enough: Arc<AtomicBool>) {
     for _ in 0..20 {
         let answer = request.try_clone().unwrap().send().await;
         // One that has ended answers nothing, and its address may be another one's by now.
-        if !answer.is_ok_and(|answer| answer.status() == 503) {
+        if is_enough.load(Ordering::Relaxed) || !answer.is_ok_and(|answer| answer.status() == 503) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

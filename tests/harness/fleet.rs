@@ -146,9 +146,10 @@ impl Fleet {
         RUNTIME.spawn(tried).await.unwrap()
     }
 
-    /// One more replica, of another product.
+    /// One more replica, of another product. Under a name of its own: two of one name take each other for what they were
+    /// before.
     pub(crate) async fn replica_of(&self, product: Product) -> Replica {
-        let settings = self.settings_with(&[]);
+        let settings = self.settings_with(&[("FREEHOLD_REPLICA", &unique("replica"))]);
         let made = async move { Replica::make_of(product, &settings, Clock::default()).await.serve().await };
         RUNTIME.spawn(made).await.unwrap()
     }

@@ -10,7 +10,7 @@ use freehold::{
     types::Clock,
 };
 use secrecy::SecretString;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
@@ -53,13 +53,15 @@ impl Replica {
         self.stop = Some(stop.clone().drop_guard());
         self.served = Some(tokio::spawn(async move { app.serve(sockets, stop).await.unwrap() }));
         let anonymous = self.admin_anonymous();
-        let ready = async {
-            while anonymous.get("/health/ready").await.status() != 200 {
-                tokio::time::sleep(POLL).await;
+        let deadline = Instant::now() + READY;
+        loop {
+            let answer = anonymous.get("/health/ready").await;
+            if answer.status() == 200 {
+                return self;
             }
-        };
-        tokio::time::timeout(READY, ready).await.expect("a replica that is ready in time");
-        self
+            assert!(Instant::now() < deadline, "a replica is not ready in time: {}", answer.text());
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Serves, which it must refuse to: answers why.

@@ -92,9 +92,14 @@ impl<'a> Copies<'a> {
         let (name, server) = (format!("rehearsed_{}", self.next), self.fleet.on_server("postgres"));
         let of = self.subject.tenant.database_name();
         let copy = format!("CREATE DATABASE {name} TEMPLATE {of} OWNER freehold_owner");
-        // The session that made the world may not be gone yet.
-        crate::harness::eventually("a copy", async || server.connect().await.unwrap().batch_execute(&copy).await.ok())
-            .await;
+        // Nobody may be in it: neither the session that made the world, nor the replica's own, which chain its audit log.
+        let alone = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{of}'");
+        crate::harness::eventually("a copy", async || {
+            let session = server.connect().await.unwrap();
+            session.batch_execute(&alone).await.unwrap();
+            session.batch_execute(&copy).await.ok()
+        })
+        .await;
         let mut session = self.subject.session_in(self.fleet, &name).await;
         let onlooker = self.subject.session_in(self.fleet, &name).await;
         let schema = self.subject.schema(&[WORLD, sql]);

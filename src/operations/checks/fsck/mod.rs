@@ -8,9 +8,10 @@ mod clusters;
 mod drift;
 mod objects;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -30,6 +31,9 @@ use crate::{
     tenancy::RegistryDigest,
     types::TenantId,
 };
+
+/// How long a change may be on its way to this replica: all that are, together.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 /// What fsck says.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -186,13 +190,14 @@ fn report(findings: Vec<Finding>, busy: bool) -> Report {
     Report { state, counts, findings, leftovers: Vec::new() }
 }
 
-/// Tenants that this replica remembers otherwise than the control database has them.
+/// Tenants that this replica remembers otherwise than the control database has them, for longer than a change may take
+/// to reach it.
 async fn memory_mismatches(ctx: &Context, tenants: &[Tenant]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
+    let deadline = Instant::now() + ON_ITS_WAY;
     for tenant in tenants {
-        let held = ctx.tenancy.by_id(tenant.id).await?;
-        // A newer revision in memory is a change that came after the rows were read.
-        if held.is_none_or(|held| held.revision < tenant.revision) {
+        let at_most = deadline.saturating_duration_since(Instant::now());
+        if !ctx.tenancy.reaches(tenant.id, tenant.revision, at_most).await? {
             let detail = "this replica remembers an older state of the tenant";
             findings.push(finding("memory_mismatch", "", tenant.id.to_string(), detail));
         }
