@@ -94,6 +94,18 @@ impl Pools {
         }
     }
 
+    /// Whether there are connections to the tenant's database.
+    pub(super) async fn has_any(&self, tenant: TenantId) -> bool {
+        self.by_tenant.get(&tenant).await.is_some_and(|pool| pool.status().size > 0)
+    }
+
+    /// Closes the connections to the tenant's database that nobody is using.
+    pub(super) async fn close_idle(&self, tenant: TenantId) {
+        if let Some(pool) = self.by_tenant.get(&tenant).await {
+            pool.retain(|_, _| false);
+        }
+    }
+
     /// Whether requests wait for a connection to the tenant's database.
     pub(super) fn has_waiting(&self, tenant: TenantId) -> bool {
         self.by_tenant.iter().any(|(id, pool)| *id == tenant && pool.status().waiting > 0)

@@ -93,7 +93,7 @@ pub async fn tend(ctx: Arc<Identity>, stop: CancellationToken) {
 }
 
 async fn tend_tenant(ctx: &Identity, id: TenantId) {
-    if let Err(error) = try_tend(ctx, id).await {
+    if let Err(error) = ctx.tenancy.visit(id, try_tend(ctx, id)).await {
         tracing::debug!(error = error.chain(), tenant.id = %id, "an audit log is not chained yet");
         if error.is_transient() {
             ctx.unchained.note(id);
