@@ -121,7 +121,8 @@ pub async fn admit_deletion_in_txn(txn: &mut PgConnection, id: TenantId, most: u
         id.uuid(),
         i64::from(most) - 1
     );
-    Ok(query.fetch_optional(txn).await?.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+    // For a transaction that has waited, it is still the time when it began: before those that it has waited for.
+    Ok(query.fetch_optional(txn).await?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 3_600.0))))
 }
 
 /// Begins the tenant's deletion, or changes when it ends: it will be erased after `grace`.
