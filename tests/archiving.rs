@@ -54,7 +54,7 @@ async fn hurried(fleet: &Fleet, operation: &str, judge: impl Fn(&Value) -> bool)
         operation.trim_start_matches("op_")
     );
     for _ in 0..600 {
-        let now = fleet.operator().get(&format!("/platform/v1/operations/{operation}")).await.expect(200);
+        let now = fleet.patiently(&format!("/platform/v1/operations/{operation}"), 0).await;
         if judge(&now) {
             return now;
         }
@@ -71,12 +71,12 @@ pub(crate) async fn failed(fleet: &Fleet, operation: &str) -> Value {
 }
 
 pub(crate) async fn state(fleet: &Fleet, tenant: &Tenant<'_>) -> String {
-    let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{}", tenant.id)).await.expect(200);
+    let tenant = fleet.patiently(&format!("/platform/v1/tenants/{}", tenant.id), 0).await;
     tenant["state"].as_str().unwrap().to_owned()
 }
 
 async fn listed(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Value> {
-    let list = fleet.operator().get(&path(tenant, "archives")).await.expect(200);
+    let list = fleet.patiently(&path(tenant, "archives"), 0).await;
     list["items"].as_array().unwrap().clone()
 }
 
@@ -148,7 +148,7 @@ async fn an_archived_tenant_is_gone_from_its_server_and_wakes_as_it_was() {
     admin.post("/v1/projects", &json!({ "name": "Awake" })).await.expect(201);
     act(&fleet, &tenant, "restore").await.expect(200);
     assert_eq!(listed(&fleet, &tenant).await, archives, "the archive is kept as a backup");
-    let isolation = fleet.operator().get("/platform/v1/isolation").await.expect(200);
+    let isolation = fleet.patiently("/platform/v1/isolation", 0).await;
     assert_eq!(isolation["successes"], 0, "{isolation}");
     fleet.assert_clean().await;
 }
@@ -349,7 +349,7 @@ async fn an_archived_tenant_is_erased_with_its_archive() {
     let erasing = fleet.operator().post(&path(&tenant, "delete"), &body).await.expect(202);
     fleet.finished(erasing["operation_id"].as_str().unwrap()).await;
     assert!(objects(fleet, &tenant).is_empty());
-    let certificate = fleet.operator().get(&path(&tenant, "certificate")).await.expect(200);
+    let certificate = fleet.patiently(&path(&tenant, "certificate"), 0).await;
     let entry = json!({ "id": archive["id"], "bytes": archive["bytes"], "sha256": archive["sha256"] });
     assert_eq!(certificate["archives"], json!([entry]));
     act(fleet, &tenant, "restore").await.problem(410, "tenant_gone");

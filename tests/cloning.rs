@@ -111,7 +111,7 @@ async fn a_clone_has_the_rows_of_its_source_and_nobodys_keys_to_it() {
     admin.post("/v1/projects", &json!({ "name": "Of the clone" })).await.expect(201);
     let of_the_clone = "SELECT count(*) FROM projects WHERE name = 'Of the clone'";
     assert_eq!(source.database().value::<i64>(of_the_clone).await, 0);
-    let isolation = fleet.operator().get("/platform/v1/isolation").await.expect(200);
+    let isolation = fleet.patiently("/platform/v1/isolation", 0).await;
     assert_eq!(isolation["successes"], 0, "{isolation}");
     fleet.assert_clean().await;
 }
@@ -176,7 +176,7 @@ async fn what_cannot_be_read_is_not_cloned_and_the_name_is_free_again() {
     let asked = fleet.operator().post(&path(&source, "clone"), &wanted(&slug)).await.expect(202);
     failed(fleet, asked["operation_id"].as_str().unwrap()).await;
     let path = format!("/platform/v1/tenants/{}", asked["id"].as_str().unwrap());
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["state"], "deleted");
+    assert_eq!(fleet.patiently(&path, 0).await["state"], "deleted");
     assert_eq!(state(fleet, &source).await, "active");
     for id in [&source.id, asked["id"].as_str().unwrap()] {
         let left = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'freehold%{}'", id.replace("ten_", ""));
@@ -211,7 +211,7 @@ async fn a_clone_lives_elsewhere_in_the_region_when_the_server_of_its_source_tak
     body["server"] = json!(fleet.server);
     let source = fleet.tenant_from(&body).await;
     source.admin.post("/v1/projects", &json!({ "name": "Carried over" })).await.expect(201);
-    let listed = fleet.operator().get(SERVERS).await.expect(200);
+    let listed = fleet.patiently(SERVERS, 0).await;
     let home = listed["items"].as_array().unwrap().iter().find(|server| server["name"] == json!(fleet.server)).unwrap();
     let home = format!("{SERVERS}/{}", home["id"].as_str().unwrap());
     fleet.operator().post(&format!("{home}/cordon"), &json!({})).await.expect(200);
@@ -221,7 +221,7 @@ async fn a_clone_lives_elsewhere_in_the_region_when_the_server_of_its_source_tak
     fleet.operator().patch(&second, &json!({ "region": "here" })).await.expect(200);
     let clone = made(&fleet, &source).await;
     fleet.operator().post(&format!("{home}/uncordon"), &json!({})).await.expect(200);
-    let second = fleet.operator().get(&second).await.expect(200);
+    let second = fleet.patiently(&second, 0).await;
     assert_eq!(clone["server"], second["name"]);
     let slug = clone["slug"].as_str().unwrap();
     let tokens = fleet.replica.anonymous(slug).login(&source.admin_email, PASSWORD).await.expect(200);

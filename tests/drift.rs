@@ -25,7 +25,7 @@ async fn swept(fleet: &Fleet) -> Value {
 }
 
 async fn found(fleet: &Fleet, tenant: &str) -> Vec<Value> {
-    let listed = fleet.operator().get(&format!("{DRIFT}?tenant_id={tenant}")).await.expect(200);
+    let listed = fleet.patiently(&format!("{DRIFT}?tenant_id={tenant}"), 0).await;
     listed["items"]
         .as_array()
         .unwrap()
@@ -111,7 +111,7 @@ async fn assert_shown_by_the_command(fleet: &Fleet, drifted: &str, right: &str) 
 async fn paged(fleet: &Fleet, tenant: &str) -> usize {
     let (mut cursor, mut paged) = (String::new(), 0);
     loop {
-        let page = fleet.operator().get(&format!("{DRIFT}?tenant_id={tenant}&limit=1{cursor}")).await.expect(200);
+        let page = fleet.patiently(&format!("{DRIFT}?tenant_id={tenant}&limit=1{cursor}"), 0).await;
         paged += page["items"].as_array().unwrap().len();
         let Some(next) = page["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");

@@ -92,7 +92,7 @@ impl Asked {
 
     /// The states of its steps, in order: `record`, `build_template`, `create_role`, `create_database` and so on.
     async fn states(&self, fleet: &Fleet) -> Vec<String> {
-        let operation = fleet.operator().get(&self.path("")).await.expect(200);
+        let operation = fleet.patiently(&self.path(""), 0).await;
         let state = |step: &Value| step["state"].as_str().unwrap().to_owned();
         operation["steps"].as_array().unwrap().iter().map(state).collect()
     }
@@ -303,7 +303,7 @@ async fn an_erasure_is_cancelled_by_those_who_may_delete() {
     let fleet = fleet::idle().await;
     let asked = Asked::made(&fleet).await;
     let path = format!("/platform/v1/tenants/{}", asked.tenant);
-    let slug = fleet.operator().get(&path).await.expect(200)["slug"].clone();
+    let slug = fleet.patiently(&path, 0).await["slug"].clone();
     let body = json!({ "confirm": slug, "erase": true });
     let erasure = fleet.operator().post(&format!("{path}/delete"), &body).await.expect(202);
     let cancel = format!("/platform/v1/operations/{}/cancel", erasure["operation_id"].as_str().unwrap());
@@ -313,7 +313,7 @@ async fn an_erasure_is_cancelled_by_those_who_may_delete() {
     let engine = self::engine(&fleet).await;
     eventually_within("the erasure to be undone", PATIENCE, async || {
         let path = cancel.trim_end_matches("/cancel");
-        (fleet.operator().get(path).await.expect(200)["state"] == "cancelled").then_some(())
+        (fleet.patiently(path, 0).await["state"] == "cancelled").then_some(())
     })
     .await;
     engine.stop().await;

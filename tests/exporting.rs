@@ -24,7 +24,7 @@ async fn export(operator: &Operator, tenant: &Tenant<'_>) -> (String, reqwest::R
 }
 
 async fn exports(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Value> {
-    let events = fleet.operator().get(&format!("/platform/v1/audit-events?target={}", tenant.id)).await.expect(200);
+    let events = fleet.patiently(&format!("/platform/v1/audit-events?target={}", tenant.id), 0).await;
     let events = events["items"].as_array().unwrap();
     events.iter().filter(|event| event["action"] == "archive.export").cloned().collect()
 }
@@ -61,7 +61,7 @@ async fn an_archive_that_cannot_be_restored_is_named_and_its_rows_are_had_all_th
         assert!(listed.contains(&format!("TABLE DATA {table} ")), "{listed}");
     }
     let told = exports(fleet, &tenant).await;
-    let archive = fleet.operator().get(&path(&tenant, "archives")).await.expect(200)["items"][0]["id"].clone();
+    let archive = fleet.patiently(&path(&tenant, "archives"), 0).await["items"][0]["id"].clone();
     assert!(matches!(&told[..], [event] if event["details"] == json!({ "archive_id": archive })), "{told:?}");
 
     server.run(&format!("CREATE ROLE {role}")).await;

@@ -125,10 +125,13 @@ fn in_the_control_database(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
         fault(
             "memory_mismatch",
             &control,
-            // Replicas follow changes of this kind by themselves: silently, they have nothing to follow.
+            // Replicas follow changes of this kind by themselves: silently, and below what they have seen already, they
+            // have nothing to follow.
             &format!(
-                "SET session_replication_role = replica;
-                 UPDATE tenants SET revision = nextval('tenants_revision_seq') WHERE id = {id}"
+                "BEGIN; SELECT setval('tenants_revision_seq', nextval('tenants_revision_seq') + 100000);
+                 UPDATE tenants SET name = name WHERE slug = 'platform'; COMMIT;
+                 SELECT pg_sleep(1); SET session_replication_role = replica;
+                 UPDATE tenants SET revision = (SELECT last_value FROM tenants_revision_seq) - 50000 WHERE id = {id}"
             ),
             &format!("UPDATE tenants SET name = name WHERE id = {id}"),
         ),
@@ -142,7 +145,7 @@ fn in_the_control_database(fleet: &Fleet, tenant: &Tenant<'_>) -> Vec<Fault> {
 }
 
 async fn fsck(fleet: &Fleet) -> Value {
-    fleet.operator().get("/platform/v1/fsck").await.expect(200)
+    fleet.patiently("/platform/v1/fsck", 0).await
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn janitor(fleet: &Fleet) -> Replica {
 
 /// What `fsck` finds of a class.
 async fn found(fleet: &Fleet, class: &str) -> Vec<String> {
-    let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
+    let report = fleet.patiently("/platform/v1/fsck", 0).await;
     let findings = report["findings"].as_array().unwrap().iter().filter(|finding| finding["class"] == class);
     findings.map(|finding| finding["object"].as_str().unwrap().to_owned()).collect()
 }
@@ -194,7 +194,7 @@ async fn no_tenant_gets_a_database_that_people_use() {
     assert_eq!(made["id"], *id);
     let operation = format!("/platform/v1/operations/{}", made["operation_id"].as_str().unwrap());
     eventually("it to say why not", async || {
-        let steps = fleet.operator().get(&operation).await.expect(200)["steps"].clone();
+        let steps = fleet.patiently(&operation, 0).await["steps"].clone();
         let refused = |step: &Value| step["error"].as_str().is_some_and(|error| error.starts_with("database_used: "));
         steps.as_array().unwrap().iter().any(refused)
     })
@@ -245,7 +245,7 @@ async fn a_used_database_is_neither_retired_nor_taken_along_by_a_tenant_that_is_
     let operation = format!("/platform/v1/operations/{}", made["operation_id"].as_str().unwrap());
     fleet.operator().post(&format!("{operation}/cancel"), &json!({})).await.expect(202);
     eventually("its undoing to say why not", async || {
-        let now = fleet.operator().get(&operation).await.expect(200);
+        let now = fleet.patiently(&operation, 0).await;
         let is_refused = now["error"].as_str().is_some_and(|error| error.starts_with("database_used: "));
         now["direction"] == "undo" && is_refused
     })
@@ -297,7 +297,7 @@ async fn a_used_database_does_not_go_with_the_making_that_the_control_database_h
 /// Retries the operation whenever it is blocked, until it has ended like this.
 async fn retried(fleet: &Fleet, operation: &str, end: &str) {
     eventually("it to be tried again", async || {
-        let state = fleet.operator().get(operation).await.expect(200)["state"].clone();
+        let state = fleet.patiently(operation, 0).await["state"].clone();
         if state == "blocked" {
             fleet.operator().post(&format!("{operation}/retry"), &json!({})).await.expect(202);
         }

@@ -77,7 +77,7 @@ async fn a_cancelled_provisioning_leaves_nothing_and_frees_its_slug() {
     let ended = Answer::to(waiting).await.expect(200);
     assert_eq!((&ended["state"], &ended["steps"][0]["state"]), (&json!("cancelled"), &json!("undone")), "{ended}");
     let id = created["id"].as_str().unwrap();
-    let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{id}")).await.expect(200);
+    let tenant = fleet.patiently(&format!("/platform/v1/tenants/{id}"), 0).await;
     assert_eq!(tenant["state"], "deleted");
     let secrets: i64 =
         fleet.control().value(&format!("SELECT count(*) FROM data_keys WHERE owner_id::text = '{}'", uuid(id))).await;

@@ -19,7 +19,7 @@ const SECOND: &str = "second";
 /// A Freehold with two servers that take tenants, both by demand of no warm databases, and the second one's path.
 pub(crate) async fn two_servers() -> (Own, String) {
     let fleet = fleet::several().await;
-    let listed = fleet.operator().get(SERVERS).await.expect(200);
+    let listed = fleet.patiently(SERVERS, 0).await;
     let known = listed["items"].as_array().unwrap().iter().find(|server| server["name"] == SECOND).cloned();
     let second = if let Some(second) = known {
         second
@@ -48,7 +48,7 @@ async fn refused(fleet: &Fleet, wishes: &Value, why: &str) {
 }
 
 async fn tenants_on(fleet: &Fleet, path: &str) -> i64 {
-    fleet.operator().get(path).await.expect(200)["tenants"].as_i64().unwrap()
+    fleet.patiently(path, 0).await["tenants"].as_i64().unwrap()
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn a_plan_that_nobody_could_keep_is_refused_by_the_control_database() {
         let constraint = refused.as_db_error().unwrap().constraint();
         assert_eq!(constraint, Some(&*format!("plans_{column}_check")), "{value}");
     }
-    let listed = fleet.operator().get("/platform/v1/plans").await.expect(200);
+    let listed = fleet.patiently("/platform/v1/plans", 0).await;
     let named = |name: &str| listed["items"].as_array().unwrap().iter().find(|plan| plan["name"] == name).unwrap();
     let limits =
         json!({ "requests_per_minute": 600, "requests_per_hour": 20_000, "requests_per_day": 200_000, "burst": 100 });

@@ -10,13 +10,13 @@ use crate::harness::{
 const SERVERS: &str = "/platform/v1/servers";
 
 async fn server(fleet: &Fleet) -> Value {
-    let listed = fleet.operator().get(SERVERS).await.expect(200);
+    let listed = fleet.patiently(SERVERS, 0).await;
     listed["items"].as_array().unwrap().iter().find(|server| server["name"] == fleet.server.as_str()).unwrap().clone()
 }
 
 /// Whether the server is fit, and the codes of what was found; each finding says what mends it.
 async fn preflight(fleet: &Fleet, path: &str) -> (bool, Vec<String>) {
-    let checked = fleet.operator().get(&format!("{path}/preflight")).await.expect(200);
+    let checked = fleet.patiently(&format!("{path}/preflight"), 0).await;
     let findings = checked["findings"].as_array().unwrap();
     for finding in findings {
         let text = |name: &str| finding[name].as_str().unwrap();

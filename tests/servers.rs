@@ -120,7 +120,7 @@ async fn a_fit_server_takes_tenants_and_keeps_its_credential_to_itself() {
     );
     let alias = named("alias", &admin_url.replace("127.0.0.1", "localhost"));
     fleet.operator().post(SERVERS, &alias).await.problem(409, "server_registered");
-    let shown = fleet.operator().get(answer.header("location")).await.expect(200);
+    let shown = fleet.patiently(answer.header("location"), 0).await;
     assert_eq!((&shown["name"], &shown["connection_budget"]), (&json!("second"), &json!(30)));
     let listed = fleet.operator().get(SERVERS).await;
     assert_eq!(listed.expect(200)["items"].as_array().unwrap().len(), 3);

@@ -95,7 +95,7 @@ async fn every_answer_of_a_tenant_is_counted_and_logged_as_its_own() {
     // The first hundred tenants of a replica have labels of their own.
     let replica = fleet.another_replica(&[], Clock::default()).await;
     let anonymous = replica.anonymous(&tenant.slug);
-    let plan = fleet.operator().get(&format!("/platform/v1/tenants/{}", tenant.id)).await.expect(200)["plan"].clone();
+    let plan = fleet.patiently(&format!("/platform/v1/tenants/{}", tenant.id), 0).await["plan"].clone();
     for (method, path, status, bytes) in [
         (Method::GET, "/v1/projects", 401, 0),
         (Method::GET, "/v1/nowhere", 404, 0),

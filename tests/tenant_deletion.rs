@@ -33,7 +33,7 @@ async fn undelete(fleet: &Fleet, tenant: &Tenant<'_>) -> Answer {
 }
 
 async fn state(fleet: &Fleet, id: &str) -> String {
-    let tenant = fleet.operator().get(&format!("/platform/v1/tenants/{id}")).await.expect(200);
+    let tenant = fleet.patiently(&format!("/platform/v1/tenants/{id}"), 0).await;
     tenant["state"].as_str().unwrap().to_owned()
 }
 
@@ -239,7 +239,7 @@ async fn archives_go_with_their_tenant_those_that_nobody_recorded_too() {
     let operation = delete(fleet, &tenant, true).await.expect(202)["operation_id"].as_str().unwrap().to_owned();
     fleet.finished(&operation).await;
     assert!(!file.exists() && !stray.exists() && foreign.exists());
-    let certificate = fleet.operator().get(&path(&tenant.id, "certificate")).await.expect(200);
+    let certificate = fleet.patiently(&path(&tenant.id, "certificate"), 0).await;
     let sha256: String = fleet.control().value("SELECT encode(sha256('recorded'), 'hex')").await;
     assert_eq!(certificate["archives"], json!([{ "id": recorded, "bytes": 8, "sha256": sha256 }]));
     fs::remove_file(foreign).unwrap();
@@ -258,7 +258,7 @@ async fn assert_tombstone(fleet: &Fleet, id: &str, slug: &str) {
 }
 
 async fn assert_certificate(fleet: &Fleet, id: &str, slug: &str, wrapped: &str) {
-    let certificate = fleet.operator().get(&path(id, "certificate")).await.expect(200);
+    let certificate = fleet.patiently(&path(id, "certificate"), 0).await;
     assert_eq!((&certificate["tenant_id"], &certificate["slug"]), (&json!(id), &json!(slug)));
     assert_eq!((&certificate["server"], &certificate["users"]), (&json!(fleet.server), &json!(1)));
     let name = id.replace("ten_", "tenant_");
@@ -285,7 +285,7 @@ async fn the_janitor_erases_what_is_due_and_the_name_is_free_again() {
         (state(fleet, &tenant.id).await == "deleted").then_some(())
     })
     .await;
-    let certificate = fleet.operator().get(&path(&tenant.id, "certificate")).await.expect(200);
+    let certificate = fleet.patiently(&path(&tenant.id, "certificate"), 0).await;
     assert!(certificate["requested_by"].as_str().unwrap().starts_with("key_"), "not the janitor: {certificate}");
     fleet.operator().post("/platform/v1/tenants", &new_tenant(&tenant.slug)).await.problem(409, "slug_taken");
     fleet.control().run(&format!("UPDATE slugs SET expires_at = now() WHERE slug = '{}'", tenant.slug)).await;
@@ -308,7 +308,7 @@ async fn hold_role(fleet: &Fleet, tenant: &Tenant<'_>) -> Client {
 async fn begun(fleet: &Fleet, operation: &str, step: &str) -> Value {
     let path = format!("/platform/v1/operations/{operation}");
     eventually("the step to begin", async || {
-        let operation = fleet.operator().get(&path).await.expect(200);
+        let operation = fleet.patiently(&path, 0).await;
         let steps = operation["steps"].as_array().unwrap();
         steps.iter().any(|one| one["name"] == step && one["state"] != "pending").then_some(operation)
     })
@@ -329,7 +329,7 @@ async fn an_erasure_under_way_can_be_called_off_until_the_database_goes() {
     held.batch_execute("ROLLBACK").await.unwrap();
     eventually("the tenant to be back", async || (state(fleet, &tenant.id).await == "active").then_some(())).await;
     eventually("the operation to end", async || {
-        let ended = fleet.operator().get(&format!("/platform/v1/operations/{operation}")).await.expect(200);
+        let ended = fleet.patiently(&format!("/platform/v1/operations/{operation}"), 0).await;
         (ended["state"] == "cancelled").then_some(())
     })
     .await;
@@ -349,7 +349,7 @@ async fn cancelling_the_erasure_itself_begins_the_grace_time_anew() {
     fleet.operator().post(&format!("/platform/v1/operations/{operation}/cancel"), &json!({})).await.expect(202);
     held.batch_execute("ROLLBACK").await.unwrap();
     eventually("the operation to end", async || {
-        let ended = fleet.operator().get(&format!("/platform/v1/operations/{operation}")).await.expect(200);
+        let ended = fleet.patiently(&format!("/platform/v1/operations/{operation}"), 0).await;
         (ended["state"] == "cancelled").then_some(())
     })
     .await;

@@ -168,8 +168,7 @@ async fn a_suspension_bites_at_once_and_everywhere_and_leaves_no_trace_when_it_e
         })
         .await;
     }
-    let events =
-        fleet.operator().get(&format!("/platform/v1/audit-events?target={}&limit=3", tenant.id)).await.expect(200);
+    let events = fleet.patiently(&format!("/platform/v1/audit-events?target={}&limit=3", tenant.id), 0).await;
     let actions: Vec<_> =
         events["items"].as_array().unwrap().iter().map(|event| event["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["tenant.resume", "tenant.suspend", "tenant.resume"]);
@@ -291,7 +290,7 @@ async fn a_change_that_fails_before_its_commit_is_none_and_after_it_is_one() {
     use freehold::faults::{self, Mode};
     let fleet = fleet::alone().await;
     let tenant = fleet.tenant().await;
-    let state = async || fleet.operator().get(&path(&tenant)).await.expect(200);
+    let state = async || fleet.patiently(&path(&tenant), 0).await;
     let patch = async |name: &str| fleet.operator().patch(&path(&tenant), &json!({ "name": name })).await;
     let arm = |point: &str| faults::arm(point, Mode::Error, Some(tenant.id.parse().unwrap()));
     for (action, body, before, after) in [

@@ -155,7 +155,7 @@ async fn nobody_is_let_in_before_the_point_of_no_return() {
     fleet.operator().post(&format!("{path}/cancel"), &json!({})).await.expect(202);
     faults::release(tenant);
     eventually("the tenant to be undone", async || {
-        (fleet.operator().get(&path).await.expect(200)["state"] == "cancelled").then_some(())
+        (fleet.patiently(&path, 0).await["state"] == "cancelled").then_some(())
     })
     .await;
     let undone = fleet.operator().get(&format!("{TENANTS}/{}", id(&made))).await.expect(200);
@@ -176,7 +176,7 @@ async fn a_tenant_without_an_administrator_costs_one_transaction() {
     let body = json!({ "slug": unique("nobody"), "name": "Nobody" });
     let tenant = fleet.operator().post(TENANTS, &body).await.expect(201);
     let path = format!("/platform/v1/operations/{}", tenant["operation_id"].as_str().unwrap());
-    let operation = fleet.operator().get(&path).await.expect(200);
+    let operation = fleet.patiently(&path, 0).await;
     assert_eq!((&operation["state"], &operation["progress"]), (&json!("succeeded"), &json!(1.0)));
     let metrics = fleet.metrics().await;
     let counted = |name: &str| metrics.lines().any(|line| line.starts_with(name) && !line.ends_with(" 0"));

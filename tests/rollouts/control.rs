@@ -31,7 +31,7 @@ async fn a_rollout_is_paused_resumed_and_aborted() {
     assert!(pending > 0 && paused["reason"].as_str().unwrap().starts_with("requested: "), "{paused}");
     assert_nothing_is_left(&fleet).await;
     assert_eq!(look(&fleet, &id).await["counts"], paused["counts"], "nothing goes on");
-    let waiting = fleet.operator().get(&format!("{ROLLOUTS}/{id}/tenants?state=pending")).await.expect(200);
+    let waiting = fleet.patiently(&format!("{ROLLOUTS}/{id}/tenants?state=pending"), 0).await;
     let waiting = waiting["items"][0]["slug"].clone();
     ask(&fleet, &id, "skip", &json!({ "tenants": [waiting], "reason": "not today" })).await;
     let again = json!({ "tenants": [waiting], "reason": "not today" });

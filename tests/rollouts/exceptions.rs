@@ -24,7 +24,7 @@ async fn a_schema_that_is_right_already_is_adopted_and_one_that_is_wrong_is_told
     assert_eq!(tenants[0].database(&fleet).value::<i32>(newest).await, version);
     assert_eq!(tenants[0].seen(&fleet).await["schema_version"], version);
     let path = format!("/platform/v1/audit-events?target={}", tenants[0].id);
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["items"][0]["action"], "tenant.adopt_schema");
+    assert_eq!(fleet.patiently(&path, 0).await["items"][0]["action"], "tenant.adopt_schema");
     let drifted = member(&fleet, &id, &tenants[1]).await;
     let error = drifted["error"].as_str().unwrap();
     assert!(error.starts_with("schema_drift: ") && error.contains(&format!("column public.tasks.{extra}")), "{error}");
@@ -73,7 +73,7 @@ async fn a_tenant_that_slept_is_migrated_when_it_wakes() {
     let version = publish(&fleet, &format!("ALTER TABLE projects ADD COLUMN {column} text")).await;
     settle(&fleet).await;
     act("restore").await;
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], version);
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], version);
     let held = format!("SELECT count(*) FROM information_schema.columns WHERE column_name = '{column}'");
     assert_eq!(tenant.database().value::<i64>(&held).await, 1);
     let token = tenant.login().await["access_token"].as_str().unwrap().into();
@@ -104,14 +104,14 @@ async fn a_tenant_that_falls_behind_meanwhile_joins_the_last_wave() {
     let clone = fleet.operator().post(&path, &body).await.expect(202);
     fleet.finished(clone["operation_id"].as_str().unwrap()).await;
     let path = format!("/platform/v1/tenants/{}", clone["id"].as_str().unwrap());
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], version - 1, "its source's version");
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], version - 1, "its source's version");
     let before = look(&fleet, &id).await["counts"]["pending"].as_u64().unwrap();
     assert!(before > 0);
     ask(&fleet, &id, "resume", &json!({})).await;
     assert_eq!(ended(&fleet, &id).await["state"], "succeeded");
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], version);
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], version);
     let path = format!("{ROLLOUTS}/{id}/tenants?state=done&limit=200");
-    let done = fleet.operator().get(&path).await.expect(200);
+    let done = fleet.patiently(&path, 0).await;
     let is_it = |item: &serde_json::Value| item["tenant_id"] == clone["id"];
     assert!(done["items"].as_array().unwrap().iter().any(is_it), "{done}");
 }

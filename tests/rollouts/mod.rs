@@ -48,7 +48,7 @@ impl Plain {
 
     /// What the API says of it.
     async fn seen(&self, fleet: &Fleet) -> Value {
-        fleet.operator().get(&format!("/platform/v1/tenants/{}", self.id)).await.expect(200)
+        fleet.patiently(&format!("/platform/v1/tenants/{}", self.id), 0).await
     }
 }
 
@@ -63,7 +63,7 @@ async fn settled() -> Own {
 async fn settle(fleet: &Fleet) {
     let id = start(fleet, &json!({ "waves": ["100%"] })).await;
     let rollout = ended(fleet, &id).await;
-    let failed = fleet.operator().get(&format!("{ROLLOUTS}/{id}/tenants?state=failed")).await.expect(200);
+    let failed = fleet.patiently(&format!("{ROLLOUTS}/{id}/tenants?state=failed"), 0).await;
     assert_eq!(rollout["state"], "succeeded", "{rollout}: {failed}");
 }
 
@@ -135,7 +135,7 @@ async fn member(fleet: &Fleet, rollout: &str, tenant: &Plain) -> Value {
     let mut cursor = String::new();
     loop {
         let path = format!("{ROLLOUTS}/{rollout}/tenants?limit=200{cursor}");
-        let page = fleet.operator().get(&path).await.expect(200);
+        let page = fleet.patiently(&path, 0).await;
         if let Some(found) = page["items"].as_array().unwrap().iter().find(|item| item["tenant_id"] == *tenant.id) {
             return found.clone();
         }

@@ -13,7 +13,7 @@ async fn rehearse(fleet: &Fleet, tenant: &str) -> serde_json::Value {
     let path = format!("/platform/v1/tenants/{tenant}");
     let asked = fleet.operator().post(&format!("{path}/rehearse"), &json!({})).await.expect(202);
     fleet.finished(asked["operation_id"].as_str().unwrap()).await;
-    let told = fleet.operator().get(&format!("{path}/rehearsal")).await.expect(200);
+    let told = fleet.patiently(&format!("{path}/rehearsal"), 0).await;
     assert_eq!(told["operation_id"], asked["operation_id"]);
     let left = "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'freehold_scratch_%')
                      + (SELECT count(*) FROM pg_roles WHERE rolname ~ '^freehold_(builder|restore|dump)_')";
@@ -30,7 +30,7 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
     }
     let path = format!("/platform/v1/tenants/{}", tenant.id);
     fleet.operator().get(&format!("{path}/rehearsal")).await.problem(404, "not_found");
-    let before = fleet.operator().get(&path).await.expect(200)["schema_version"].clone();
+    let before = fleet.patiently(&path, 0).await["schema_version"].clone();
     let (column, constraint) = (name("tried"), name("tried_fine"));
     let add = format!("ALTER TABLE projects ADD COLUMN {column} double precision DEFAULT random()");
     let update = format!("UPDATE projects SET {column} = 0");
@@ -41,7 +41,7 @@ async fn migrations_are_rehearsed_on_the_rows_of_a_tenant_and_change_nothing_of_
     assert_eq!((&add["rewritten"], &update["rows"]), (&json!(["public.projects"]), &json!(3)), "{told}");
     let lock = &add["locks"][0];
     assert_eq!((&lock["table"], &lock["mode"]), (&json!("public.projects"), &json!("AccessExclusiveLock")), "{told}");
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], before);
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], before);
     let held = format!("SELECT count(*) FROM information_schema.columns WHERE column_name = '{column}'");
     assert_eq!(tenant.database().value::<i64>(&held).await, 0);
 

@@ -73,7 +73,7 @@ async fn tenants_go_back_wave_by_wave_and_forward_again() {
         assert_eq!(tenant.database(&fleet).value::<i64>(&left).await, 0);
     }
     assert_eq!(young[0].seen(&fleet).await["schema_version"], version, "it stays");
-    let log = fleet.operator().get(&format!("/platform/v1/audit-events?target={undone}&limit=200")).await.expect(200);
+    let log = fleet.patiently(&format!("/platform/v1/audit-events?target={undone}&limit=200"), 0).await;
     let actions: Vec<_> = log["items"].as_array().unwrap().iter().map(|event| event["action"].clone()).collect();
     assert_eq!((actions.first(), actions.last()), (Some(&json!("rollout.end")), Some(&json!("rollout.undo"))));
     assert_nothing_is_left(&fleet).await;
@@ -217,7 +217,7 @@ async fn a_later_rollout_is_undone_first_and_archived_tenants_stay() {
 
     let last = undo(&fleet, &newer, &all()).await;
     assert_eq!(ended(&fleet, &last).await["state"], "succeeded");
-    let skipped = fleet.operator().get(&format!("{ROLLOUTS}/{last}/tenants?state=skipped")).await.expect(200);
+    let skipped = fleet.patiently(&format!("{ROLLOUTS}/{last}/tenants?state=skipped"), 0).await;
     assert_eq!(skipped["items"][0]["slug"], *sleeper.slug, "{skipped}");
     assert_eq!(tenants[0].seen(&fleet).await["schema_version"], first);
     let both = undo(&fleet, &older, &all()).await;
@@ -226,7 +226,7 @@ async fn a_later_rollout_is_undone_first_and_archived_tenants_stay() {
 
     act("restore").await;
     let path = format!("/platform/v1/tenants/{}", sleeper.id);
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], second, "it wakes at the newest");
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], second, "it wakes at the newest");
     assert_no_replica_does_it_again(&fleet, &both, &tenants[0]).await;
     settle(&fleet).await;
     fleet.assert_clean().await;
@@ -236,7 +236,7 @@ async fn a_later_rollout_is_undone_first_and_archived_tenants_stay() {
 /// rolled out meanwhile.
 async fn assert_no_replica_does_it_again(fleet: &Fleet, last: &str, tenant: &Plain) {
     let newest = async || {
-        let newest = fleet.operator().get(&format!("{ROLLOUTS}?limit=1")).await.expect(200);
+        let newest = fleet.patiently(&format!("{ROLLOUTS}?limit=1"), 0).await;
         newest["items"][0]["id"].as_str().unwrap().to_owned()
     };
     let start_another = async |name: &str| {

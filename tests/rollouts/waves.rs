@@ -40,7 +40,7 @@ async fn canaries_and_waves_take_twenty_tenants_one_after_another() {
     let time =
         |wave: &Value, what: &str| wave[what].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     assert!(waves.windows(2).all(|two| time(&two[1], "started_at") >= time(&two[0], "finished_at")), "{rollout}");
-    let log = fleet.operator().get(&format!("/platform/v1/audit-events?target={id}&limit=200")).await.expect(200);
+    let log = fleet.patiently(&format!("/platform/v1/audit-events?target={id}&limit=200"), 0).await;
     let actions: Vec<_> = log["items"].as_array().unwrap().iter().map(|event| event["action"].clone()).collect();
     assert_eq!(actions.first(), Some(&json!("rollout.end")));
     assert_eq!(actions.last(), Some(&json!("rollout.start")));
@@ -73,13 +73,13 @@ async fn a_tenant_that_fails_serves_on_and_is_mended_by_a_retry() {
     let id = start(&fleet, &json!({ "waves": ["100%"], "max_failures": "1" })).await;
     let rollout = ended(&fleet, &id).await;
     assert_eq!((&rollout["state"], &rollout["counts"]["failed"]), (&json!("failed"), &json!(1)), "{rollout}");
-    let failed = fleet.operator().get(&format!("{ROLLOUTS}/{id}/tenants?state=failed")).await.expect(200);
+    let failed = fleet.patiently(&format!("{ROLLOUTS}/{id}/tenants?state=failed"), 0).await;
     let failed = &failed["items"][0];
     assert_eq!(failed["slug"], *owner.slug);
     let error = failed["error"].as_str().unwrap();
     assert!(error.contains("violated by some row") && error.contains(&constraint), "{error}");
     let path = format!("/platform/v1/tenants/{}", owner.id);
-    assert_eq!(fleet.operator().get(&path).await.expect(200)["schema_version"], version - 1);
+    assert_eq!(fleet.patiently(&path, 0).await["schema_version"], version - 1);
     assert_eq!(owner.admin.get("/v1/projects").await.expect(200)["items"][0]["name"], "in the way");
     for tenant in &tenants {
         assert_eq!(member(&fleet, &id, tenant).await["state"], "done");
