@@ -5,8 +5,8 @@
 //! one. A clone of the tenant begins with an empty log.
 //!
 //! Some seconds later events are chained in batches ([`chain`]): a digest for each event, and one for each batch, which
-//! counts the batch before. [`verify`] finds what was changed, removed or slipped in since. Events beyond the age that
-//! the installation keeps are taken away in whole batches ([`tend`]). The platform's own log, which is in the control
+//! counts the batch before. [`verify()`] finds what was changed, removed or slipped in since. Events beyond the age that
+//! the installation keeps are taken away in whole batches ([`tend()`]). The platform's own log, which is in the control
 //! database, is read and chained in the same way; its chain is in the platform tenant's database.
 //!
 //! An event must never contain a secret. It must not contain an email address that belongs to no user of the tenant:

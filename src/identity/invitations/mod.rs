@@ -7,8 +7,8 @@
 //!
 //! | the invited address | is accepted by |
 //! |---|---|
-//! | has no account, or one that nobody has ever used | whoever has the secret ([`accept`]), who chooses a password |
-//! | has an account | whoever has the secret and is signed in to that account ([`join`]) |
+//! | has no account, or one that nobody has ever used | whoever has the secret ([`accept()`]), who chooses a password |
+//! | has an account | whoever has the secret and is signed in to that account ([`join()`]) |
 //!
 //! An invitation must never set a password of an account that somebody uses already: it could be opened by whoever has the
 //! mail. The answer to whoever invites must not show whether the address has an account.
