@@ -149,7 +149,7 @@ async fn checks_look_through_the_tenants_eyes_while_its_password_is_being_replac
     .await;
     let verified = crate::isolation::verify(&fleet).await;
     assert!(verified.attempts > 0 && verified.findings.is_empty() && verified.unproven.is_empty(), "{verified:?}");
-    let report = fleet.patiently("/platform/v1/fsck", 0).await;
+    let report = fleet.operator().get("/platform/v1/fsck").await.expect(200);
     assert_eq!((&report["state"], &report["findings"]), (&"busy".into(), &json!([])), "{report}");
     faults::release(id);
 }
@@ -193,7 +193,7 @@ async fn a_replica_that_wakes_up_late_does_not_forget_the_password_of_a_later_ro
                                            lease_owner = NULL, lease_expires_at = NULL";
     fleet.control().run(&format!("{take_over} WHERE id = '{}'", first.replace("op_", ""))).await;
     eventually("the first rotation to be undone", async || {
-        let now = fleet.patiently(&format!("/platform/v1/operations/{first}"), 0).await;
+        let now = fleet.operator().get(&format!("/platform/v1/operations/{first}")).await.expect(200);
         (now["state"] == "cancelled").then_some(())
     })
     .await;
@@ -230,7 +230,7 @@ async fn a_rotation_whose_password_is_gone_says_so() {
     faults::release(id);
     let path = format!("/platform/v1/operations/{operation}");
     eventually("the step to fail", async || {
-        let now = fleet.patiently(&path, 0).await;
+        let now = fleet.operator().get(&path).await.expect(200);
         (now["error"] == "internal: an internal error").then_some(())
     })
     .await;

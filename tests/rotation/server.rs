@@ -21,7 +21,7 @@ const AFTER_SEAL: &str = "server.rotate_credentials.after_seal";
 const AFTER_ALTER: &str = "server.rotate_credentials.after_alter";
 
 async fn server(fleet: &Fleet) -> Value {
-    let servers = fleet.patiently("/platform/v1/servers", 0).await;
+    let servers = fleet.operator().get("/platform/v1/servers").await.expect(200);
     let named = |server: &&Value| server["name"] == fleet.server.as_str();
     servers["items"].as_array().unwrap().iter().find(named).unwrap().clone()
 }
