@@ -449,8 +449,6 @@ async fn an_interrupted_drop_is_finished_where_a_tombstone_says_whose_it_was() {
     left_behind(&server, &nobodys, "freehold_owner", &format!("{mark}{cut}")).await;
     let old: Vec<_> = names.iter().take(4).map(String::as_str).collect();
     age(&control, &[&*alive.slug].into_iter().chain(old).collect::<Vec<_>>()).await;
-    // A replica of an earlier test may have been stopped during a round.
-    control.run("UPDATE checks SET claimed_until = '-infinity'").await;
     let before = counted(&fleet, "interrupted_drops").await;
     let _janitor = janitor(&fleet).await;
     eventually("the drop to be finished", async || left_of(&server, &ids[0]).await == 0).await;

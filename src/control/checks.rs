@@ -1,7 +1,8 @@
 //! Table `checks`: the checks that run on a schedule, and what they found last.
 //!
-//! A replica claims a check for a time, runs one piece of it, and gives it back with a checkpoint. A replica that dies
-//! meanwhile costs that time and the piece. Somebody may ask for a round that begins now.
+//! A replica claims a check, runs one piece of it, and gives it back with a checkpoint. That nobody else is at it is up to
+//! the check's schedule (`control::schedules`): a claim is no lock, and it ends the one before it. A replica that stops or
+//! dies meanwhile costs the piece. Somebody may ask for a round that begins now.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,8 +17,8 @@ pub type Counts = BTreeMap<String, i64>;
 /// A claimed check.
 #[derive(Clone, Debug)]
 pub struct Claimed {
-    /// Until when, by the control database's clock; also tells this claim from others.
-    pub until: DateTime<Utc>,
+    /// When, by the control database's clock: tells this claim from others.
+    pub at: DateTime<Utc>,
     /// The last tenant of the round so far; none at its beginning.
     pub after: Option<TenantId>,
     /// What was counted up to there.
@@ -48,53 +49,50 @@ pub struct Ended {
     pub counts: Counts,
 }
 
-/// Claims the check for `lease` if a round of it is under way, if its last one ended longer than `interval` ago, or if
-/// somebody has asked for one; and if nobody else has it.
+/// Claims the check if a round of it is under way, if its last one ended longer than `interval` ago, or if somebody has
+/// asked for one. Only whoever runs its schedule may do so.
 pub async fn claim(
     connection: &mut PgConnection,
     name: &str,
     interval: Option<Duration>,
-    lease: Duration,
 ) -> Result<Option<Claimed>> {
     let row = sqlx::query!(
-        r#"UPDATE checks SET claimed_until = now() + $3 * interval '1 second',
-                began_at = CASE WHEN after IS NULL THEN now() ELSE began_at END
-         WHERE name = $1 AND claimed_until < now() AND (after IS NOT NULL OR asked_at IS NOT NULL
+        r#"UPDATE checks SET claimed_until = now(), began_at = CASE WHEN after IS NULL THEN now() ELSE began_at END
+         WHERE name = $1 AND (after IS NOT NULL OR asked_at IS NOT NULL
              OR $2::float8 IS NOT NULL AND (ended_at IS NULL OR ended_at < now() - $2 * interval '1 second'))
          RETURNING claimed_until, after, so_far AS "so_far: Json<Counts>", asked_at IS NOT NULL AS "is_asked!""#,
         name,
-        interval.map(|interval| interval.as_secs_f64()),
-        lease.as_secs_f64()
+        interval.map(|interval| interval.as_secs_f64())
     )
     .fetch_optional(connection)
     .await?;
     Ok(row.map(|row| Claimed {
-        until: row.claimed_until,
+        at: row.claimed_until,
         after: row.after.map(TenantId::from_uuid),
         so_far: row.so_far.0,
         is_asked: row.is_asked,
     }))
 }
 
-/// Gives back a check that was claimed `until` then. False, and nothing is recorded, when that has passed and somebody
-/// else has claimed it since.
+/// Gives back a check that was claimed `at` that time. False, and nothing is recorded, when somebody else has claimed it
+/// since.
 pub async fn give_back(
     connection: &mut PgConnection,
     name: &str,
-    until: DateTime<Utc>,
+    at: DateTime<Utc>,
     checkpoint: Checkpoint,
 ) -> Result<bool> {
     let query = match checkpoint {
         Checkpoint::Unchanged => sqlx::query!(
             "UPDATE checks SET claimed_until = '-infinity' WHERE name = $1 AND claimed_until = $2",
             name,
-            until
+            at
         ),
         Checkpoint::At(after, so_far) => sqlx::query!(
             "UPDATE checks SET claimed_until = '-infinity', after = $3, so_far = $4
              WHERE name = $1 AND claimed_until = $2",
             name,
-            until,
+            at,
             after.uuid(),
             Json(so_far) as _
         ),
@@ -104,7 +102,7 @@ pub async fn give_back(
                  asked_at = CASE WHEN asked_at <= began_at THEN NULL ELSE asked_at END
              WHERE name = $1 AND claimed_until = $2",
             name,
-            until,
+            at,
             Json(counts) as _
         ),
     };

@@ -1,10 +1,11 @@
 //! The schedule of `fsck`, `verify isolation` and the drift sweep, so that whoever watches the metrics need not ask.
 //!
-//! Each check has a schedule (`jobs::schedule`): of all replicas one looks whether the check is due, runs a piece of it
-//! under a claim, and keeps a checkpoint. The control database has what the last round found, and every replica exports it as metrics. A round of `fsck` counts when nothing
-//! was under way that would explain what it saw; until then it is tried again. A round of `verify isolation` and one
-//! of the sweep take a page of tenants at a time; a sweep that somebody has asked for goes on at once. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on
-//! servers, since the janitor never looks at a server itself.
+//! Each check has a schedule (`jobs::schedule`): of all replicas one looks whether the check is due, runs a piece of it,
+//! and keeps a checkpoint. The control database has what the last round found, and every replica exports it as metrics.
+//! A round of `fsck` counts when nothing was under way that would explain what it saw; until then it is tried again. A
+//! round of `verify isolation` and one of the sweep take a page of tenants at a time; a sweep that somebody has asked for
+//! goes on at once. Nothing is mended here: the schedule hands the janitor what `fsck` saw left on servers, since the
+//! janitor never looks at a server itself.
 
 use std::time::Duration;
 
@@ -33,8 +34,6 @@ const ISOLATION: &str = "isolation";
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How long the control database may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Longer than a piece takes; what took longer all the same is not recorded.
-const LEASE: Duration = Duration::from_mins(10);
 
 /// How much time there is between two rounds of a check; none goes round by itself that has no interval.
 #[derive(Clone, Copy, Debug)]
@@ -77,11 +76,11 @@ async fn look(
     Ok(Next::Usual)
 }
 
-/// One piece of a check, if it is due and nobody else is at it. Whether somebody waits for the next one.
+/// One piece of a check, if it is due. Whether somebody waits for the next one.
 async fn run_piece(ctx: &Context, name: &str, interval: Option<Duration>) -> Result<bool> {
-    let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval, LEASE).await };
+    let claiming = async { checks::claim(&mut *ctx.db.acquire().await?, name, interval).await };
     let Some(claimed) = bounded(ANSWER, claiming).await? else { return Ok(false) };
-    let (until, is_asked) = (claimed.until, claimed.is_asked);
+    let (at, is_asked) = (claimed.at, claimed.is_asked);
     let reached = match name {
         FSCK => fsck_round(ctx).await,
         drift::NAME => drift_page(ctx, claimed).await,
@@ -91,7 +90,7 @@ async fn run_piece(ctx: &Context, name: &str, interval: Option<Duration>) -> Res
         Ok(checkpoint) => (checkpoint, None),
         Err(error) => (Checkpoint::Unchanged, Some(error)),
     };
-    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, until, checkpoint).await };
+    let given = async { checks::give_back(&mut *ctx.db.acquire().await?, name, at, checkpoint).await };
     if !bounded(ANSWER, given).await? {
         tracing::warn!(check = name, "a piece of a check took so long that somebody else has begun it anew");
     }
