@@ -5,15 +5,25 @@ use std::time::Duration;
 
 use freehold::control::{ControlDb, Keeper, Lent, Settings, idempotency};
 use sqlx::{PgConnection, Row};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::fleet::{self, Fleet};
 
 /// A pool of so many connections, of the test's own.
 fn pool(fleet: &Fleet, max_connections: u32) -> ControlDb {
+    pool_at(fleet, port(fleet), max_connections)
+}
+
+fn port(fleet: &Fleet) -> u16 {
+    let url: url::Url = fleet.setting("FREEHOLD_CONTROL_URL").parse().unwrap();
+    url.port().unwrap()
+}
+
+fn pool_at(fleet: &Fleet, port: u16, max_connections: u32) -> ControlDb {
     let url: url::Url = fleet.setting("FREEHOLD_CONTROL_URL").parse().unwrap();
     ControlDb::new(&Settings {
         host: "127.0.0.1".into(),
-        port: url.port().unwrap(),
+        port,
         role: url.username().into(),
         password: url.password().unwrap().into(),
         database: url.path().trim_start_matches('/').into(),
@@ -56,6 +66,32 @@ async fn a_connection_is_used_again_and_never_inside_a_transaction() {
         assert!(is_outside, "given up after {polls} polls, the beginning of a transaction was handed on");
     }
     assert_eq!(session(&mut db.acquire().await.unwrap()).await, first, "a connection was thrown away");
+}
+
+/// Where a server hears of each new connection `late`.
+async fn slow_door(server: u16, late: Duration) -> u16 {
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = door.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = door.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_control_database_that_is_slow_to_accept_connections_is_used_all_the_same() {
+    let fleet = fleet::shared().await;
+    let door = slow_door(port(fleet), Duration::from_millis(2_500)).await;
+    let db = pool_at(fleet, door, 4);
+    assert_eq!(db.acquire().await.unwrap_err().code(), "control_database_unavailable");
+    // The connection that nobody waits for any more opens all the same.
+    session(&mut db.acquire_for_change().await.unwrap()).await;
 }
 
 #[tokio::test]

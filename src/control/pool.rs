@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 
 /// How long a request waits for a connection (promises.md, table of waits).
 const CHECKOUT: Duration = Duration::from_secs(1);
+/// How long a connection may take to open. Longer than anybody waits for it: see [`ControlDb::acquire`].
+const OPENING: Duration = Duration::from_secs(5);
 /// How long a connection that has answered counts as one that does: it is asked when it is given back, and again before
 /// its next use only if that comes later.
 const FRESH: Duration = Duration::from_millis(100);
@@ -30,6 +32,8 @@ const FRESH: Duration = Duration::from_millis(100);
 const STATEMENTS: usize = 512;
 /// How many times as long a change waits.
 const CHANGE_PATIENCE: u32 = 5;
+/// One connection in so many may be opened though nobody waits for it any more.
+const UNATTENDED_SHARE: u32 = 2;
 /// One connection in so many may be kept between the statements of one task.
 const KEPT_SHARE: u32 = 4;
 
@@ -60,6 +64,8 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct ControlDb {
     pool: PgPool,
+    /// How many more may be waited for by nobody.
+    unattended: Arc<Semaphore>,
     /// How many more connections may be kept.
     keepable: Arc<Semaphore>,
 }
@@ -71,9 +77,9 @@ impl ControlDb {
     pub fn new(settings: &Settings) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
-            // Kept open: under load a new connection could take longer than a request may wait.
+            // Kept open once they are.
             .min_connections(settings.max_connections / 2)
-            .acquire_timeout(CHECKOUT)
+            .acquire_timeout(OPENING)
             .idle_timeout(Duration::from_mins(1))
             .max_lifetime(Duration::from_mins(30))
             .test_before_acquire(false)
@@ -89,13 +95,32 @@ impl ControlDb {
                 })
             })
             .connect_lazy_with(options(settings));
-        let keepable = usize::try_from(settings.max_connections / KEPT_SHARE).unwrap_or(1);
-        Self { pool, keepable: Arc::new(Semaphore::new(keepable)) }
+        let share = |part| Arc::new(Semaphore::new(usize::try_from(settings.max_connections / part).unwrap_or(1)));
+        Self { pool, unattended: share(UNATTENDED_SHARE), keepable: share(KEPT_SHARE) }
     }
 
     /// A connection for single statements.
+    ///
+    /// # Errors
+    /// `control_database_unavailable` when there is none after [`CHECKOUT`].
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>> {
-        Ok(self.pool.acquire().await?)
+        Ok(self.checkout().await?)
+    }
+
+    /// What is late goes on while nobody waits for it, and the pool has the connection then. Else a server that needs
+    /// more than [`CHECKOUT`] to accept one, as a busy one may, would be asked for ever, and each time in vain.
+    async fn checkout(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        let mut acquiring = Box::pin(self.pool.acquire());
+        if let Ok(acquired) = tokio::time::timeout(CHECKOUT, &mut acquiring).await {
+            return acquired;
+        }
+        if let Ok(permit) = self.unattended.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                drop(acquiring.await);
+                drop(permit);
+            });
+        }
+        Err(sqlx::Error::PoolTimedOut)
     }
 
     /// Connections for one task that writes often: the same one each time, if it may keep one.
@@ -108,7 +133,7 @@ impl ControlDb {
     /// changes is served in turn, not refused.
     pub async fn acquire_for_change(&self) -> Result<PoolConnection<Postgres>> {
         for _ in 1..CHANGE_PATIENCE {
-            match self.pool.acquire().await {
+            match self.checkout().await {
                 Err(sqlx::Error::PoolTimedOut) => {}
                 acquired => return Ok(acquired?),
             }
