@@ -10,7 +10,7 @@ use crate::harness::{
     PASSWORD,
     actors::Caller,
     answer::Answer,
-    eventually,
+    earlier, eventually,
     fleet::{self, Fleet},
     tenant::Tenant,
     unique,
@@ -414,11 +414,7 @@ async fn a_tenant_that_no_rollout_has_reached_is_served_as_before_and_asked_to_w
     let key = json!({ "name": "ci", "scopes": ["projects:read"] });
     let made = tenant.admin.post("/v1/api-keys", &key).await.expect(201);
     let (id, email) = (id_of(&member).await, member.get(ME).await.member("email"));
-    let earlier = "ALTER TABLE freehold.users DROP COLUMN kind, DROP COLUMN deleted_at;
-        ALTER TABLE freehold.roles DROP COLUMN version, DROP COLUMN updated_at;
-        DROP FUNCTION freehold.forget_audit_batch;
-        DROP TABLE freehold.audit_batches, freehold.audit_digests, freehold.audit_horizons";
-    tenant.database().run(earlier).await;
+    tenant.database().run(&earlier::back_to(2)).await;
     let version = async |number: i32| {
         let set = format!("UPDATE tenants SET freehold_version = {number} WHERE slug = '{}'", tenant.slug);
         fleet.control().run(&set).await;

@@ -51,11 +51,7 @@ pub struct Ended {
 
 /// Claims the check if a round of it is under way, if its last one ended longer than `interval` ago, or if somebody has
 /// asked for one. Only whoever runs its schedule may do so.
-pub async fn claim(
-    connection: &mut PgConnection,
-    name: &str,
-    interval: Option<Duration>,
-) -> Result<Option<Claimed>> {
+pub async fn claim(connection: &mut PgConnection, name: &str, interval: Option<Duration>) -> Result<Option<Claimed>> {
     let row = sqlx::query!(
         r#"UPDATE checks SET claimed_until = now(), began_at = CASE WHEN after IS NULL THEN now() ELSE began_at END
          WHERE name = $1 AND (after IS NOT NULL OR asked_at IS NOT NULL

@@ -291,6 +291,13 @@ impl Fleet {
         self.environment.folder()
     }
 
+    /// What the control database's server says of deadlocks, with the statements of both sides.
+    pub(crate) fn deadlocks(&self) -> String {
+        let log = std::fs::read_to_string(self.environment.control.log_file()).unwrap();
+        let found = log.match_indices("deadlock detected");
+        found.map(|(place, _)| log[place..].lines().take(12).collect::<Vec<_>>().join("\n")).collect()
+    }
+
     /// The log of the tenant server.
     #[cfg(feature = "crash-points")]
     pub(crate) fn server_log(&self) -> PathBuf {

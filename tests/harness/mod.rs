@@ -10,6 +10,7 @@
 pub(crate) mod actors;
 pub(crate) mod answer;
 pub(crate) mod clusters;
+pub(crate) mod earlier;
 pub(crate) mod fleet;
 pub(crate) mod folder;
 pub(crate) mod pool;

@@ -3,6 +3,7 @@
 //! Each test has a Freehold for itself, and begins with all its tenants at the newest versions ([`settled`]): what
 //! earlier tests published and made stays there.
 
+mod before;
 mod control;
 #[cfg(feature = "crash-points")]
 mod crashes;

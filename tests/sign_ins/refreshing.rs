@@ -9,7 +9,7 @@ use super::{ME, below, holder, patiently, signed_in};
 use crate::harness::{
     PASSWORD,
     actors::Caller,
-    eventually,
+    earlier, eventually,
     fleet::{self, Fleet},
     tenant::Tenant,
 };
@@ -169,23 +169,6 @@ async fn two_hundred_rounds_of_parallel_refreshes_get_one_successor_each() {
     crowd(200).await;
 }
 
-/// What a rollout has not reached yet: version 2 and what followed is taken out of the tenant's database.
-const BACK: &str = "
-    DROP TABLE freehold.audit_batches, freehold.audit_digests, freehold.audit_horizons;
-    DROP FUNCTION freehold.forget_audit_batch(integer);
-    ALTER TABLE freehold.users DROP COLUMN kind, DROP COLUMN deleted_at;
-    ALTER TABLE freehold.roles DROP COLUMN version, DROP COLUMN updated_at;
-    DROP TABLE freehold.sign_in_steps;
-    DELETE FROM freehold.credentials WHERE kind <> 'password';
-    ALTER TABLE freehold.sessions DROP COLUMN proved_at;
-    ALTER TABLE freehold.refresh_tokens DROP COLUMN confirmed_at;
-    ALTER TABLE freehold.credentials DROP CONSTRAINT credentials_totp_check,
-        DROP CONSTRAINT credentials_trusted_device_check,
-        DROP CONSTRAINT credentials_recovery_code_check, DROP CONSTRAINT credentials_former_password_check,
-        DROP CONSTRAINT credentials_kind_check,
-        ADD CONSTRAINT credentials_kind_check CHECK (kind IN ('password'));
-    DELETE FROM freehold.refinery_schema_history WHERE version > 1";
-
 #[tokio::test]
 async fn people_of_a_tenant_that_no_rollout_has_reached_stay_signed_in() {
     let fleet = fleet::shared().await;
@@ -198,7 +181,7 @@ async fn people_of_a_tenant_that_no_rollout_has_reached_stay_signed_in() {
         (answer.status() == 503).then(|| answer.problem(503, "tenant_schema_outdated"))
     })
     .await;
-    tenant.database().run(BACK).await;
+    tenant.database().run(&earlier::back_to(1)).await;
     tenant.admin.get("/v1/auth/sessions").await.expect(200);
     let first = tenant.login().await;
     holder(fleet, &tenant, &first).get(ME).await.expect(200);
