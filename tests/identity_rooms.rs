@@ -13,13 +13,14 @@ use crate::{
 };
 
 /// Which file speaks to which table. The control database, which has tables of the same names, is `control`'s.
-const STORES: [(&str, &str); 14] = [
+const STORES: [(&str, &str); 15] = [
     ("roles", "identity/roles/store.rs"),
     ("users", "identity/people/store.rs"),
     ("credentials", "identity/credentials/store.rs"),
     ("sessions", "identity/sessions/store.rs"),
     ("refresh_tokens", "identity/tokens/store.rs"),
     ("sign_in_steps", "identity/steps/store.rs"),
+    ("account_tokens", "identity/links/store.rs"),
     ("invitations", "identity/invitations/store.rs"),
     ("api_keys", "identity/api_keys/store.rs"),
     ("audit_events", "identity/audit/store.rs"),

@@ -1,6 +1,9 @@
 //! The integration tests: one binary, so that they link once and share their clusters.
 
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod accounts;
+#[cfg(test)]
 mod admission;
 #[cfg(test)]
 mod adoption;

@@ -32,6 +32,16 @@ const PUBLIC: &[Row<10>] = &[
     ("POST /v1/auth/mfa/verify",             [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
     ("POST /v1/auth/mfa/totp/enrol",         [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
     ("POST /v1/auth/mfa/totp/enrol/confirm", [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/register",                   [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/resend",               [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/verify",               [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/password/forgot",            [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/password/reset",             [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change/confirm",       [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change/undo",          [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/not-me",                     [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change",               [401, 401, 401, 403, 403, 401, 422, 422, 422, 422]),
+    ("PATCH /v1/auth/me",                        [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
     ("GET /v1/auth/me",                      [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
     ("GET /v1/auth/sessions",                [401, 401, 401, 403, 403, 401, 200, 200, 200, 200]),
     ("DELETE /v1/auth/sessions/{id}",        [401, 401, 401, 403, 403, 401, 404, 404, 404, 404]),
@@ -89,6 +99,7 @@ const PUBLIC: &[Row<10>] = &[
     // Last, since they end what the callers before them rely on; the second finds the session ended.
     ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 403, 401, 204, 204, 204, 204]),
     ("POST /v1/auth/logout",                 [401, 401, 401, 403, 403, 401, 401, 401, 401, 401]),
+    ("DELETE /v1/auth/me",                    [401, 401, 401, 403, 403, 401, 401, 401, 401, 401]),
 ];
 
 /// anonymous, garbage, expired, tenant's admin, scraper | viewer, member, admin, owner, owner's key
@@ -106,6 +117,16 @@ const ADMIN: &[Row<10>] = &[
     ("POST /v1/auth/mfa/verify",             [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
     ("POST /v1/auth/mfa/totp/enrol",         [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
     ("POST /v1/auth/mfa/totp/enrol/confirm", [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/register",                   [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/resend",               [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/verify",               [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/password/forgot",            [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/password/reset",             [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change/confirm",       [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change/undo",          [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/not-me",                     [422, 422, 422, 422, 422, 422, 422, 422, 422, 422]),
+    ("POST /v1/auth/email/change",               [401, 401, 401, 403, 401, 422, 422, 422, 422, 422]),
+    ("PATCH /v1/auth/me",                        [401, 401, 401, 403, 401, 200, 200, 200, 200, 403]),
     ("GET /v1/auth/me",                      [401, 401, 401, 403, 401, 200, 200, 200, 200, 200]),
     ("GET /v1/auth/sessions",                [401, 401, 401, 403, 401, 200, 200, 200, 200, 403]),
     ("DELETE /v1/auth/sessions/{id}",        [401, 401, 401, 403, 401, 404, 404, 404, 404, 403]),
@@ -212,6 +233,7 @@ const ADMIN: &[Row<10>] = &[
     ("POST /platform/v1/tenants/{id}/rotate-credentials", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /v1/auth/logout-all",             [401, 401, 401, 403, 401, 204, 204, 204, 204, 403]),
     ("POST /v1/auth/logout",                 [401, 401, 401, 403, 401, 401, 401, 401, 401, 403]),
+    ("DELETE /v1/auth/me",                    [401, 401, 401, 403, 401, 401, 401, 401, 401, 403]),
 ];
 
 /// What stands for `{id}`: of the right kind, and nobody's.

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    sealing::{KeyRing, WrappedKey},
+    sealing::{DataKey, KeyRing, WrappedKey},
     secrets::{self, Purpose},
     signing_keys::{self, VERIFIES_FOR},
 };
@@ -57,6 +57,11 @@ impl SealedTenant {
     /// The private part of one of its keys: PKCS#8 (RFC 8410).
     pub fn open_signing_key(&self, ring: &KeyRing, key: &SealedKey) -> Result<SecretBox<Vec<u8>>> {
         ring.unwrap(self.id.uuid(), &self.data_key)?.open(&signing_keys::purpose(key.id), &key.sealed)
+    }
+
+    /// The tenant's data key, opened: for what is sealed with it in the control database.
+    pub fn data_key(&self, ring: &KeyRing) -> Result<DataKey> {
+        ring.unwrap(self.id.uuid(), &self.data_key)
     }
 
     /// Seals what the tenant's own database keeps, for one purpose.

@@ -1,5 +1,6 @@
 //! `/v1/auth` and the key set, on both listeners: a tenant's people on the public one, operators on the other.
 
+mod accounts;
 mod factors;
 mod own_sessions;
 mod settings;
@@ -38,6 +39,7 @@ pub(super) fn open_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(accept_invitation))
         .routes(routes!(key_set))
         .merge(factors::open_routes())
+        .merge(accounts::open_routes())
 }
 
 /// Routes for signed-in users.
@@ -48,6 +50,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(me))
         .merge(own_sessions::routes())
         .merge(factors::routes())
+        .merge(accounts::routes())
         .merge(settings::routes())
 }
 

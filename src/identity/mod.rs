@@ -14,18 +14,21 @@
 //! room may use the rooms to the right of its arrow, and `tests/identity_rooms.rs` fails on any other:
 //!
 //! ```text
+//! accounts       -> administration, first_proof, invitations, people, credentials, roles, sessions, steps, links
+//! accounts       -> settings, tokens, audit
 //! administration -> people, roles, sessions, steps, api_keys, invitations, audit
 //! authenticate   -> sessions, api_keys, tokens, verdicts
 //! first_admin    -> people, credentials, invitations, tokens
-//! letters        -> invitations, tokens
+//! letters        -> invitations, links, tokens
 //! policies       -> sessions, settings, audit
-//! factors        -> sessions, people, credentials, steps, tokens, audit
-//! invitations    -> people, credentials, settings, roles, tokens, audit
-//! api_keys       -> people, roles, tokens, verdicts, audit
-//! sessions       -> people, credentials, steps, settings, roles, tokens, audit
+//! factors        -> sessions, people, credentials, steps, links, tokens, audit
+//! invitations    -> first_proof, links, people, credentials, settings, roles, tokens, audit
+//! first_proof    -> sessions, steps, api_keys, credentials, links
+//! api_keys       -> sessions, people, roles, links, tokens, verdicts, audit
+//! sessions       -> people, credentials, steps, settings, roles, links, tokens, audit
 //! people         -> credentials, settings, roles, tokens
 //! credentials    -> settings
-//! steps          -> tokens
+//! steps, links   -> tokens
 //! settings, roles, tokens, audit, verdicts -> (permissions, principal, client and made only)
 //! ```
 //!
@@ -38,6 +41,7 @@
 //! * A database connection is held while a password is hashed.
 //! * A response shows whether an email address is known.
 
+pub mod accounts;
 pub mod administration;
 pub mod api_keys;
 pub mod audit;
@@ -46,8 +50,10 @@ mod client;
 pub mod credentials;
 pub mod factors;
 pub mod first_admin;
+mod first_proof;
 pub mod invitations;
 pub mod letters;
+mod links;
 mod made;
 pub mod people;
 mod permissions;
@@ -79,10 +85,11 @@ use crate::{
 /// Freehold's tables that a clone of a tenant's database gets without their rows, because the rows give access or record
 /// what users did. Users, their passwords and roles are copied. A product names its own such tables:
 /// [`Product::left_behind`](crate::Product::left_behind).
-pub const LEFT_BEHIND: [TableName; 10] = [
+pub const LEFT_BEHIND: [TableName; 11] = [
     sessions::TABLE,
     tokens::TABLE,
     steps::TABLE,
+    links::TABLE,
     invitations::TABLE,
     api_keys::TABLE,
     audit::TABLE,
@@ -224,5 +231,7 @@ mod tests {
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let people: Vec<_> = names.filter(|name| name.ends_with("__people.sql")).collect();
         assert_eq!(people, [format!("V{PEOPLE_SINCE}__people.sql")]);
+        let accounts = format!("{folder}/V{}__accounts.sql", links::ACCOUNTS_SINCE);
+        assert!(std::fs::exists(accounts).unwrap());
     }
 }

@@ -37,7 +37,8 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 3] = files!["layout.html", "invitation.txt", "invitation.html"];
+const FILES: [(&str, &str); 5] =
+    files!["layout.html", "invitation.txt", "invitation.html", "account.txt", "account.html"];
 
 impl Templates {
     pub(super) fn new() -> Result<Self> {

@@ -9,6 +9,16 @@ use crate::types::{Invalid, Slug};
 pub enum Action {
     /// Where an invitation is accepted.
     AcceptInvitation,
+    /// Where an address is proven.
+    VerifyEmail,
+    /// Where another password is chosen.
+    ResetPassword,
+    /// Where an account gets another address.
+    ConfirmEmail,
+    /// Where an account gets its former address back.
+    UndoEmail,
+    /// Where somebody says that it was not them.
+    NotMe,
 }
 
 impl Action {
@@ -17,6 +27,11 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AcceptInvitation => "accept-invitation",
+            Self::VerifyEmail => "verify-email",
+            Self::ResetPassword => "reset-password",
+            Self::ConfirmEmail => "confirm-email",
+            Self::UndoEmail => "undo-email",
+            Self::NotMe => "not-me",
         }
     }
 }

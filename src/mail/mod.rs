@@ -10,6 +10,7 @@
 //! What is in a message comes from outside: a tenant's name, an address. None of it can become a header of its own, or a
 //! tag: see [`letter`] and `message`. Neither addresses nor texts reach a log or an error.
 
+mod account;
 mod folder;
 mod invitation;
 mod letter;
@@ -18,6 +19,7 @@ mod message;
 mod settings;
 mod smtp;
 
+pub use account::{AboutAccount, Words};
 use chrono::{DateTime, Utc};
 pub use invitation::Invitation;
 pub use letter::Letter;

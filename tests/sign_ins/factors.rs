@@ -141,7 +141,7 @@ async fn a_right_password_takes_back_no_wrong_code_wherever_it_is_shown() {
 }
 
 /// A step of the first administrator, as if its password had been right.
-pub(super) async fn insert_step(tenant: &Tenant<'_>, purpose: &str) -> String {
+pub(crate) async fn insert_step(tenant: &Tenant<'_>, purpose: &str) -> String {
     let token = unique("step");
     let sql = format!(
         "INSERT INTO freehold.sign_in_steps (token_hash, user_id, purpose, expires_at)

@@ -1,6 +1,6 @@
 //! How people stay signed in, prove that they are there, and what they sign in with: over HTTP, on one replica and two.
 
-mod factors;
+pub(crate) mod factors;
 mod lifetimes;
 mod passwords;
 mod refreshing;

@@ -17,7 +17,7 @@ use crate::{
     },
     identity::{
         people_right,
-        policies::{self, CharacterClass, Decisions, WhenFull},
+        policies::{self, CharacterClass, Decisions, Registration, WhenFull},
     },
 };
 
@@ -38,6 +38,14 @@ async fn get(caller: Insider<people_right::SettingsRead>, State(state): State<Ap
 #[serde(deny_unknown_fields)]
 #[schema(as = SettingsPatch)]
 struct Patch {
+    /// Who may make an account for themselves.
+    #[schema(value_type = Registration, required = false)]
+    #[serde(default)]
+    registration: Change<Registration>,
+    /// The domains whose addresses may register, in lower case and in ASCII, where that goes by domain.
+    #[schema(value_type = Vec<String>, required = false, max_items = 100)]
+    #[serde(default)]
+    registration_domains: Change<Vec<String>>,
     /// Whether nobody signs in before their e-mail address is verified.
     #[schema(value_type = bool, required = false)]
     #[serde(default)]
@@ -82,6 +90,8 @@ struct Patch {
 
 impl Patch {
     fn apply(self, decisions: &mut Decisions) {
+        self.registration.apply(&mut decisions.registration);
+        self.registration_domains.apply(&mut decisions.registration_domains);
         self.require_verified_email.apply(&mut decisions.require_verified_email);
         self.session_idle_seconds.apply(&mut decisions.session_idle_seconds);
         self.session_lifetime_seconds.apply(&mut decisions.session_lifetime_seconds);

@@ -56,7 +56,7 @@ async fn lock_in_txn(
 }
 
 /// Ends all that lets a user in, or that lets others in because of them.
-async fn end_access_in_txn(txn: &TenantTxn<'_>, user: UserId, because: &'static str) -> Result<()> {
+pub(super) async fn end_access_in_txn(txn: &TenantTxn<'_>, user: UserId, because: &'static str) -> Result<()> {
     sessions::end_in_txn(txn, user, None, because).await?;
     steps::end_in_txn(txn, user).await?;
     api_keys::revoke_all_in_txn(txn, user).await?;

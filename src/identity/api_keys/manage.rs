@@ -17,11 +17,14 @@ use crate::{
     error::{Error, FieldError, Result},
     identity::{
         Caller, Identity, Made, audit,
+        links::{self, Notice},
         people::{self, Kind, Known},
         people_right::{ApiKeysRead, ApiKeysRevoke, ServiceAccountsWrite, SharedRight},
         roles::{self, plane, require_role_within, require_within},
+        sessions,
         tokens::{self, token_hash},
     },
+    mail::Words,
     tenancy::{TenantTxn, idempotency::once},
     types::{ApiKeyId, DisplayName, Idempotency, Network, Permission, UserId},
 };
@@ -124,6 +127,7 @@ async fn create(
     let bounds = bounds(ctx, new)?;
     let secret = draw(&ctx.clock, ctx.random);
     let drawn = parse(secret.expose_secret()).ok_or_else(|| Error::defect("a new API key is not one"))?;
+    let notice = announce(ctx, caller, is_service).await?;
     let mut connection = ctx.tenancy.connect(caller.tenant.id).await?;
     let made = once(&mut connection, idempotency, drawn.id.uuid(), async |txn| {
         lock_owner_in_txn(ctx, txn, caller, (owner, is_service)).await?;
@@ -131,6 +135,7 @@ async fn create(
         let (id, secret_hash, name) = (drawn.id, token_hash(&drawn.secret), new.name.as_str());
         let row = store::New { id, name, secret_hash, user: owner, scopes: &scopes, bounds: &bounds };
         let key = store::add(txn, &row).await?;
+        Notice::confirm_in_txn(notice.as_ref(), txn, owner).await?;
         record_in_txn(ctx, txn, caller, "api_key.created", &key).await?;
         Made::new(key.id.to_string(), None, &key)
     })
@@ -138,8 +143,18 @@ async fn create(
     Ok(made.with_secret(&drawn.id.to_string(), secret))
 }
 
+/// Tells somebody of a key of their own.
+async fn announce(ctx: &Identity, caller: Caller<'_>, is_service: bool) -> Result<Option<Notice>> {
+    if is_service {
+        return Ok(None);
+    }
+    let account = people::account_of(&ctx.tenancy.connect(caller.tenant.id).await?, caller.principal.user()).await?;
+    let account = account.ok_or_else(tokens::invalid)?;
+    links::announce(ctx, caller.tenant, (&account.email, Words::ApiKeyCreated), caller.client).await
+}
+
 /// Locks whoever gets a key before any key is locked, as whoever deactivates them does: so nobody gets one who has been
-/// deactivated meanwhile.
+/// deactivated meanwhile, or whose session has ended.
 async fn lock_owner_in_txn(
     ctx: &Identity,
     txn: &TenantTxn<'_>,
@@ -150,7 +165,8 @@ async fn lock_owner_in_txn(
         return service_in_txn(ctx, txn, caller, owner).await.map(drop);
     }
     let account = people::lock_account_in_txn(txn, owner).await?;
-    account.filter(|account| account.is_active).map(drop).ok_or_else(tokens::invalid)
+    account.filter(|account| account.is_active).ok_or_else(tokens::invalid)?;
+    sessions::require_alive_in_txn(txn, caller.principal).await
 }
 
 /// The service account, whose role is within the caller's.

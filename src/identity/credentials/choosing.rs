@@ -31,6 +31,33 @@ pub(in crate::identity) async fn choose(
     (user, email): (UserId, &str),
     (field, password): (&'static str, &SecretString),
 ) -> Result<Chosen> {
+    let kept = judge(ctx, tenant, (user, email), (field, password)).await?;
+    Ok(Chosen { hash: ctx.hasher.hash(password, REQUEST).await?, kept })
+}
+
+/// The same where `whose` may be nobody, which must not show: a refusal costs one hash, whatever its reason is.
+///
+/// # Errors
+/// As for [`choose`].
+pub(in crate::identity) async fn choose_if_known(
+    ctx: &Identity,
+    tenant: &Tenant,
+    whose: Option<(UserId, &str)>,
+    (field, password): (&'static str, &SecretString),
+) -> Result<Option<Chosen>> {
+    let hash = ctx.hasher.hash(password, REQUEST).await?;
+    let Some(whose) = whose else { return Ok(None) };
+    let kept = judge(ctx, tenant, whose, (field, password)).await?;
+    Ok(Some(Chosen { hash, kept }))
+}
+
+/// Judges a password that a user has chosen; how many former ones are kept.
+async fn judge(
+    ctx: &Identity,
+    tenant: &Tenant,
+    (user, email): (UserId, &str),
+    (field, password): (&'static str, &SecretString),
+) -> Result<u8> {
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let (decisions, _) = Decisions::read(&connection).await?;
     let former = match decisions.password_history {
@@ -38,16 +65,29 @@ pub(in crate::identity) async fn choose(
         most => store::former_passwords(&connection, user, most).await?,
     };
     drop(connection);
-    let local_part = email.split('@').next().unwrap_or_default();
-    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
-    let named = |error: FieldError| FieldError { field: field.to_owned(), ..error };
-    Policy::of(&decisions).check(password.expose_secret(), &about).map_err(named)?;
+    require_policy(ctx, tenant, (&decisions, email), (field, password))?;
     for hash in former {
         if ctx.hasher.verify(password, Some(hash), REQUEST).await? {
             return Err(used_before(field));
         }
     }
-    Ok(Chosen { hash: ctx.hasher.hash(password, REQUEST).await?, kept: decisions.password_history })
+    Ok(decisions.password_history)
+}
+
+/// Judges a password by what the tenant has decided, without those before.
+///
+/// # Errors
+/// Those of the policy, on `field`.
+pub(in crate::identity) fn require_policy(
+    ctx: &Identity,
+    tenant: &Tenant,
+    (decisions, email): (&Decisions, &str),
+    (field, password): (&'static str, &SecretString),
+) -> Result<()> {
+    let local_part = email.split('@').next().unwrap_or_default();
+    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
+    let named = |error: FieldError| FieldError { field: field.to_owned(), ..error };
+    Ok(Policy::of(decisions).check(password.expose_secret(), &about).map_err(named)?)
 }
 
 /// Refuses a password that its owner has, or had lately.
@@ -71,6 +111,25 @@ pub(in crate::identity) async fn replace_in_txn(
         return Ok(());
     }
     Err(Error::defect("a password that was verified is gone"))
+}
+
+/// Gives a user this password in place of the one that they have, if they have one, and trusts no device any more. The
+/// caller ends what was proved before.
+///
+/// # Errors
+/// The tenant's database is unavailable.
+pub(in crate::identity) async fn set_in_txn(
+    ctx: &Identity,
+    txn: &TenantTxn<'_>,
+    user: UserId,
+    chosen: &Chosen,
+) -> Result<()> {
+    let id = CredentialId::generate(&ctx.clock, ctx.random);
+    store::forget_devices(txn, user).await?;
+    if store::replace_password(txn, (id, user), &chosen.hash, chosen.kept).await? {
+        return Ok(());
+    }
+    store::insert_password(txn, id, user, &chosen.hash).await
 }
 
 /// The same password under today's parameters, if the stored hash has others. `None` also when nobody has the time: then

@@ -29,14 +29,20 @@ mod policy;
 mod store;
 mod totp;
 
-pub(super) use choosing::{Chosen, choose, hash_anew, replace_in_txn, store_anew_in_txn, used_before};
+pub(super) use choosing::{
+    Chosen, choose, choose_if_known, hash_anew, replace_in_txn, require_policy, set_in_txn, store_anew_in_txn,
+    used_before,
+};
 pub(super) use factors::{
     accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, forget_devices_in_txn, is_trusted_in_txn,
     remove_factor_in_txn, replace_recovery_codes_in_txn, reseal, trust_device_in_txn,
 };
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
 pub use policy::{Policy, check_password_policy};
-pub(super) use store::{add_password, has_any, has_factor, has_password, must_change, password_hash};
+pub(super) use store::{
+    add_password, has_any, has_factor, has_password, must_change, password_hash, remove_all as remove_all_in_txn,
+    retire_password as retire_password_in_txn,
+};
 pub(super) use totp::uri;
 
 use super::Identity;

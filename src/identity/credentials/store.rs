@@ -99,6 +99,13 @@ const REPLACE_PASSWORD: &str = "
     UPDATE freehold.credentials SET data = jsonb_build_object('hash', $3::text), changed_at = now()
     WHERE user_id = $1 AND kind = 'password'";
 
+/// The password may not be chosen again where the tenant keeps former ones: it becomes one of them.
+const RETIRE_PASSWORD: &str = "UPDATE freehold.credentials
+    SET kind = 'former_password', handle = id::text, data = jsonb_build_object('hash', data ->> 'hash'), created_at = now()
+    WHERE user_id = $1 AND kind = 'password'";
+
+const REMOVE_ALL: &str = "DELETE FROM freehold.credentials WHERE user_id = $1";
+
 const REHASH_PASSWORD: &str = "UPDATE freehold.credentials SET data = data || jsonb_build_object('hash', $3::text)
     WHERE user_id = $1 AND kind = 'password' AND data ->> 'hash' = $2";
 
@@ -120,6 +127,18 @@ pub(super) async fn replace_password(
 ) -> Result<bool> {
     let params: [Param<'_>; 4] = [&user.uuid(), &id.uuid(), &hash, &i64::from(kept)];
     Ok(txn.run(REPLACE_PASSWORD, &params).await? == 1)
+}
+
+/// Makes a user's password a former one: nobody signs in with it any more.
+pub(in crate::identity) async fn retire_password(txn: &TenantTxn<'_>, user: UserId) -> Result<()> {
+    txn.run(RETIRE_PASSWORD, &[&user.uuid()]).await?;
+    Ok(())
+}
+
+/// Removes all that a user proves with who they are.
+pub(in crate::identity) async fn remove_all(txn: &TenantTxn<'_>, user: UserId) -> Result<()> {
+    txn.run(REMOVE_ALL, &[&user.uuid()]).await?;
+    Ok(())
 }
 
 /// Stores another hash of the same password, unless the password was changed.

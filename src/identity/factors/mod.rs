@@ -3,7 +3,8 @@
 //! The factor is an authenticator app (TOTP) with ten recovery codes. It counts once its owner has shown a code of it;
 //! until then nothing has changed. Whoever sets one up or takes one away has proved lately that they are there: a
 //! session that somebody else holds must neither get a factor of theirs nor lose the owner's. A tenant may require a
-//! factor of everybody; who has none then sets one up in the middle of the next sign-in, with the token of that step.
+//! factor of everybody; who has none then sets one up in the middle of the next sign-in, with the token of that step. Its
+//! owner is told by mail of each such change.
 //!
 //! This module must never show a seed or a code twice, and never replace a factor for a token of a sign-in.
 
@@ -13,7 +14,9 @@ use serde_json::json;
 use super::{
     Client, Identity, Principal,
     audit::{self, ANONYMOUS, Event},
-    credentials, people,
+    credentials,
+    links::{self, Notice},
+    people,
     sessions::{self, Refusal},
     steps::{self, Purpose},
     tokens,
@@ -21,6 +24,7 @@ use super::{
 use crate::{
     control::{sealed::SealedTenant, tenants::Tenant},
     error::{Error, FieldError, Result},
+    mail::Words,
     tenancy::TenantTxn,
     types::{TenantId, UserId},
 };
@@ -92,6 +96,10 @@ pub async fn confirm(
 ) -> Result<Vec<SecretString>> {
     sessions::require_version(tenant)?;
     let (key, user) = (ctx.factor_key(tenant).await?, principal.user());
+    principal.session()?;
+    let account =
+        people::account_of(&ctx.tenancy.connect(tenant.id).await?, user).await?.ok_or_else(tokens::invalid)?;
+    let notice = links::announce(ctx, tenant, (&account.email, Words::FactorEnabled), client).await?;
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;
     people::lock_account_in_txn(&txn, user).await?;
@@ -101,6 +109,7 @@ pub async fn confirm(
     }
     let codes = credentials::replace_recovery_codes_in_txn(ctx, &txn, user).await?;
     steps::end_in_txn(&txn, user).await?;
+    Notice::confirm_in_txn(notice.as_ref(), &txn, user).await?;
     record_in_txn(ctx, &txn, (principal, client), "mfa.enabled").await?;
     txn.commit().await?;
     Ok(codes)
@@ -122,6 +131,7 @@ pub async fn disable(
     let (account, reservation) =
         sessions::verify_own_password(ctx, tenant, (principal, client), ("password", password)).await?;
     reservation.withdraw().await;
+    let notice = links::announce(ctx, tenant, (&account.email, Words::FactorDisabled), client).await?;
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;
     let now = people::lock_account_in_txn(&txn, account.user).await?;
@@ -135,6 +145,7 @@ pub async fn disable(
     }
     credentials::remove_factor_in_txn(&txn, account.user).await?;
     steps::end_in_txn(&txn, account.user).await?;
+    Notice::confirm_in_txn(notice.as_ref(), &txn, account.user).await?;
     record_in_txn(ctx, &txn, (principal, client), "mfa.disabled").await?;
     txn.commit().await
 }

@@ -1,9 +1,11 @@
 //! Accepts an invitation for an address that has no account in use: makes the account, with the password that its owner
 //! chooses.
 //!
-//! The secret proves that its bearer reads the mail of the address, so the address counts as verified.
+//! The secret proves that its bearer reads the mail of the address, so the address counts as verified. It is the first
+//! proof: an account that somebody has made with the address and never proven is voided.
 
-use secrecy::{ExposeSecret, SecretString};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::SecretString;
 use serde_json::json;
 
 use super::{not_open, store};
@@ -13,13 +15,17 @@ use crate::{
     identity::{
         Client, Identity,
         audit::{self, Event},
-        credentials, people,
+        credentials,
+        first_proof::void_in_txn,
+        links,
+        people::{self, Standing},
         permissions::OWNER,
         roles::lock_roster_in_txn,
         settings::Decisions,
         tokens::token_hash,
     },
-    types::{DisplayName, UserId},
+    tenancy::TenantTxn,
+    types::{DisplayName, Email, UserId},
 };
 
 /// What the invited person sends.
@@ -61,26 +67,36 @@ impl AcceptOutcome {
     }
 }
 
-/// Accepts an invitation.
+/// Accepts an invitation. A refusal costs one hash, whatever its reason is.
 ///
 /// # Errors
-/// Those of the password policy, on `password`; `hashing_busy`.
+/// Those of the password policy, on `password`; `too_many_attempts`; `hashing_busy`.
 pub async fn accept(
     ctx: &Identity,
     tenant: &Tenant,
     acceptance: &Acceptance,
     client: &Client,
 ) -> Result<AcceptOutcome> {
+    let name = format!("invitation {}", BASE64_URL_SAFE_NO_PAD.encode(token_hash(&acceptance.token)));
+    let reservation = ctx.attempts.reserve(tenant.id, &name, client.ip).await?;
+    let outcome = open(ctx, tenant, acceptance, client).await;
+    match &outcome {
+        Ok(AcceptOutcome::Accepted(_)) => reservation.succeeded().await,
+        // Somebody has guessed.
+        Ok(AcceptOutcome::NotOpen) => drop(reservation),
+        Ok(AcceptOutcome::AccountInUse) | Err(_) => reservation.withdraw().await,
+    }
+    outcome
+}
+
+async fn open(ctx: &Identity, tenant: &Tenant, acceptance: &Acceptance, client: &Client) -> Result<AcceptOutcome> {
     let Acceptance { token, password, .. } = acceptance;
-    // Checked before the password is checked and hashed, so that strangers cannot cause that work.
+    let hash = ctx.hasher.hash(password, credentials::REQUEST).await?;
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let Some(email) = store::open(&connection, &token_hash(token)).await? else { return Ok(AcceptOutcome::NotOpen) };
     let (decisions, _) = Decisions::read(&connection).await?;
     drop(connection);
-    let local_part = email.split('@').next().unwrap_or_default();
-    let about = [tenant.slug.as_str(), &tenant.name, local_part, &ctx.product];
-    credentials::Policy::of(&decisions).check(password.expose_secret(), &about)?;
-    let hash = ctx.hasher.hash(password, credentials::REQUEST).await?;
+    credentials::require_policy(ctx, tenant, (&decisions, &email), ("password", password))?;
     take(ctx, tenant, (acceptance, &hash), client).await
 }
 
@@ -101,6 +117,7 @@ async fn take(
     if role != OWNER && people::is_last_owner_in_txn(&txn, &invitation.email).await? {
         return Ok(AcceptOutcome::AccountInUse);
     }
+    void_unproven_in_txn(&txn, tenant, &invitation.email).await?;
     let joined = people::invited(&txn, id, (&invitation.email, role), acceptance.name.as_ref()).await?;
     let Some(user) = joined else { return Ok(AcceptOutcome::AccountInUse) };
     credentials::add_first_password_in_txn(ctx, &txn, user, hash).await?;
@@ -109,4 +126,17 @@ async fn take(
     audit::write(ctx, &txn, client, &event).await?;
     txn.commit().await?;
     Ok(AcceptOutcome::Accepted(user))
+}
+
+/// The secret proves the address. Whoever has made an account with it before could not: nothing of theirs is left.
+async fn void_unproven_in_txn(txn: &TenantTxn<'_>, tenant: &Tenant, email: &str) -> Result<()> {
+    // Nobody registers where no rollout has brought that.
+    let (Ok(()), Ok(email)) = (links::require_links(tenant), email.parse::<Email>()) else { return Ok(()) };
+    let is_unproven = |one: &Standing| one.may_enter && !one.is_proven && one.is_used;
+    if let Some(account) = people::standing(txn, &email).await?.filter(is_unproven) {
+        people::lock_account_in_txn(txn, account.user).await?;
+        void_in_txn(txn, account.user).await?;
+        store::revoke_made_by(txn, account.user).await?;
+    }
+    Ok(())
 }

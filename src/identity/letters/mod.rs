@@ -14,7 +14,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::PgConnection;
 
-use super::{Identity, invitations, tokens::Address};
+use super::{
+    Identity, invitations,
+    links::{self, Mailing, Purpose},
+    tokens::Address,
+};
 use crate::{
     control::{
         sealing::DataKey,
@@ -22,7 +26,7 @@ use crate::{
     },
     error::{Error, Result},
     jobs::{self, Done, Job, Kind},
-    mail::{self, Action, Letter, Link, Mailer, Sent},
+    mail::{self, AboutAccount, Action, Letter, Link, Mailer, Sent},
     types::{Email, JobId, TenantId},
 };
 
@@ -92,12 +96,48 @@ pub async fn queue_invitation_in_txn(
 #[must_use]
 pub fn kinds(ctx: &Arc<Identity>) -> Vec<Kind> {
     let Some(letters) = &ctx.letters else { return Vec::new() };
-    let (ctx, letters) = (ctx.clone(), letters.clone());
-    let send = move |job| {
-        let (ctx, letters) = (ctx.clone(), letters.clone());
+    let both = (ctx.clone(), letters.clone());
+    let invite = move |job| {
+        let (ctx, letters) = both.clone();
         async move { send_invitation(&ctx, &letters, &job).await }
     };
-    vec![Kind::new(INVITATION, send)]
+    let both = (ctx.clone(), letters.clone());
+    let tell = move |job| {
+        let (ctx, letters) = both.clone();
+        async move { send_link(&ctx, &letters, &job).await }
+    };
+    vec![Kind::new(INVITATION, invite), Kind::new(links::MAIL, tell)]
+}
+
+async fn send_link(ctx: &Identity, letters: &Letters, job: &Job) -> Result<Done> {
+    let Mailing { to, words, token, purpose, expires_at, at, ip } = parse(job)?;
+    if expires_at <= ctx.clock.now() {
+        return Ok(Done::Void("the link expired before it could be mailed"));
+    }
+    let tenant = match open(ctx, job.tenant).await? {
+        Ok(tenant) => tenant,
+        Err(done) => return Ok(done),
+    };
+    match links::is_open(ctx, tenant.id, (&SecretString::from(token.as_str()), purpose)).await? {
+        Some(true) => {}
+        Some(false) => return Ok(Done::Void("the link is used or void")),
+        None if ctx.clock.now() < job.created_at + LATEST => return Ok(Done::Wait("the link is not there yet")),
+        None => return Ok(Done::Void("nothing came of what was asked for")),
+    }
+    let (link, from) = (letters.link(&tenant, action(purpose), &token), ip.to_string());
+    let about = AboutAccount { tenant: &tenant.name, link: &link, expires_at, at, from: &from };
+    letters.send(job, &to, &letters.mailer.account(words, &about)?).await
+}
+
+/// The page for a link.
+const fn action(purpose: Purpose) -> Action {
+    match purpose {
+        Purpose::Verification => Action::VerifyEmail,
+        Purpose::PasswordReset => Action::ResetPassword,
+        Purpose::EmailChange => Action::ConfirmEmail,
+        Purpose::EmailUndo => Action::UndoEmail,
+        Purpose::NotMe => Action::NotMe,
+    }
 }
 
 async fn send_invitation(ctx: &Identity, letters: &Letters, job: &Job) -> Result<Done> {

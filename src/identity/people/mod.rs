@@ -19,7 +19,7 @@ pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get,
 pub use me::{Me, MyTenant, me};
 pub(super) use store::{
     account, account_of, active, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
-    join_active, lock, lock_account_in_txn, restore, update,
+    join_active, lock, lock_account_in_txn, prove, readdress, register, restore, standing, update,
 };
 pub use store::{are_kept, holds_others};
 
@@ -49,6 +49,18 @@ pub(super) struct Account {
     pub(super) has_factor: bool,
     /// Whether the tenant requires one of everybody.
     pub(super) needs_factor: bool,
+}
+
+/// What there is to know of whoever has an address, before they have shown that they are that.
+pub(super) struct Standing {
+    /// The user.
+    pub(super) user: UserId,
+    /// Whether it is a person who is active.
+    pub(super) may_enter: bool,
+    /// Whether they have proven the address.
+    pub(super) is_proven: bool,
+    /// Whether they have, or had, any way to prove who they are.
+    pub(super) is_used: bool,
 }
 
 /// A user whose row is locked, and the role that they have.

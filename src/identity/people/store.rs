@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
-    Account, Known,
+    Account, Known, Standing,
     directory::{Counts, Kind, Query, Sort, User, service_address},
 };
 use crate::{
@@ -110,6 +110,24 @@ const IS_THERE: &str = "SELECT to_regclass('freehold.users') IS NOT NULL AS is_t
 
 const HAS_OTHERS: &str =
     "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1)) AS has_others";
+
+const STANDING: &str = concat!(
+    "SELECT u.id, u.active AND u.kind = 'person' AS may_enter, u.email_verified_at IS NOT NULL AS proven, ",
+    credentials::has_any!("u.id"),
+    " AS used FROM freehold.users u WHERE u.email = $1"
+);
+
+const REGISTER: &str = "INSERT INTO freehold.users (id, email, name, role, email_verified_at)
+    VALUES ($1, $2, coalesce($3, split_part($2, '@', 1)), 'member', CASE WHEN $4 THEN now() END)
+    ON CONFLICT (email) DO NOTHING";
+
+const PROVE: &str = "UPDATE freehold.users SET name = coalesce($2, name), email_verified_at = now(),
+        version = version + 1, updated_at = now()
+    WHERE id = $1";
+
+const READDRESS: &str = "UPDATE freehold.users SET email = $2, email_verified_at = now(), version = version + 1,
+        updated_at = now()
+    WHERE id = $1";
 
 /// A user without a password may exist already: a tenant's first administrator does.
 const INVITED: &str = concat!(
@@ -303,6 +321,42 @@ pub(in crate::identity) async fn holds(statements: &impl Statements, email: &Ema
 /// Whether a user with this email address has a password.
 pub(in crate::identity) async fn has_password(statements: &impl Statements, email: &Email) -> Result<bool> {
     Ok(statements.row(HAS_PASSWORD, &[&email.as_str()]).await?.is_some())
+}
+
+/// What there is to know of whoever has this address, before they have shown that they are that.
+pub(in crate::identity) async fn standing(statements: &impl Statements, email: &Email) -> Result<Option<Standing>> {
+    let Some(row) = statements.row(STANDING, &[&email.as_str()]).await? else { return Ok(None) };
+    Ok(Some(Standing {
+        user: UserId::from_uuid(row.try_get("id")?),
+        may_enter: row.try_get("may_enter")?,
+        is_proven: row.try_get("proven")?,
+        is_used: row.try_get("used")?,
+    }))
+}
+
+/// Adds a member who has registered, and has proven the address or not. False when somebody has it.
+pub(in crate::identity) async fn register(
+    txn: &TenantTxn<'_>,
+    id: UserId,
+    (email, name): (&Email, Option<&str>),
+    is_proven: bool,
+) -> Result<bool> {
+    Ok(txn.run(REGISTER, &[&id.uuid(), &email.as_str(), &name, &is_proven]).await? == 1)
+}
+
+/// Notes that a user has proven their address, and another name if there is one.
+pub(in crate::identity) async fn prove(txn: &TenantTxn<'_>, id: UserId, name: Option<&str>) -> Result<()> {
+    txn.run(PROVE, &[&id.uuid(), &name]).await?;
+    Ok(())
+}
+
+/// Gives a user another address, which they have proven. False when somebody else has it.
+pub(in crate::identity) async fn readdress(txn: &TenantTxn<'_>, id: UserId, email: &Email) -> Result<bool> {
+    match txn.run(READDRESS, &[&id.uuid(), &email.as_str()]).await {
+        Ok(changed) => Ok(changed == 1),
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Creates a user for the invited person. If a user with the email address exists, sets the user's role to the invited

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-pub use super::settings::{CharacterClass, Decisions, WhenFull};
+pub use super::settings::{CharacterClass, Decisions, Registration, WhenFull};
 use super::{
     Client, Identity, Principal,
     audit::{self, Event},

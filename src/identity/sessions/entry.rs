@@ -15,6 +15,7 @@ use crate::{
         Client, Identity,
         audit::{self, ANONYMOUS, Event},
         credentials::{self, Chosen},
+        links::Notice,
         people::{self, Account},
         steps::{self, Purpose},
         tokens::{Grant, Tokens},
@@ -134,6 +135,8 @@ pub(super) struct Entry<'a> {
     pub(super) chosen: Option<&'a Chosen>,
     /// A newer hash of the verified password.
     pub(super) anew: Option<&'a str>,
+    /// Tells the user of the new password, or of the app that they have set up on the way.
+    pub(super) notice: Option<&'a Notice>,
     /// Opens the user's second factor.
     pub(super) key: &'a SealedTenant,
 }
@@ -262,7 +265,10 @@ async fn admit_in_txn(
         return Ok((Entered::Unfinished(Unfinished { purpose, token }), has_ended));
     }
     let recovery_codes = match entry.step {
-        Some((Purpose::Enrolment, _)) => credentials::replace_recovery_codes_in_txn(ctx, txn, entry.user).await?,
+        Some((Purpose::Enrolment, _)) => {
+            Notice::confirm_in_txn(entry.notice, txn, entry.user).await?;
+            credentials::replace_recovery_codes_in_txn(ctx, txn, entry.user).await?
+        }
         _ => Vec::new(),
     };
     let device_token = if proven.by_code && entry.trusts_device {
@@ -287,6 +293,7 @@ async fn admit_in_txn(
 async fn renew_password_in_txn(ctx: &Identity, txn: &TenantTxn<'_>, entry: &Entry<'_>) -> Result<bool> {
     if let Some(chosen) = entry.chosen {
         credentials::replace_in_txn(ctx, txn, entry.user, chosen).await?;
+        Notice::confirm_in_txn(entry.notice, txn, entry.user).await?;
         steps::end_in_txn(txn, entry.user).await?;
         return Ok(store::end(txn, entry.user, None, "password_changed").await? > 0);
     }

@@ -18,9 +18,10 @@ use crate::{
     control::tenants::Tenant,
     error::Result,
     identity::{
-        Client, Identity, credentials,
+        Client, Identity, credentials, links,
         people::{self, Account},
     },
+    mail::Words,
     types::Email,
 };
 
@@ -42,12 +43,22 @@ pub struct Login {
     pub new_password: Option<SecretString>,
 }
 
+impl Login {
+    /// The address, if it is one.
+    fn email(&self) -> Option<Email> {
+        self.email.expose_secret().trim().parse().ok()
+    }
+}
+
 /// Signs a user in.
 ///
 /// # Errors
 /// `too_many_attempts`; `hashing_busy`; those of the tenant's policy on `new_password`, if the password is right.
 pub async fn login(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Client) -> Result<LoginOutcome> {
-    let reservation = ctx.attempts.reserve(tenant.id, request.email.expose_secret(), client.ip).await?;
+    // However an address is written, its failures are counted together.
+    let email = request.email();
+    let name = email.as_ref().map_or_else(|| request.email.expose_secret(), Email::as_str);
+    let reservation = ctx.attempts.reserve(tenant.id, name, client.ip).await?;
     let outcome = sign_in(ctx, tenant, request, client).await;
     settle(reservation, &outcome).await;
     meter(&outcome);
@@ -57,7 +68,7 @@ pub async fn login(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Cl
 async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Client) -> Result<LoginOutcome> {
     ctx.issuer.prepare(tenant).await?;
     let key = ctx.factor_key(tenant).await?;
-    let email = request.email.expose_secret().trim().parse::<Email>().ok();
+    let email = request.email();
     let account = people::account(&ctx.tenancy.connect(tenant.id).await?, email.as_ref()).await?;
     let hash = account.as_ref().and_then(|account| account.password_hash.clone());
     let is_right = ctx.hasher.verify(&request.password, hash, credentials::REQUEST).await?;
@@ -69,6 +80,10 @@ async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Clie
         }
     };
     let chosen = choose(ctx, tenant, account, request).await?;
+    let notice = match &chosen {
+        Some(_) => links::announce(ctx, tenant, (&account.email, Words::PasswordChanged), client).await?,
+        None => None,
+    };
     let anew = match &chosen {
         Some(_) => None,
         None => credentials::hash_anew(ctx, &request.password, hash).await,
@@ -82,6 +97,7 @@ async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Clie
         trusts_device: request.trust_device,
         chosen: chosen.as_ref(),
         anew: anew.as_deref(),
+        notice: notice.as_ref(),
         key: &key,
     };
     enter(ctx, tenant, &entry, client).await

@@ -34,7 +34,7 @@ pub use login::{Login, login};
 pub use logout::{logout, logout_all};
 pub use password::{PasswordChange, change_password};
 pub use proof::{Proof, step_up};
-pub(super) use proof::{require_proof_in_txn, verify_own_password};
+pub(super) use proof::{require_alive_in_txn, require_proof_in_txn, verify_own_password};
 pub use refresh::{RefreshOutcome, refresh};
 pub use second_step::{SecondStep, verify_second_step};
 use secrecy::SecretString;

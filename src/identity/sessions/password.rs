@@ -1,4 +1,5 @@
-//! A user who is signed in changes their password. All their other sessions end, and sign-ins that wait for a step.
+//! A user who is signed in changes their password. All their other sessions end, and sign-ins that wait for a step. They
+//! are told by mail.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -13,8 +14,11 @@ use crate::{
     identity::{
         Client, Identity, Principal,
         audit::{self, Event},
-        credentials, people, steps, tokens,
+        credentials,
+        links::{self, Notice},
+        people, steps, tokens,
     },
+    mail::Words,
 };
 
 /// Where the new password is sent.
@@ -49,6 +53,7 @@ pub async fn change_password(
         return Err(credentials::used_before(FIELD));
     }
     let chosen = credentials::choose(ctx, tenant, (account.user, &account.email), (FIELD, &change.new)).await?;
+    let notice = links::announce(ctx, tenant, (&account.email, Words::PasswordChanged), client).await?;
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;
     let now = people::lock_account_in_txn(&txn, account.user).await?;
@@ -58,6 +63,7 @@ pub async fn change_password(
     credentials::replace_in_txn(ctx, &txn, account.user, &chosen).await?;
     let ended = store::end_others(&txn, account.user, session, "password_changed").await?;
     steps::end_in_txn(&txn, account.user).await?;
+    Notice::confirm_in_txn(notice.as_ref(), &txn, account.user).await?;
     let (actor, target) = (principal.id_text(), Some(account.user.to_string()));
     let event = Event { actor: &actor, action: "password.changed", target, details: json!({ "sessions": ended }) };
     audit::write(ctx, &txn, client, &event).await?;

@@ -142,6 +142,15 @@ pub(in crate::identity) async fn verify_own_password(
     }
 }
 
+/// Refuses a caller whose session has ended since the request began. The account is locked: whoever ends the session from
+/// now on waits, and then ends what is made in the transaction.
+///
+/// # Errors
+/// `session_required` for API keys; `invalid_token`.
+pub(in crate::identity) async fn require_alive_in_txn(txn: &TenantTxn<'_>, principal: &Principal) -> Result<()> {
+    if store::is_alive(txn, principal.session()?).await? { Ok(()) } else { Err(tokens::invalid()) }
+}
+
 /// Refuses a caller whose session has not proved lately that its user is there.
 ///
 /// # Errors
@@ -150,5 +159,6 @@ pub(in crate::identity) async fn require_proof_in_txn(txn: &TenantTxn<'_>, princ
     if store::is_proved(txn, principal.session()?, PROOF_AGE).await? {
         return Ok(());
     }
+    require_alive_in_txn(txn, principal).await?;
     Err(Error::StaleProof { max_age: PROOF_AGE })
 }

@@ -13,9 +13,10 @@ use crate::{
     control::tenants::Tenant,
     error::Result,
     identity::{
-        Client, Identity, people,
+        Client, Identity, links, people,
         steps::{self, Purpose},
     },
+    mail::Words,
 };
 
 /// What the second step is done with.
@@ -54,6 +55,17 @@ pub async fn verify_second_step(
         return refuse(ctx, tenant, None, client, Refusal::InvalidStep).await;
     };
     let reservation = ctx.attempts.reserve(tenant.id, &account.email, client.ip).await?;
+    let notice = match request.purpose {
+        Purpose::Enrolment => links::announce(ctx, tenant, (&account.email, Words::FactorEnabled), client).await,
+        Purpose::Code => Ok(None),
+    };
+    let notice = match notice {
+        Ok(notice) => notice,
+        Err(error) => {
+            reservation.withdraw().await;
+            return Err(error);
+        }
+    };
     let entry = Entry {
         user: account.user,
         hash: None,
@@ -63,6 +75,7 @@ pub async fn verify_second_step(
         trusts_device: request.trust_device,
         chosen: None,
         anew: None,
+        notice: notice.as_ref(),
         key: &key,
     };
     let outcome = enter(ctx, tenant, &entry, client).await;

@@ -171,8 +171,14 @@ const LIST: &str = concat!(
 
 const PROVE: &str = "UPDATE freehold.sessions SET proved_at = now() WHERE id = $1 AND revoked_at IS NULL";
 
-const IS_PROVED: &str = "SELECT coalesce(proved_at, created_at) > now() - make_interval(secs => $2) AS proved
-    FROM freehold.sessions WHERE id = $1";
+/// A session that has ended proves nothing, however lately that was.
+const IS_PROVED: &str = concat!(
+    "SELECT coalesce(proved_at, created_at) > now() - make_interval(secs => $2) AS proved
+     FROM freehold.sessions s WHERE s.id = $1 AND",
+    is_alive!()
+);
+
+const IS_ALIVE: &str = concat!("SELECT FROM freehold.sessions s WHERE s.id = $1 AND", is_alive!());
 
 const END_FAMILY: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_because = 'refresh_token_reused'
     WHERE id = $1 AND revoked_at IS NULL";
@@ -313,6 +319,11 @@ pub(super) async fn prove(txn: &TenantTxn<'_>, session: SessionId) -> Result<boo
 pub(super) async fn is_proved(txn: &TenantTxn<'_>, session: SessionId, within: Duration) -> Result<bool> {
     let row = txn.row(IS_PROVED, &[&session.uuid(), &within.as_secs_f64()]).await?;
     Ok(row.map(|row| row.try_get("proved")).transpose()?.unwrap_or_default())
+}
+
+/// Whether the session has not ended.
+pub(super) async fn is_alive(txn: &TenantTxn<'_>, session: SessionId) -> Result<bool> {
+    Ok(txn.row(IS_ALIVE, &[&session.uuid()]).await?.is_some())
 }
 
 /// Ends a session of which two parties hold a token. Whether it was still alive.

@@ -16,6 +16,7 @@ pub(super) use store::{is, lets_unverified_in, number, time};
 use crate::{
     error::{Error, FieldError, Result},
     tenancy::{Statements, TenantTxn},
+    types::Email,
 };
 
 /// The shortest password of an account that nothing else protects, and of one with a second factor (NIST SP 800-63B-4,
@@ -30,6 +31,8 @@ const MIN_SESSION: u32 = 900;
 const MAX_SESSION: u32 = 90 * 24 * 3_600;
 /// How many sessions somebody has at most, whatever is decided.
 pub(super) const MAX_SESSIONS: u32 = 100;
+/// How many domains may register at most.
+const MAX_DOMAINS: usize = 100;
 /// How many former passwords are compared with a new one at most: each costs a hash.
 const MAX_HISTORY: u8 = 24;
 
@@ -43,6 +46,22 @@ pub enum WhenFull {
     EndOldest,
     /// The sign-in is refused.
     Refuse,
+}
+
+/// Who may make an account for themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RegistrationState)]
+pub enum Registration {
+    /// Whoever is invited.
+    #[default]
+    Invitation,
+    /// Anybody.
+    Open,
+    /// Whoever has an address in one of the domains.
+    Domain,
+    /// Nobody.
+    Closed,
 }
 
 /// A kind of characters that a password must have one of.
@@ -65,6 +84,10 @@ pub enum CharacterClass {
 #[serde(default)]
 #[schema(as = Settings)]
 pub struct Decisions {
+    /// Who may make an account for themselves.
+    pub registration: Registration,
+    /// The domains whose addresses may register, if that goes by domain.
+    pub registration_domains: Vec<String>,
     /// Whether nobody signs in before their e-mail address is verified.
     pub require_verified_email: bool,
     /// How long a session lives without use, if that is shorter than the operators say.
@@ -90,6 +113,8 @@ pub struct Decisions {
 impl Default for Decisions {
     fn default() -> Self {
         Self {
+            registration: Registration::default(),
+            registration_domains: Vec::new(),
             require_verified_email: true,
             session_idle_seconds: None,
             session_lifetime_seconds: None,
@@ -120,6 +145,25 @@ impl Decisions {
         Self::read(txn).await
     }
 
+    /// Refuses an address that nobody may make an account with for themselves.
+    ///
+    /// # Errors
+    /// `registration_closed` (403); `domain_not_allowed` on `email`.
+    pub(super) fn require_registration(&self, email: &Email) -> Result<()> {
+        match self.registration {
+            Registration::Open => Ok(()),
+            Registration::Domain => {
+                let domain = email.as_str().rsplit('@').next().unwrap_or_default();
+                if self.registration_domains.iter().any(|allowed| allowed == domain) {
+                    return Ok(());
+                }
+                let message = "must be in one of the domains that may register here";
+                Err(FieldError::new("email", "domain_not_allowed", message).into())
+            }
+            Registration::Invitation | Registration::Closed => Err(registration_closed()),
+        }
+    }
+
     /// Stores what differs from `before`; answers with that, by name.
     ///
     /// # Errors
@@ -130,6 +174,26 @@ impl Decisions {
         let changed: Map<_, _> = new.into_iter().filter(|(name, value)| old.get(name) != Some(value)).collect();
         store::write(txn, &changed).await?;
         Ok(changed)
+    }
+
+    /// Each domain in the form that addresses have.
+    fn check_domains(&self) -> Vec<FieldError> {
+        let domains = &self.registration_domains;
+        let mut errors = Vec::new();
+        let needs_one = self.registration == Registration::Domain && domains.is_empty();
+        if needs_one || domains.len() > MAX_DOMAINS {
+            let message = "must have 1 to 100 domains where registration goes by domain";
+            errors.push(FieldError::new("registration_domains", "invalid_length", message));
+        }
+        let is_one = |domain: &String| {
+            let address = format!("x@{domain}").parse::<Email>();
+            address.is_ok_and(|address| address.as_str().strip_prefix("x@") == Some(domain))
+        };
+        for (at, _) in domains.iter().enumerate().filter(|(_, domain)| !is_one(domain)) {
+            let message = "must be a domain in lower case such as example.com, in ASCII (xn--…)";
+            errors.push(FieldError::new(format!("registration_domains[{at}]"), "invalid_domain", message));
+        }
+        errors
     }
 
     fn check(&self) -> Result<()> {
@@ -148,9 +212,16 @@ impl Decisions {
         ]
         .into_iter()
         .flatten()
+        .chain(self.check_domains())
         .collect();
         if errors.is_empty() { Ok(()) } else { Err(Error::Validation(errors)) }
     }
+}
+
+/// The refusal where nobody makes an account for themselves.
+pub(super) fn registration_closed() -> Error {
+    let detail = "nobody can register here; ask somebody who looks after the people to invite you".to_owned();
+    Error::Forbidden { code: "registration_closed", detail }
 }
 
 fn invalid(field: &str, message: String) -> FieldError {
@@ -173,7 +244,8 @@ mod tests {
     #[test]
     fn what_is_not_decided_is_as_ever_and_what_others_decide_is_none_of_this() {
         let read = |value: Value| serde_json::from_value::<Decisions>(value).unwrap();
-        assert_eq!(read(json!({ "registration": "open" })), Decisions::default());
+        assert_eq!(read(json!({ "another": "open" })), Decisions::default());
+        assert_eq!(read(json!({ "registration": "invitation" })), Decisions::default());
         let some = read(json!({ "session_limit": "refuse", "session_idle_seconds": null, "password_history": 4 }));
         assert_eq!((some.session_limit, some.password_history), (WhenFull::Refuse, 4));
     }
@@ -191,6 +263,31 @@ mod tests {
             (129, true, false),
         ] {
             assert_eq!(with(length, required).check().is_ok(), is_accepted, "{length} {required}");
+        }
+    }
+
+    #[test]
+    fn who_registers_by_domain_has_an_address_in_one_and_in_no_other() {
+        let by_domain = |domains: &[&str]| Decisions {
+            registration: Registration::Domain,
+            registration_domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            ..Decisions::default()
+        };
+        let decisions = by_domain(&["example.com", "xn--bcher-kva.example"]);
+        assert!(decisions.check().is_ok());
+        for (address, is_let_in) in [
+            ("ada@example.com", true),
+            ("ada@EXAMPLE.com", true),
+            ("ada@bücher.example", true),
+            ("ada@sub.example.com", false),
+            ("ada@notexample.com", false),
+            ("ada@example.com.evil.example", false),
+        ] {
+            let let_in = decisions.require_registration(&address.parse().unwrap()).is_ok();
+            assert_eq!(let_in, is_let_in, "{address}");
+        }
+        for bad in [&[][..], &["Example.com"], &["@example.com"], &["bücher.example"], &["localhost"]] {
+            assert!(by_domain(bad).check().is_err(), "{bad:?}");
         }
     }
 

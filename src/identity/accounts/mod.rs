@@ -1,0 +1,112 @@
+//! What people do about their own accounts: register, prove an address, choose another password when they have forgotten
+//! theirs, change their address, take a change back, leave.
+//!
+//! Whoever comes without a session names an address, or shows the token of a link. An address gets the same answer and
+//! costs the same work whether it has an account or not: what is true is told by mail, to the address itself. So the answer
+//! comes first, and nothing of it depends on what the mail says. Requests are counted for the address and for where they
+//! come from, before anything is looked up, and an address gets three mails of a kind within an hour.
+//!
+//! A registration is no user: it becomes one when its address is proven. Only where a tenant lets people in without that
+//! is the user there at once. docs/decisions/0040 says what the first proof of an address voids, and which password is left.
+//!
+//! # What must never happen
+//! * Somebody who cannot read the mail of an address gets into the account of whoever can.
+//! * A response, or the time that it takes, shows whether an address is known.
+//! * A mail goes to an address that is not the account's, except to ask whether it shall be.
+
+mod address;
+mod not_me;
+mod own;
+mod register;
+mod reset;
+mod verify;
+
+pub use address::{change as change_email, confirm as confirm_email, undo as undo_email};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+pub use not_me::not_me;
+pub use own::{leave, rename};
+pub use register::{Registration, register};
+pub use reset::{forgot, reset};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+pub use verify::{resend, verify};
+
+use super::{
+    Client, Identity,
+    audit::{self, ANONYMOUS, Event},
+    credentials,
+};
+use crate::{
+    control::tenants::Tenant,
+    error::{Error, Result},
+    limits::Reservation,
+    tenancy::{Statements, TenantTxn},
+    types::{Email, UserId},
+};
+
+/// Counts that somebody asks for a mail to an address. It stays counted: there is no success that absolves.
+///
+/// # Errors
+/// `too_many_attempts`.
+async fn count_address(ctx: &Identity, tenant: &Tenant, (what, email): (&str, &Email), client: &Client) -> Result<()> {
+    drop(ctx.attempts.reserve(tenant.id, &format!("{what} {email}"), client.ip).await?);
+    Ok(())
+}
+
+/// Counts that somebody shows a token, until [`settle`] knows what came of it.
+///
+/// # Errors
+/// `too_many_attempts`.
+async fn count_token(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<Reservation> {
+    let digest = digest(&SHA256, token.expose_secret().as_bytes());
+    let name = format!("link {}", BASE64_URL_SAFE_NO_PAD.encode(digest.as_ref()));
+    ctx.attempts.reserve(tenant.id, &name, client.ip).await
+}
+
+/// A token that was none stays counted.
+async fn settle<T>(reservation: Reservation, outcome: Result<T>) -> Result<T> {
+    match &outcome {
+        Ok(_) => reservation.succeeded().await,
+        Err(Error::Unprocessable { .. }) => drop(reservation),
+        Err(_) => reservation.withdraw().await,
+    }
+    outcome
+}
+
+/// The work of one hash: so what else differs between two addresses is lost in it.
+///
+/// # Errors
+/// `hashing_busy`.
+async fn hash_nothing(ctx: &Identity, email: &Email) -> Result<()> {
+    let text = SecretString::from(email.as_str());
+    ctx.hasher.verify(&text, None, credentials::REQUEST).await.map(drop)
+}
+
+/// Writes an event of somebody who has not signed in.
+async fn record(
+    ctx: &Identity,
+    statements: &impl Statements,
+    (action, user): (&'static str, Option<UserId>),
+    client: &Client,
+) -> Result<()> {
+    record_with(ctx, statements, (action, user, json!({})), client).await
+}
+
+async fn record_with(
+    ctx: &Identity,
+    statements: &impl Statements,
+    (action, user, details): (&'static str, Option<UserId>, Value),
+    client: &Client,
+) -> Result<()> {
+    let event = Event { actor: ANONYMOUS, action, target: user.map(|user| user.to_string()), details };
+    audit::write(ctx, statements, client, &event).await
+}
+
+/// Makes an account such that nobody gets in before a new password was chosen by a link.
+async fn lock_out_in_txn(txn: &TenantTxn<'_>, user: UserId, because: &'static str) -> Result<()> {
+    super::administration::end_access_in_txn(txn, user, because).await?;
+    credentials::forget_devices_in_txn(txn, user).await?;
+    credentials::retire_password_in_txn(txn, user).await?;
+    super::links::end_in_txn(txn, user).await
+}
