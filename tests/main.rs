@@ -52,6 +52,8 @@ mod identity;
 #[cfg(test)]
 mod identity_rooms;
 #[cfg(test)]
+mod imports;
+#[cfg(test)]
 mod invitations;
 #[cfg(test)]
 mod isolation;

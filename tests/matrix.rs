@@ -62,6 +62,8 @@ const PUBLIC: &[Row<10>] = &[
     ("DELETE /v1/roles/{name}",               [401, 401, 401, 403, 403, 401, 403, 403, 404, 404]),
     ("GET /v1/users",                         [401, 401, 401, 403, 403, 401, 403, 403, 200, 200]),
     ("GET /v1/users/stats",                   [401, 401, 401, 403, 403, 401, 403, 403, 200, 200]),
+    // Let in, and told that a JSON object is no lines.
+    ("POST /v1/users/import",                 [401, 401, 401, 403, 403, 401, 403, 403, 415, 415]),
     ("GET /v1/users/{id}",                    [401, 401, 401, 403, 403, 401, 403, 403, 404, 404]),
     ("PATCH /v1/users/{id}",                  [401, 401, 401, 403, 403, 401, 403, 403, 404, 404]),
     ("DELETE /v1/users/{id}",                 [401, 401, 401, 403, 403, 401, 403, 403, 404, 404]),
@@ -147,6 +149,7 @@ const ADMIN: &[Row<10>] = &[
     ("DELETE /v1/roles/{name}",               [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("GET /v1/users",                         [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
     ("GET /v1/users/stats",                   [401, 401, 401, 403, 401, 403, 403, 200, 200, 200]),
+    ("POST /v1/users/import",                 [401, 401, 401, 403, 401, 403, 403, 415, 415, 415]),
     ("GET /v1/users/{id}",                    [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("PATCH /v1/users/{id}",                  [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("DELETE /v1/users/{id}",                 [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
@@ -220,6 +223,7 @@ const ADMIN: &[Row<10>] = &[
     ("POST /platform/v1/tenants/{id}/archive", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("GET /platform/v1/tenants/{id}/archives", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/archives/export", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
+    ("POST /platform/v1/tenants/{id}/users/import", [401, 401, 401, 403, 401, 403, 403, 415, 415, 415]),
     ("POST /platform/v1/tenants/{id}/clone", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("POST /platform/v1/adoptions",          [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("POST /platform/v1/tenants/{id}/restore", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
@@ -382,7 +386,10 @@ async fn assert_nothing_is_ignored(anonymous: &Anonymous, caller: &Caller) {
             wrong.insert(format!("{route} as anonymous"), refused.to_string());
         }
         let answer = surprise(caller).await;
-        if !(answer.status() == 422 && answer.names("surprise", "unknown_field")) {
+        // What takes lines refuses the whole body: tests/imports.rs looks at a line.
+        let takes_lines = path.ends_with("/users/import") && answer.status() == 415;
+        let is_told = answer.status() == 422 && answer.names("surprise", "unknown_field");
+        if !(takes_lines || is_told) {
             wrong.insert(route.clone(), format!("{}: {}", answer.status(), answer.text()));
         }
     }

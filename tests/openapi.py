@@ -96,7 +96,10 @@ def generated_client(document, folder, name):
     source, package = folder / f"{name}.json", f"freehold_{name}"
     source.write_text(json.dumps(document))
     config = folder / f"{name}.config.json"
-    config.write_text(json.dumps({"post_hooks": [], "package_name_override": package}))
+    # A JSON object is a line of lines of JSON.
+    kinds = {"application/x-ndjson": "application/json"}
+    config.write_text(json.dumps(
+        {"post_hooks": [], "package_name_override": package, "content_type_overrides": kinds}))
     made = subprocess.run(
         [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning",
          "--path", source, "--config", config, "--output-path", folder / package, "--overwrite"],

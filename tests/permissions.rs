@@ -41,6 +41,7 @@ const PLATFORM: &[Row] = &[
     ("tenants:write", WORK),
     ("tenants:delete", ADMINS),
     ("archives:export", ADMINS),
+    ("tenants:import", ADMINS),
     ("servers:read", ALL),
     ("servers:write", ADMINS),
     ("operations:read", ALL),

@@ -397,6 +397,17 @@ async fn people_and_audit_logs_are_looked_after_at_night() {
     let ended = freehold(dev, &format!("user revoke-sessions {me} -o json")).await.json();
     assert!(ended["revoked"].is_u64(), "{ended}");
 
+    let people = dev.folder().join(unique("people"));
+    fs::write(&people, "{\"email\":\"moved@example.com\"}\n{\"email\":\"b\"}\n").unwrap();
+    let line = format!("user import acme {}", people.display());
+    let tried = freehold(dev, &format!("{line} --dry-run")).await;
+    assert_eq!((tried.code, tried.out.lines().next()), (Some(1), Some("1 would be created")), "{}", tried.err);
+    let imported = freehold(dev, &line).await;
+    assert!(imported.out.contains("1 created") && imported.out.contains("line 2: email must"), "{}", imported.out);
+    fs::write(&people, "{\"email\":\"moved@example.com\"}").unwrap();
+    let again = freehold(dev, &format!("{line} -o json")).await.json();
+    assert_eq!((&again["existing"], &again["refused"]), (&1.into(), &0.into()));
+
     let events = freehold(dev, "audit list --people --action user.sessions_revoked -o json").await.json();
     assert_eq!(events["items"][0]["target"], shown["id"], "{events}");
     let file = dev.folder().join(unique("audit"));

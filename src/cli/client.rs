@@ -109,6 +109,17 @@ impl Client {
         self.send(self.http.request(Method::POST, self.url(path)).json(body).timeout(within)).await
     }
 
+    /// `POST path?query` of lines of JSON, whose answer may take as long as `within`.
+    pub(super) async fn post_lines(
+        &self,
+        (path, query): (&str, &[(&str, String)]),
+        lines: Vec<u8>,
+        within: Duration,
+    ) -> Result<Value, ClientError> {
+        let request = self.http.request(Method::POST, self.url(path)).query(query).body(lines).timeout(within);
+        self.send(request.header(header::CONTENT_TYPE, "application/x-ndjson")).await
+    }
+
     /// `POST path`, whose answer is a stream of bytes: writes them to `file`. Returns how many they were.
     pub(super) async fn download(&self, path: &str, file: impl AsyncWrite + Unpin) -> anyhow::Result<u64> {
         let request = self.http.request(Method::POST, self.url(path)).json(&json!({}));

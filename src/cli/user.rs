@@ -1,5 +1,7 @@
 //! `freehold user …`: the people of the tenant whose API key is used; operators, with an operator's.
 
+mod import;
+
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
@@ -54,6 +56,15 @@ pub(super) enum Command {
     Activate(One),
     /// End all sessions of somebody, who may sign in again.
     RevokeSessions(One),
+    /// Bring people into a tenant from another system, with the hashes of their passwords.
+    #[command(after_help = "\
+Each line is a person: {\"email\": \"ada@example.com\", \"password_hash\": \"$2b$12$…\"}. Besides these it may say name,
+role, email_verified, active and external_id. This takes an operator's key, and its right tenants:import.
+
+Examples:
+  freehold user import acme people.ndjson --dry-run
+  freehold user import acme people.ndjson -o json > results.json")]
+    Import(import::Import),
 }
 
 /// The arguments of `freehold user list`.
@@ -92,6 +103,7 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
         Command::Show(one) => output.record(&find(&client, &one.user).await?, &FIELDS)?,
         Command::Deactivate(one) => set_active(&client, &one.user, false, output).await?,
         Command::Activate(one) => set_active(&client, &one.user, true, output).await?,
+        Command::Import(import) => return import::run(import, &client, output).await,
         Command::RevokeSessions(one) => {
             let path = format!("{PATH}/{}/revoke-sessions", id(&client, &one.user).await?);
             let answer = Client::patiently(false, async || client.post(&path, &json!({}), None).await).await?;

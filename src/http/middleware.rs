@@ -28,7 +28,7 @@ use tracing::Instrument;
 use super::{
     AppState, Listener, Settings,
     admission::{self, Admission, TenantName},
-    observe,
+    imports, observe,
     platform::migrations,
     problem::Problem,
     request_id::{RequestId, X_REQUEST_ID},
@@ -150,10 +150,15 @@ fn lacks_host(request: &Request) -> bool {
     request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST)
 }
 
-/// How long the request may take. One may take minutes: it tries migrations.
+/// How long the request may take. Some may take minutes: they try migrations, or import many people.
 fn time_limit(settings: &Settings, request: &Request) -> Duration {
-    let is_publication = request.method() == Method::POST && request.uri().path() == migrations::PATH;
-    if is_publication { migrations::TIME.max(settings.request_timeout) } else { settings.request_timeout }
+    let more = match request.uri().path() {
+        _ if request.method() != Method::POST => Duration::ZERO,
+        migrations::PATH => migrations::TIME,
+        path if imports::is_path(path) => imports::TIME,
+        _ => Duration::ZERO,
+    };
+    settings.request_timeout.max(more)
 }
 
 /// The panic hook has logged and reported the panic. Its message is not part of the response.
@@ -205,10 +210,12 @@ async fn whole_request(limit: Duration, answer: impl Future<Output = Response>) 
 fn bound_body(admission: &Admission, request: Request) -> Option<Request> {
     let settings = &admission.state().settings;
     let announced = request.body().size_hint().lower();
-    // The one route that takes more: nothing of a body is read before its caller is known to be an operator.
-    let limit = match request.uri().path() {
-        migrations::PATH => migrations::LIMIT.max(settings.body_limit),
-        _ => settings.body_limit,
+    // The routes that take more: nothing of a body is read before its caller is known. An import says itself how long
+    // nothing may come.
+    let (limit, time) = match request.uri().path() {
+        migrations::PATH => (migrations::LIMIT.max(settings.body_limit), settings.body_timeout),
+        path if imports::is_path(path) => (imports::LIMIT.max(settings.body_limit), imports::TIME),
+        _ => (settings.body_limit, settings.body_timeout),
     };
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         admission.note_stray(request.extensions());
@@ -217,7 +224,7 @@ fn bound_body(admission: &Admission, request: Request) -> Option<Request> {
     if request.body().is_end_stream() {
         return Some(request);
     }
-    Some(request.map(|body| Body::new(DeadlineBody::new(settings.body_timeout, Limited::new(body, limit)))))
+    Some(request.map(|body| Body::new(DeadlineBody::new(time, Limited::new(body, limit)))))
 }
 
 /// Runs requests that change things in a task of their own, so that a client which hangs up does not stop one

@@ -9,6 +9,7 @@ mod audit_log;
 mod auth;
 pub mod extract;
 mod health;
+mod imports;
 pub mod listener;
 mod metered;
 mod metrics;
@@ -175,6 +176,8 @@ pub struct Streams {
     pub exports: Arc<Semaphore>,
     /// One permit for each audit log that is being exported.
     pub logs: Arc<Semaphore>,
+    /// One permit for each import of people.
+    pub imports: Arc<Semaphore>,
     /// Cancelled when this replica stops: streams end then, so that connections can drain.
     pub stop: CancellationToken,
 }
@@ -185,6 +188,7 @@ impl Default for Streams {
             slots: Arc::new(Semaphore::new(MAX_STREAMS)),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             logs: Arc::new(Semaphore::new(MAX_LOGS)),
+            imports: Arc::new(Semaphore::new(MAX_IMPORTS)),
             stop: CancellationToken::new(),
         }
     }
@@ -196,3 +200,5 @@ const MAX_STREAMS: usize = 100;
 const MAX_EXPORTS: usize = 4;
 /// Each reads a page of events whenever its client has taken one.
 const MAX_LOGS: usize = 4;
+/// Each keeps the results of a hundred thousand lines.
+const MAX_IMPORTS: usize = 2;

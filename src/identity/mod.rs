@@ -19,6 +19,7 @@
 //! administration -> people, roles, sessions, steps, api_keys, invitations, audit
 //! authenticate   -> sessions, api_keys, tokens, verdicts
 //! first_admin    -> people, credentials, invitations, tokens
+//! imports        -> people, credentials, roles, sessions, audit
 //! letters        -> invitations, links, tokens
 //! policies       -> sessions, settings, audit
 //! factors        -> sessions, people, credentials, steps, links, tokens, audit
@@ -51,6 +52,7 @@ pub mod credentials;
 pub mod factors;
 pub mod first_admin;
 mod first_proof;
+pub mod imports;
 pub mod invitations;
 pub mod letters;
 mod links;
@@ -101,6 +103,9 @@ pub const LEFT_BEHIND: [TableName; 11] = [
 
 /// The version of Freehold's stream with what the administration of people and the chains of audit logs need.
 const PEOPLE_SINCE: i32 = 3;
+
+/// The version of Freehold's stream from which on passwords may be hashes that other systems have made.
+const IMPORTS_SINCE: i32 = 5;
 
 /// Refuses what needs a version of Freehold's stream that no rollout has taken the tenant to yet.
 ///
@@ -233,5 +238,6 @@ mod tests {
         assert_eq!(people, [format!("V{PEOPLE_SINCE}__people.sql")]);
         let accounts = format!("{folder}/V{}__accounts.sql", links::ACCOUNTS_SINCE);
         assert!(std::fs::exists(accounts).unwrap());
+        assert!(std::fs::exists(format!("{folder}/V{IMPORTS_SINCE}__imported_passwords.sql")).unwrap());
     }
 }

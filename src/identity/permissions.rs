@@ -20,6 +20,8 @@ pub mod right {
         TenantsDelete = "tenants:delete" for [Admin];
         /// Read the rows of archived tenants.
         ArchivesExport = "archives:export" for [Admin];
+        /// Bring people into tenants from other systems.
+        TenantsImport = "tenants:import" for [Admin];
         /// See servers.
         ServersRead = "servers:read" for [Admin, Member, Viewer];
         /// Register and change servers.

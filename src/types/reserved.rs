@@ -44,6 +44,7 @@ pub const RESERVED_NOUNS: &[&str] = &[
     "email",
     "factor",
     "health",
+    "import",
     "invitation",
     "key_set",
     "limit",

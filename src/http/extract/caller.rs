@@ -71,7 +71,8 @@ impl SignedIn {
 }
 
 impl SignedIn {
-    fn of(scope: &Scope) -> Result<Self> {
+    /// Who it is that was admitted.
+    pub(in crate::http) fn of(scope: &Scope) -> Result<Self> {
         let unasked = || Error::defect("an operation that is for whoever comes wants to know who came");
         let principal = scope.caller.clone().ok_or_else(unasked)?;
         Ok(Self { tenant: Arc::clone(&scope.tenant), principal, client: scope.client.clone() })

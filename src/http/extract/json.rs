@@ -99,7 +99,8 @@ fn unsupported() -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
 }
 
-fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+/// An object, as a body or a line of one has it.
+pub(in crate::http) fn read_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     refuse_other_than_object(body)?;
     parse(body)
 }
@@ -123,17 +124,19 @@ fn refuse_other_than_object(body: &[u8]) -> Result<(), Error> {
 
 /// The whole body, which `middleware::bound_body` has bounded in size and time.
 async fn read(body: Body) -> Result<Bytes, Problem> {
-    let error = match body.collect().await {
-        Ok(body) => return Ok(body.to_bytes()),
-        Err(error) => error,
-    };
-    if has_cause::<LengthLimitError>(&error) {
-        return Err(Problem::payload_too_large());
+    let body = body.collect().await.map_err(|error| body_refusal(&error))?;
+    Ok(body.to_bytes())
+}
+
+/// Why a body could not be read to its end.
+pub(in crate::http) fn body_refusal(error: &axum::Error) -> Problem {
+    if has_cause::<LengthLimitError>(error) {
+        return Problem::payload_too_large();
     }
-    if has_cause::<TimeoutError>(&error) {
-        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long to arrive"));
+    if has_cause::<TimeoutError>(error) {
+        return Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body took too long to arrive");
     }
-    Err(Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body did not arrive whole"))
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body did not arrive whole")
 }
 
 fn has_cause<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {

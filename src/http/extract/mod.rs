@@ -17,6 +17,7 @@ pub use caller::{Insider, Member, Operator, SignedIn, Watched};
 pub use change::Change;
 pub use headers::{ETag, IdempotencyKey, IfMatch, PreferWait};
 pub use json::{Json, JsonIfAny, NoBody};
+pub(super) use json::{body_refusal, read_object};
 pub use list::{CursorKey, List, Listing, NoFilter, Page};
 pub use path::Path;
 pub use query::Query;

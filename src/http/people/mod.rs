@@ -5,6 +5,7 @@
 
 mod api_keys;
 mod audit_events;
+mod imports;
 mod invitations;
 mod roles;
 mod users;
@@ -28,6 +29,7 @@ use crate::{error::Result, identity::Made};
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(users::routes())
+        .merge(imports::routes())
         .merge(roles::routes())
         .merge(invitations::routes())
         .merge(api_keys::routes())

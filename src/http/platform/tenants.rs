@@ -6,6 +6,7 @@ mod cloning;
 mod create;
 mod deletion;
 mod export;
+mod import;
 mod progress;
 mod rehearsal;
 mod rotate;
@@ -46,6 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deletion::certificate))
         .merge(archiving::routes())
         .routes(routes!(export::export))
+        .routes(routes!(import::import))
         .routes(routes!(cloning::clone))
         .routes(routes!(adoption::adopt))
         .routes(routes!(rehearsal::rehearse))

@@ -59,6 +59,20 @@ pub(super) async fn write(
     Ok(())
 }
 
+/// Writes that `actor` did `action` to each of these, in the transaction of the changes.
+pub(super) async fn write_all(
+    ctx: &Identity,
+    statements: &impl Statements,
+    client: &Client,
+    (actor, action): (&str, &'static str),
+    done: &[(String, Value)],
+) -> Result<()> {
+    let ids: Vec<_> = done.iter().map(|_| AuditEventId::generate(&ctx.clock, ctx.random).uuid()).collect();
+    store::add_all(statements, &ids, client, (actor, action), done).await?;
+    ctx.unchained.note(statements.tenant());
+    Ok(())
+}
+
 /// Writes that the caller did `action` to `target`, in the transaction of the change.
 pub(super) async fn record(
     ctx: &Identity,

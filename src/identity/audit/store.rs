@@ -27,6 +27,11 @@ pub(in crate::identity) const HORIZONS: TableName = TableName::of(Stream::Freeho
 const ADD: &str = "INSERT INTO freehold.audit_events (id, actor, action, target, ip, user_agent, request_id, details)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
+const ADD_ALL: &str =
+    "INSERT INTO freehold.audit_events (id, actor, action, target, ip, user_agent, request_id, details)
+    SELECT e.id, $2, $3, e.target, $4, $5, $6, e.details FROM unnest($1::uuid[], $7::text[], $8::jsonb[])
+        AS e (id, target, details)";
+
 macro_rules! columns {
     () => {
         "SELECT e.id, e.at, e.actor, e.action, e.target, host(e.ip) AS ip, e.user_agent, e.request_id, e.details
@@ -116,6 +121,21 @@ pub(super) async fn add(
     let Event { actor, action, target, details } = event;
     let params: [Param<'_>; 8] = [&id, actor, action, target, &ip, &agent, &client.request_id, details];
     statements.run(ADD, &params).await?;
+    Ok(())
+}
+
+/// Adds an event for each target, with its details.
+pub(super) async fn add_all(
+    statements: &impl Statements,
+    ids: &[Uuid],
+    client: &Client,
+    (actor, action): (&str, &str),
+    done: &[(String, serde_json::Value)],
+) -> Result<()> {
+    let (ip, agent) = (client.ip.to_canonical(), client.agent());
+    let (targets, details): (Vec<_>, Vec<_>) = done.iter().map(|(target, details)| (target, details)).unzip();
+    let params: [Param<'_>; 8] = [&ids, &actor, &action, &ip, &agent, &client.request_id, &targets, &details];
+    statements.run(ADD_ALL, &params).await?;
     Ok(())
 }
 

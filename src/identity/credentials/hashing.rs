@@ -20,6 +20,7 @@ use argon2::{
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::foreign::Foreign;
 use crate::{
     error::{Error, Result},
     types::Random,
@@ -69,7 +70,8 @@ impl Hasher {
         Ok(self.run(wait, hash).await?.map_err(unusable)?.to_string())
     }
 
-    /// Whether `hash`, a PHC string, is a hash of `password`. Without a hash the answer is no, after the same work.
+    /// Whether `hash` is a hash of `password`. Without a hash the answer is no, after the work of a hash of today. One
+    /// that another system has made takes as long as that system wanted.
     ///
     /// # Errors
     /// `hashing_busy` when there was no permit within `wait`.
@@ -81,8 +83,12 @@ impl Hasher {
     ) -> Result<bool> {
         let (password, is_known, memory) = (password.clone(), hash.is_some(), Arc::clone(&self.memory));
         let verify = move || {
-            let stored = PasswordHash::new(hash.as_deref().unwrap_or(NOBODY))?;
-            is_of(&memory, &password, &stored)
+            let hash = hash.as_deref().unwrap_or(NOBODY);
+            match Foreign::parse(hash) {
+                Some(foreign) if foreign.is_of(&password) => Ok(()),
+                Some(_) => Err(password_hash::Error::PasswordInvalid),
+                None => is_of(&memory, &password, &PasswordHash::new(hash)?),
+            }
         };
         match self.run(wait, verify).await? {
             Ok(()) => Ok(is_known),

@@ -6,7 +6,7 @@
 //!
 //! | kind | per user | handle | data |
 //! |---|---|---|---|
-//! | `password` | at most one | empty | `hash`: argon2id, a PHC string that names its own parameters; `must_change` |
+//! | `password` | at most one | empty | `hash`: argon2id, a PHC string that names its own parameters, or what another system has made; `must_change` |
 //! | `former_password` | as many as the tenant asks for | its id | `hash` |
 //! | `totp` | at most one that counts, and one that is being set up | empty, or `new` | `seed`: sealed; `last_step`: the last one that was accepted |
 //! | `recovery_code` | ten | its number | `digest` |
@@ -24,6 +24,7 @@
 mod choosing;
 mod common;
 mod factors;
+mod foreign;
 mod hashing;
 mod policy;
 mod store;
@@ -37,6 +38,7 @@ pub(super) use factors::{
     accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, forget_devices_in_txn, is_trusted_in_txn,
     remove_factor_in_txn, replace_recovery_codes_in_txn, reseal, trust_device_in_txn,
 };
+pub(super) use foreign::accept as accept_foreign_hash;
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
 pub use policy::{Policy, check_password_policy};
 pub(super) use store::{
@@ -51,6 +53,18 @@ use crate::{
     tenancy::TenantTxn,
     types::{CredentialId, UserId},
 };
+
+/// Adds a password to each of these users, who have none.
+pub(super) async fn add_first_passwords_in_txn(
+    ctx: &Identity,
+    txn: &TenantTxn<'_>,
+    new: &[(UserId, &str)],
+) -> Result<()> {
+    let ids: Vec<_> = new.iter().map(|_| CredentialId::generate(&ctx.clock, ctx.random).uuid()).collect();
+    let users: Vec<_> = new.iter().map(|(user, _)| user.uuid()).collect();
+    let hashes: Vec<_> = new.iter().map(|(_, hash)| *hash).collect();
+    store::insert_passwords(txn, (&ids, &users), &hashes).await
+}
 
 /// Adds a password to a user who has none.
 ///

@@ -85,6 +85,10 @@ pub(in crate::identity) use add_password;
 const INSERT_PASSWORD: &str = "INSERT INTO freehold.credentials (id, user_id, kind, data)
     VALUES ($1, $2, 'password', jsonb_build_object('hash', $3::text))";
 
+const INSERT_PASSWORDS: &str = "INSERT INTO freehold.credentials (id, user_id, kind, data)
+    SELECT id, person, 'password', jsonb_build_object('hash', hash)
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS new (id, person, hash)";
+
 /// Keeps the last `$4` passwords before the new one, and forgets those before.
 const REPLACE_PASSWORD: &str = "
     WITH kept AS (
@@ -294,6 +298,16 @@ pub(super) async fn forget_all_devices(statements: &impl Statements) -> Result<(
 /// Deletes a user's second factor with all that belongs to it. Whether there were any.
 pub(super) async fn remove_factor(txn: &TenantTxn<'_>, user: UserId) -> Result<bool> {
     Ok(txn.run(REMOVE_FACTOR, &[&user.uuid()]).await? > 0)
+}
+
+/// Adds passwords: of each user the hash, under this id.
+pub(super) async fn insert_passwords(
+    statements: &impl Statements,
+    (ids, users): (&[Uuid], &[Uuid]),
+    hashes: &[&str],
+) -> Result<()> {
+    statements.run(INSERT_PASSWORDS, &[&ids, &users, &hashes]).await?;
+    Ok(())
 }
 
 /// Adds a password.

@@ -18,8 +18,8 @@ mod store;
 pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get, list};
 pub use me::{Me, MyTenant, me};
 pub(super) use store::{
-    account, account_of, active, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
-    join_active, lock, lock_account_in_txn, prove, readdress, register, restore, standing, update,
+    account, account_of, active, add_all, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
+    join_active, lock, lock_account_in_txn, prove, readdress, register, restore, standing, update, with_addresses,
 };
 pub use store::{are_kept, holds_others};
 
@@ -27,7 +27,7 @@ use super::{Identity, roles::Role};
 use crate::{
     error::{Error, Result},
     tenancy::TenantTxn,
-    types::{TenantId, UserId},
+    types::{Email, TenantId, UserId},
 };
 
 /// What a sign-in needs to know about a user.
@@ -67,6 +67,16 @@ pub(super) struct Standing {
 pub(super) struct Known {
     pub(super) user: User,
     pub(super) role: Role,
+}
+
+/// Somebody to be added among others.
+pub(super) struct New<'a> {
+    pub(super) id: UserId,
+    pub(super) email: &'a Email,
+    pub(super) name: &'a str,
+    pub(super) role: &'a str,
+    pub(super) active: bool,
+    pub(super) verified: bool,
 }
 
 /// Refuses to take the last active owner away. The caller holds the roster's lock.

@@ -1,11 +1,13 @@
 //! All SQL on the table `users`, and the parts of other modules' statements that use it, so that a query on several
 //! tables is one statement.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::{Client, Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
-    Account, Known, Standing,
+    Account, Known, New, Standing,
     directory::{Counts, Kind, Query, Sort, User, service_address},
 };
 use crate::{
@@ -241,6 +243,15 @@ const ADD_SERVICE: &str = concat!(
     "INSERT INTO freehold.users AS u (id, email, name, role, kind) VALUES ($1, $2, $3, $4, 'service') RETURNING ",
     columns!()
 );
+
+/// Nobody is added whose address somebody has.
+const ADD_ALL: &str = "INSERT INTO freehold.users (id, email, name, role, active, email_verified_at)
+    SELECT id, email, name, role, active, CASE WHEN verified THEN now() END
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bool[], $6::bool[])
+        AS new (id, email, name, role, active, verified)
+    ON CONFLICT (email) DO NOTHING";
+
+const WITH_ADDRESSES: &str = "SELECT email, id FROM freehold.users WHERE email = ANY($1)";
 
 const OWNER_BY_EMAIL: &str = "SELECT id FROM freehold.users WHERE email = $1 AND role = 'owner' AND active";
 
@@ -490,6 +501,32 @@ pub(in crate::identity) async fn add_service(
 ) -> Result<Option<User>> {
     let email = service_address(id);
     txn.row(ADD_SERVICE, &[&id.uuid(), &email, &name.as_str(), &role]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Adds people, of whom no two have one address. Those are left out whose address somebody has.
+pub(in crate::identity) async fn add_all(txn: &TenantTxn<'_>, new: &[New<'_>]) -> Result<()> {
+    let (mut ids, mut emails, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut roles, mut active, mut verified) = (Vec::new(), Vec::new(), Vec::new());
+    for one in new {
+        ids.push(one.id.uuid());
+        emails.push(one.email.as_str());
+        names.push(one.name);
+        roles.push(one.role);
+        active.push(one.active);
+        verified.push(one.verified);
+    }
+    let params: [Param<'_>; 6] = [&ids, &emails, &names, &roles, &active, &verified];
+    txn.run(ADD_ALL, &params).await?;
+    Ok(())
+}
+
+/// Who has one of these addresses, by the address.
+pub(in crate::identity) async fn with_addresses(
+    txn: &TenantTxn<'_>,
+    emails: &[&str],
+) -> Result<BTreeMap<String, UserId>> {
+    let rows = txn.rows(WITH_ADDRESSES, &[&emails]).await?;
+    rows.iter().map(|row| Ok((row.try_get("email")?, UserId::from_uuid(row.try_get("id")?)))).collect()
 }
 
 /// The active owner who has this address.

@@ -11,6 +11,7 @@ pub mod delete;
 pub(super) mod erase;
 pub mod export;
 mod footprint;
+pub mod import;
 pub mod migration_rehearsal;
 pub mod provision;
 mod rehearsal;
