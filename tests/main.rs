@@ -114,6 +114,8 @@ mod product;
 #[cfg(test)]
 mod publication;
 #[cfg(test)]
+mod purging;
+#[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
 mod rollouts;

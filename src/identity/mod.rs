@@ -22,6 +22,7 @@
 //! imports        -> people, credentials, roles, sessions, audit
 //! letters        -> invitations, links, tokens
 //! policies       -> sessions, settings, audit
+//! purge          -> people, credentials, sessions, steps, invitations, settings, roles, audit
 //! factors        -> sessions, people, credentials, steps, links, tokens, audit
 //! invitations    -> first_proof, links, people, credentials, settings, roles, tokens, audit
 //! first_proof    -> sessions, steps, api_keys, credentials, links
@@ -61,6 +62,7 @@ pub mod people;
 mod permissions;
 pub mod policies;
 mod principal;
+pub mod purge;
 pub mod roles;
 pub mod sessions;
 mod settings;

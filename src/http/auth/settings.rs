@@ -86,6 +86,10 @@ struct Patch {
     #[schema(value_type = bool, required = false)]
     #[serde(default)]
     mfa_required: Change<bool>,
+    /// How many days a deleted user can be brought back before they are erased.
+    #[schema(value_type = u16, required = false, minimum = 1, maximum = 3_650)]
+    #[serde(default)]
+    deleted_user_days: Change<u16>,
 }
 
 impl Patch {
@@ -102,6 +106,7 @@ impl Patch {
         self.password_history.apply(&mut decisions.password_history);
         self.passwords_valid_from.apply(&mut decisions.passwords_valid_from);
         self.mfa_required.apply(&mut decisions.mfa_required);
+        self.deleted_user_days.apply(&mut decisions.deleted_user_days);
     }
 }
 

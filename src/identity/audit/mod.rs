@@ -29,7 +29,11 @@ pub use verify::{Chain, Expected, Finding, Head, Verdict, verify};
 
 use super::{Caller, Client, Identity};
 pub use crate::control::audit::{Event as AuditEvent, Filter, Place};
-use crate::{error::Result, tenancy::Statements, types::AuditEventId};
+use crate::{
+    error::Result,
+    tenancy::{Statements, TenantTxn},
+    types::AuditEventId,
+};
 
 /// The actor when nobody has signed in.
 pub(super) const ANONYMOUS: &str = "anonymous";
@@ -70,6 +74,13 @@ pub(super) async fn write_all(
     let ids: Vec<_> = done.iter().map(|_| AuditEventId::generate(&ctx.clock, ctx.random).uuid()).collect();
     store::add_all(statements, &ids, client, (actor, action), done).await?;
     ctx.unchained.note(statements.tenant());
+    Ok(())
+}
+
+/// Writes what no client has caused, in the transaction of the change.
+pub(super) async fn write_own(ctx: &Identity, txn: &TenantTxn<'_>, event: &Event<'_>) -> Result<()> {
+    store::add_own(txn, AuditEventId::generate(&ctx.clock, ctx.random), event).await?;
+    ctx.unchained.note(txn.tenant());
     Ok(())
 }
 

@@ -42,8 +42,8 @@ pub(super) use foreign::accept as accept_foreign_hash;
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
 pub use policy::{Policy, check_password_policy};
 pub(super) use store::{
-    add_password, has_any, has_factor, has_password, must_change, password_hash, remove_all as remove_all_in_txn,
-    retire_password as retire_password_in_txn,
+    add_password, has_any, has_factor, has_password, must_change, password_hash, purge_devices,
+    remove_all as remove_all_in_txn, retire_password as retire_password_in_txn,
 };
 pub(super) use totp::uri;
 

@@ -320,3 +320,12 @@ pub(super) async fn insert_password(
     statements.run(INSERT_PASSWORD, &[&id.uuid(), &user.uuid(), &hash]).await?;
     Ok(())
 }
+
+const PURGE_DEVICES: &str = "DELETE FROM freehold.credentials WHERE id IN (
+    SELECT id FROM freehold.credentials
+    WHERE kind = 'trusted_device' AND (data ->> 'expires_at')::timestamptz <= now() LIMIT $1)";
+
+/// Takes away devices that are not trusted any more; how many.
+pub(in crate::identity) async fn purge_devices(statements: &impl Statements, limit: i64) -> Result<u64> {
+    Ok(statements.run(PURGE_DEVICES, &[&limit]).await?)
+}

@@ -22,7 +22,7 @@ pub use accept::{AcceptOutcome, Acceptance, accept};
 pub use join::join;
 pub use manage::{Filter, Invitation, NewInvitation, State, create, get, list, resend, revoke};
 pub(super) use store::{
-    TABLE, add_first, forget_ended as forget_ended_in_txn, revoke_made_by as revoke_made_by_in_txn,
+    TABLE, add_first, forget_ended as forget_ended_in_txn, purge, revoke_made_by as revoke_made_by_in_txn,
 };
 
 use secrecy::SecretString;

@@ -1,5 +1,7 @@
 //! All SQL on the table `invitations`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
@@ -200,4 +202,13 @@ pub(in crate::identity) async fn revoke_made_by(txn: &TenantTxn<'_>, inviter: Us
 pub(in crate::identity) async fn forget_ended(txn: &TenantTxn<'_>, role: &RoleName) -> Result<()> {
     txn.run(FORGET_ENDED, &[&role.as_str()]).await?;
     Ok(())
+}
+
+const PURGE: &str = "DELETE FROM freehold.invitations WHERE id IN (
+    SELECT id FROM freehold.invitations
+    WHERE least(expires_at, accepted_at, revoked_at) < now() - make_interval(secs => $1) LIMIT $2)";
+
+/// Takes away invitations that ended before this time; how many.
+pub(in crate::identity) async fn purge(statements: &impl Statements, kept: Duration, limit: i64) -> Result<u64> {
+    Ok(statements.run(PURGE, &[&kept.as_secs_f64(), &limit]).await?)
 }

@@ -18,8 +18,9 @@ mod store;
 pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get, list};
 pub use me::{Me, MyTenant, me};
 pub(super) use store::{
-    account, account_of, active, add_all, add_first, add_service, delete, erase, has_password, holds, id_of, invited,
-    join_active, lock, lock_account_in_txn, prove, readdress, register, restore, standing, update, with_addresses,
+    account, account_of, active, add_all, add_first, add_service, delete, due, erase, erase_due, has_password, holds,
+    id_of, invited, join_active, lock, lock_account_in_txn, prove, readdress, register, restore, standing, update,
+    with_addresses,
 };
 pub use store::{are_kept, holds_others};
 

@@ -17,7 +17,7 @@ use crate::{
         roles::{self, Role},
         settings,
     },
-    tenancy::{Param, Statements, TenantTxn},
+    tenancy::{Param, StatementError, Statements, TenantTxn},
     types::{DisplayName, Email, UserId},
 };
 
@@ -235,6 +235,16 @@ const RESTORE: &str = concat!(
 );
 
 const ERASE: &str = "DELETE FROM freehold.users WHERE id = $1 AND deleted_at IS NOT NULL";
+
+macro_rules! is_due {
+    () => {
+        " deleted_at < now() - make_interval(days => $2)"
+    };
+}
+
+const DUE: &str = concat!("SELECT id FROM freehold.users WHERE", is_due!(), " ORDER BY deleted_at, id LIMIT $1");
+
+const ERASE_DUE: &str = concat!("DELETE FROM freehold.users WHERE id = $1 AND", is_due!());
 
 const HAS_OTHER_OWNERS: &str = "SELECT FROM freehold.users
     WHERE role = 'owner' AND active AND id <> $1 LIMIT 1";
@@ -480,7 +490,22 @@ pub(in crate::identity) async fn restore(txn: &TenantTxn<'_>, id: UserId) -> Res
 
 /// Removes a deleted user with all that is theirs. False when rows of the product's still refer to them.
 pub(in crate::identity) async fn erase(txn: &TenantTxn<'_>, id: UserId) -> Result<bool> {
-    match txn.run(ERASE, &[&id.uuid()]).await {
+    is_erased(txn.run(ERASE, &[&id.uuid()]).await)
+}
+
+/// Those who were deleted more than so many days ago, at most `limit`.
+pub(in crate::identity) async fn due(statements: &impl Statements, days: i32, limit: i64) -> Result<Vec<UserId>> {
+    let rows = statements.rows(DUE, &[&limit, &days]).await?;
+    rows.iter().map(|row| Ok(UserId::from_uuid(row.try_get("id")?))).collect()
+}
+
+/// As [`erase`], if they were deleted more than so many days ago.
+pub(in crate::identity) async fn erase_due(txn: &TenantTxn<'_>, id: UserId, days: i32) -> Result<bool> {
+    is_erased(txn.run(ERASE_DUE, &[&id.uuid(), &days]).await)
+}
+
+fn is_erased(outcome: Result<u64, StatementError>) -> Result<bool> {
+    match outcome {
         Ok(erased) => Ok(erased == 1),
         Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => Ok(false),
         Err(error) => Err(error.into()),

@@ -180,6 +180,11 @@ const IS_PROVED: &str = concat!(
 
 const IS_ALIVE: &str = concat!("SELECT FROM freehold.sessions s WHERE s.id = $1 AND", is_alive!());
 
+/// Of a session that has not ended but expired, nothing can be used either.
+const PURGE: &str = "DELETE FROM freehold.sessions WHERE id IN (
+    SELECT id FROM freehold.sessions
+    WHERE least(expires_at, revoked_at) < now() - make_interval(secs => $1) LIMIT $2)";
+
 const END_FAMILY: &str = "UPDATE freehold.sessions SET revoked_at = now(), revoked_because = 'refresh_token_reused'
     WHERE id = $1 AND revoked_at IS NULL";
 
@@ -324,6 +329,12 @@ pub(super) async fn is_proved(txn: &TenantTxn<'_>, session: SessionId, within: D
 /// Whether the session has not ended.
 pub(super) async fn is_alive(txn: &TenantTxn<'_>, session: SessionId) -> Result<bool> {
     Ok(txn.row(IS_ALIVE, &[&session.uuid()]).await?.is_some())
+}
+
+/// Takes away sessions that ended before this time, with their tokens, and spent tokens that have expired; how many rows.
+pub(in crate::identity) async fn purge(statements: &impl Statements, kept: Duration, limit: i64) -> Result<u64> {
+    let sessions = statements.run(PURGE, &[&kept.as_secs_f64(), &limit]).await?;
+    Ok(sessions + tokens::purge(statements, limit).await?)
 }
 
 /// Ends a session of which two parties hold a token. Whether it was still alive.

@@ -36,6 +36,9 @@ const MAX_DOMAINS: usize = 100;
 /// How many former passwords are compared with a new one at most: each costs a hash.
 const MAX_HISTORY: u8 = 24;
 
+/// How long a deleted user is kept at most: ten years.
+const MAX_DELETED_DAYS: u32 = 3_650;
+
 /// What happens to a sign-in of somebody who has as many sessions as they may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +111,8 @@ pub struct Decisions {
     pub passwords_valid_from: Option<DateTime<Utc>>,
     /// Whether everybody needs a second factor. Who has none sets one up at the next sign-in.
     pub mfa_required: bool,
+    /// How many days a deleted user can be brought back before they are erased.
+    pub deleted_user_days: u16,
 }
 
 impl Default for Decisions {
@@ -125,6 +130,7 @@ impl Default for Decisions {
             password_history: 0,
             passwords_valid_from: None,
             mfa_required: false,
+            deleted_user_days: 30,
         }
     }
 }
@@ -208,6 +214,7 @@ impl Decisions {
             within("session_lifetime_seconds", self.session_lifetime_seconds, (MIN_SESSION, MAX_SESSION)),
             within("sessions_per_user", Some(self.sessions_per_user), (1, MAX_SESSIONS)),
             within("password_min_length", Some(self.password_min_length.into()), lengths),
+            within("deleted_user_days", Some(self.deleted_user_days.into()), (1, MAX_DELETED_DAYS)),
             within("password_history", Some(self.password_history.into()), (0, MAX_HISTORY.into())),
         ]
         .into_iter()
@@ -298,9 +305,10 @@ mod tests {
             session_lifetime_seconds: Some(MAX_SESSION + 1),
             sessions_per_user: 0,
             password_history: 25,
+            deleted_user_days: 0,
             ..Decisions::default()
         };
         let Err(Error::Validation(errors)) = all.check() else { panic!("accepted") };
-        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert_eq!(errors.len(), 5, "{errors:?}");
     }
 }

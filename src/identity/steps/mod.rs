@@ -11,7 +11,7 @@ mod store;
 use std::time::Duration;
 
 use secrecy::SecretString;
-pub(super) use store::TABLE;
+pub(super) use store::{TABLE, purge};
 
 use super::{Identity, tokens::token_hash};
 use crate::{

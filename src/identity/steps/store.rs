@@ -65,3 +65,11 @@ pub(super) async fn end(txn: &TenantTxn<'_>, user: UserId) -> Result<()> {
     txn.run(END, &[&user.uuid()]).await?;
     Ok(())
 }
+
+const PURGE: &str = "DELETE FROM freehold.sign_in_steps WHERE token_hash IN (
+    SELECT token_hash FROM freehold.sign_in_steps WHERE expires_at <= now() LIMIT $1)";
+
+/// Takes away steps whose time is over; how many.
+pub(in crate::identity) async fn purge(statements: &impl Statements, limit: i64) -> Result<u64> {
+    Ok(statements.run(PURGE, &[&limit]).await?)
+}

@@ -91,3 +91,12 @@ pub(in crate::identity) async fn has_arrived_nowhere(
     let sql = if is_confirmed { HAS_ARRIVED_NOWHERE } else { IS_UNSPENT };
     Ok(statements.row(sql, &[&token_hash]).await?.is_some())
 }
+
+/// An expired token opens nothing. Until then a spent one may be a thief's, which its second use shows.
+const PURGE: &str = "DELETE FROM freehold.refresh_tokens WHERE token_hash IN (
+    SELECT token_hash FROM freehold.refresh_tokens WHERE used_at IS NOT NULL AND expires_at < now() LIMIT $1)";
+
+/// Takes away spent tokens that have expired; how many.
+pub(in crate::identity) async fn purge(statements: &impl Statements, limit: i64) -> Result<u64> {
+    Ok(statements.run(PURGE, &[&limit]).await?)
+}

@@ -7,10 +7,13 @@
 //! * repairs leaks ([`leaks`]),
 //! * deletes expired slugs, old idempotency keys with the secrets of their answers, and operations that nobody asked for.
 //!
-//! The janitor never connects to a server. It queues operations for the work there, and `fsck` reports to it what is
+//! A round of its own goes through all tenants and takes away what is due of their people ([`people`]).
+//!
+//! The janitor never connects to a server as its administrator. It queues operations for the work there, and `fsck` reports to it what is
 //! there.
 
 mod leaks;
+mod people;
 
 use std::time::Duration;
 
@@ -50,6 +53,7 @@ pub fn schedules(ctx: &Context) -> Vec<Schedule> {
         Schedule::new("janitor.sweep", interval, move |_| sweep(sweeping.clone())).eager(),
         Schedule::new("janitor.compare", COMPARING * interval, move |_| compare(comparing.clone())).eager(),
         Schedule::new("janitor.forget", FORGETTING * interval, move |_| forget(forgetting.clone())).eager(),
+        people::schedule(ctx),
     ]
 }
 
@@ -160,5 +164,9 @@ async fn record(
 
 /// Says what the metrics of this module mean.
 pub fn describe_metrics() {
+    metrics::describe_counter!(
+        "freehold_people_purged_total",
+        "what was taken away of tenants' people, by what it was"
+    );
     metrics::describe_counter!("freehold_janitor_chores_total", "what the janitor has begun, finished or forgotten");
 }
