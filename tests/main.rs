@@ -22,6 +22,8 @@ mod cloning;
 #[cfg(test)]
 mod control;
 #[cfg(test)]
+mod counted_hashes;
+#[cfg(test)]
 #[cfg(feature = "crash-points")]
 mod crash_points;
 #[cfg(test)]
