@@ -56,6 +56,8 @@ mod identity_rooms;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod incidents;
+#[cfg(test)]
 mod invitations;
 #[cfg(test)]
 mod isolation;

@@ -6,6 +6,8 @@ mod passwords;
 mod refreshing;
 mod steps;
 
+pub(crate) use factors::insert_step;
+
 use aws_lc_rs::hmac;
 use freehold::types::{Clock, Random};
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{CONFIRM_ENROLMENT, ENROL, ME, VERIFY, as_admin, factors::insert_step, holder, tried, with_app};
+use super::{CONFIRM_ENROLMENT, ENROL, ME, VERIFY, as_admin, holder, insert_step, tried, with_app};
 use crate::harness::{answer::Answer, eventually, fleet, tenant::Tenant};
 
 /// The routes that take a token in the body, the field that it goes into, and the kind of token that it is for.
