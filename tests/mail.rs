@@ -32,7 +32,7 @@ const DONE: Duration = Duration::from_secs(40);
 const PROMPT: Duration = Duration::from_secs(3);
 
 /// A replica that sends mail through `sink`.
-async fn mailing(fleet: &Fleet, sink: &Sink, more: &[(&str, &str)]) -> Replica {
+pub(crate) async fn mailing(fleet: &Fleet, sink: &Sink, more: &[(&str, &str)]) -> Replica {
     let name = unique("mailing");
     let settings = sink.settings();
     let mut changes: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();

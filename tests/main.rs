@@ -65,6 +65,9 @@ mod isolation;
 #[cfg(feature = "crash-points")]
 mod jobs;
 #[cfg(test)]
+#[cfg(feature = "crash-points")]
+mod journey;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod leaks;

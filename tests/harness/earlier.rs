@@ -1,7 +1,7 @@
 //! Tenants as an earlier release left them: what Freehold's own migrations made is taken back, the newest first.
 
 /// What takes back each of Freehold's migrations, from the second one on. Whoever adds a migration adds its line.
-const BACK: [(i32, &str); 2] = [
+const BACK: [(i32, &str); 4] = [
     (
         2,
         "DROP TABLE freehold.sign_in_steps;
@@ -20,6 +20,16 @@ const BACK: [(i32, &str); 2] = [
          DROP FUNCTION freehold.forget_audit_batch(integer);
          ALTER TABLE freehold.users DROP COLUMN kind, DROP COLUMN deleted_at;
          ALTER TABLE freehold.roles DROP COLUMN version, DROP COLUMN updated_at",
+    ),
+    (4, "DROP TABLE freehold.account_tokens"),
+    (
+        5,
+        "ALTER TABLE freehold.credentials DROP CONSTRAINT credentials_password_check,
+             ADD CONSTRAINT credentials_password_check
+                 CHECK (kind <> 'password' OR handle = '' AND (data ->> 'hash' LIKE '$argon2id$%') IS TRUE),
+             DROP CONSTRAINT credentials_former_password_check,
+             ADD CONSTRAINT credentials_former_password_check
+                 CHECK (kind <> 'former_password' OR (data ->> 'hash' LIKE '$argon2id$%') IS TRUE)",
     ),
 ];
 
