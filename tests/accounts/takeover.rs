@@ -128,7 +128,7 @@ async fn a_request_that_is_under_way_leaves_nothing_behind_the_first_proof() {
         let txn = session.transaction().await.unwrap();
         txn.batch_execute("SELECT FROM freehold.users FOR UPDATE").await.unwrap();
         let (requester, body) = (attacker.clone(), body.clone());
-        let under_way = tokio::spawn(async move { patiently(&requester, path, &body).await });
+        let under_way = tokio::spawn(async move { requester.post(path, &body).await });
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
         eventually("the request to wait for the account", async || {

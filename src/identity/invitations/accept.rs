@@ -117,7 +117,7 @@ async fn take(
     if role != OWNER && people::is_last_owner_in_txn(&txn, &invitation.email).await? {
         return Ok(AcceptOutcome::AccountInUse);
     }
-    void_unproven_in_txn(&txn, tenant, &invitation.email).await?;
+    let has_ended = void_unproven_in_txn(&txn, tenant, &invitation.email).await?;
     let joined = people::invited(&txn, id, (&invitation.email, role), acceptance.name.as_ref()).await?;
     let Some(user) = joined else { return Ok(AcceptOutcome::AccountInUse) };
     credentials::add_first_password_in_txn(ctx, &txn, user, hash).await?;
@@ -125,18 +125,22 @@ async fn take(
     let event = Event { actor: &actor, action: "invitation.accepted", target, details };
     audit::write(ctx, &txn, client, &event).await?;
     txn.commit().await?;
+    drop(connection);
+    if has_ended {
+        ctx.verdicts.forget(tenant.id).await?;
+    }
     Ok(AcceptOutcome::Accepted(user))
 }
 
-/// The secret proves the address. Whoever has made an account with it before could not: nothing of theirs is left.
-async fn void_unproven_in_txn(txn: &TenantTxn<'_>, tenant: &Tenant, email: &str) -> Result<()> {
+/// The secret proves the address. Whoever has made an account with it before could not: nothing of theirs is left. Whether
+/// there was one.
+async fn void_unproven_in_txn(txn: &TenantTxn<'_>, tenant: &Tenant, email: &str) -> Result<bool> {
     // Nobody registers where no rollout has brought that.
-    let (Ok(()), Ok(email)) = (links::require_links(tenant), email.parse::<Email>()) else { return Ok(()) };
+    let (Ok(()), Ok(email)) = (links::require_links(tenant), email.parse::<Email>()) else { return Ok(false) };
     let is_unproven = |one: &Standing| one.may_enter && !one.is_proven && one.is_used;
-    if let Some(account) = people::standing(txn, &email).await?.filter(is_unproven) {
-        people::lock_account_in_txn(txn, account.user).await?;
-        void_in_txn(txn, account.user).await?;
-        store::revoke_made_by(txn, account.user).await?;
-    }
-    Ok(())
+    let Some(account) = people::standing(txn, &email).await?.filter(is_unproven) else { return Ok(false) };
+    people::lock_account_in_txn(txn, account.user).await?;
+    void_in_txn(txn, account.user).await?;
+    store::revoke_made_by(txn, account.user).await?;
+    Ok(true)
 }
