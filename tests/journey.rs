@@ -65,8 +65,8 @@ impl Guest<'_> {
         let (me, code) = self.comes().await;
         // The day that the phone is lost.
         let again = self.signed_in(json!({ "mfa_code": code })).await;
-        let used = json!({ "email": self.email, "password": PASSWORD, "mfa_code": code });
-        tried(&self.anonymous, &used).await.problem(401, "invalid_code");
+        let spent = json!({ "email": self.email, "password": PASSWORD, "mfa_code": code });
+        tried(&self.anonymous, &spent).await.problem(401, "invalid_code");
         let (scope, route) = self.right;
         let key = json!({ "name": "ci", "scopes": [scope] });
         let key = self.with(&me.post("/v1/api-keys", &key).await.expect(201)["key"]);

@@ -21,7 +21,7 @@ async fn round(fleet: &Fleet) {
     control.run("UPDATE schedules SET due_at = now() WHERE name = 'people.purge'").await;
     control.run("SELECT pg_notify('freehold_schedules', 'people.purge')").await;
     let ended = "SELECT asked_at IS NULL FROM checks WHERE name = 'people.purge'";
-    eventually_within("the round", std::time::Duration::from_secs(60), async || {
+    eventually_within("the round", std::time::Duration::from_mins(1), async || {
         control.run("UPDATE schedules SET due_at = now() WHERE name = 'people.purge'").await;
         control.value::<bool>(ended).await.then_some(())
     })

@@ -93,8 +93,8 @@ async fn an_invitation_opens_no_account_that_is_there() {
     let body = json!({ "email": email, "role": "admin" });
     let token = tenant.admin.post(INVITATIONS, &body).await.expect(201)["token"].clone();
     let (anonymous, join) = (tenant.anonymous(), "/v1/auth/invitations/join");
-    let taken = json!({ "token": token, "password": OTHER_PASSWORD });
-    patiently(&anonymous, ACCEPT, &taken).await.problem(409, "user_exists");
+    let takeover = json!({ "token": token, "password": OTHER_PASSWORD });
+    patiently(&anonymous, ACCEPT, &takeover).await.problem(409, "user_exists");
     tried(&anonymous, &json!({ "email": email, "password": OTHER_PASSWORD })).await.problem(401, "invalid_credentials");
     anonymous.post(join, &json!({ "token": token })).await.problem(401, "authentication_required");
     thief.post(join, &json!({ "token": token })).await.problem(403, "other_address");

@@ -146,7 +146,7 @@ async fn no_token_of_a_step_stands_for_an_access_token() {
             for (kind, token) in &held {
                 let caller = anonymous.with(&token.clone().into());
                 let method: Method = method.to_uppercase().parse().unwrap();
-                let answer = Answer::to(caller.request(method.clone(), &path.replace('{', "").replace('}', ""))).await;
+                let answer = Answer::to(caller.request(method.clone(), &path.replace(['{', '}'], ""))).await;
                 if answer.status() != 401 {
                     accepted.push(format!("{kind} at {method} {path}: {}", answer.status()));
                 }
@@ -185,7 +185,7 @@ async fn a_key_is_its_makers_whoever_the_body_names() {
     assert!(!member.post("/v1/api-keys", &wanted).await.is_success(), "more than its maker holds");
 }
 
-/// kcap-cli #946, OpenLore PR #85 and others: an answer was lost, and who asked again after a minute was signed out.
+/// kcap-cli #946, `OpenLore` PR #85 and others: an answer was lost, and who asked again after a minute was signed out.
 /// initiative PR #1617: who asked again got a token of their own.
 #[tokio::test]
 async fn who_asks_again_after_a_minute_gets_the_same_successor_and_stays_signed_in() {
