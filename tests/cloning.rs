@@ -21,10 +21,11 @@ use crate::{
 };
 
 /// What a clone has no rows of.
-const LEFT_BEHIND: [&str; 10] = [
+const LEFT_BEHIND: [&str; 11] = [
     "freehold.sessions",
     "freehold.refresh_tokens",
     "freehold.sign_in_steps",
+    "freehold.sign_in_attempts",
     "freehold.invitations",
     "freehold.api_keys",
     "freehold.audit_events",
@@ -86,8 +87,10 @@ async fn a_clone_has_the_rows_of_its_source_and_nobodys_keys_to_it() {
     let (source, canary) = (fleet.tenant().await, unique("canary"));
     fill(&source, &canary).await;
     open_doors(&source).await;
-    let tokens = source.login().await;
+    // Nor has a clone its source's devices.
+    source.database().run("DELETE FROM freehold.credentials WHERE kind = 'known_device'").await;
     let before = carried(&source.database()).await;
+    let tokens = source.login().await;
 
     let clone = made(&fleet, &source).await;
     source.admin.post("/v1/projects", &json!({ "name": "Written after the clone" })).await.expect(201);

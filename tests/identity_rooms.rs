@@ -21,6 +21,7 @@ const STORES: [(&str, &str); 15] = [
     ("refresh_tokens", "identity/tokens/store.rs"),
     ("sign_in_steps", "identity/steps/store.rs"),
     ("account_tokens", "identity/links/store.rs"),
+    ("sign_in_attempts", "identity/guesses/store.rs"),
     ("invitations", "identity/invitations/store.rs"),
     ("api_keys", "identity/api_keys/store.rs"),
     ("audit_events", "identity/audit/store.rs"),

@@ -44,6 +44,8 @@ mod foreign_keys;
 #[cfg(test)]
 mod fsck;
 #[cfg(test)]
+mod guessing;
+#[cfg(test)]
 mod guest;
 #[cfg(test)]
 mod harness;

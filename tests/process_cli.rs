@@ -407,6 +407,14 @@ async fn people_and_audit_logs_are_looked_after_at_night() {
     fs::write(&people, "{\"email\":\"moved@example.com\"}").unwrap();
     let again = freehold(dev, &format!("{line} -o json")).await.json();
     assert_eq!((&again["existing"], &again["refused"]), (&1.into(), &0.into()));
+    let email = format!("{}@example.com", unique("operator"));
+    let invited = freehold(dev, &format!("operator invite {email} --role viewer -o json")).await.json();
+    assert!(invited["token"].is_string() && invited["role"] == "viewer", "{invited}");
+    assert!(freehold(dev, &format!("operator role {me} viewer")).await.sentence().contains("owner"));
+    let lockout = freehold(dev, &format!("operator lockout {me} -o json")).await.json();
+    assert_eq!((&lockout["locked"], &lockout["failures"]), (&false.into(), &0.into()));
+    let unlocked = freehold(dev, &format!("operator unlock {me} -o json")).await.json();
+    assert_eq!(unlocked["failures"], 0, "{unlocked}");
 
     let events = freehold(dev, "audit list --people --action user.sessions_revoked -o json").await.json();
     assert_eq!(events["items"][0]["target"], shown["id"], "{events}");

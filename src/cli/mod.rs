@@ -113,6 +113,9 @@ enum Command {
     /// Look after people: operators, or those of a tenant.
     #[command(subcommand)]
     User(user::Command),
+    /// Look after operators: the same as `user` with an operator's key.
+    #[command(subcommand)]
+    Operator(user::Command),
     /// Look at audit logs, export them, and verify that they are as they were written.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -189,7 +192,7 @@ fn run(product: Product, arguments: Arguments, environment: &Environment) -> any
         Command::Plan(command) => process::block_on(plan::run(command, remote()?, output)),
         Command::Migration(command) => migration::run(command, environment, output),
         Command::Rollout(command) => process::block_on(rollout::run(command, remote()?, output)),
-        Command::User(command) => process::block_on(user::run(command, remote()?, output)),
+        Command::User(command) | Command::Operator(command) => process::block_on(user::run(command, remote()?, output)),
         Command::Audit(command) => process::block_on(audit::run(command, remote()?, output)),
         Command::Keys(command) => process::block_on(keys::run(command, remote()?, output)),
         Command::Fsck => process::block_on(fsck::run(remote()?, output)),

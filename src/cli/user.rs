@@ -1,4 +1,5 @@
-//! `freehold user …`: the people of the tenant whose API key is used; operators, with an operator's.
+//! `freehold user …` and `freehold operator …`: the people of the tenant whose API key is used; operators, with an
+//! operator's.
 
 mod import;
 
@@ -35,6 +36,11 @@ const FIELDS: [Column; 10] = [
     ("deleted", "/deleted_at"),
 ];
 
+const INVITATION: [Column; 5] =
+    [("id", "/id"), ("email", "/email"), ("role", "/role"), ("expires", "/expires_at"), ("token", "/token")];
+
+const LOCKOUT: [Column; 4] = [("locked", "/locked"), ("until", "/until"), ("failures", "/failures"), ("by", "/by")];
+
 /// Looks after people.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
@@ -44,6 +50,8 @@ key of a tenant's administrator and that tenant's own address they are the tenan
 Examples:
   freehold user list --role admin
   freehold user deactivate bill@initech.example   # sessions, API keys and open invitations end at once
+  freehold user invite ada@initech.example --role member
+  freehold user unlock bill@initech.example       # after too many wrong passwords
   freehold user revoke-sessions usr_…")]
 pub(super) enum Command {
     /// List people and service accounts.
@@ -65,6 +73,14 @@ Examples:
   freehold user import acme people.ndjson --dry-run
   freehold user import acme people.ndjson -o json > results.json")]
     Import(import::Import),
+    /// Give somebody another role.
+    Role(Role),
+    /// Invite somebody, and print the secret with which they accept.
+    Invite(Invite),
+    /// Show whether somebody is locked out because of failed attempts to sign in.
+    Lockout(One),
+    /// Forget somebody's failed attempts to sign in.
+    Unlock(One),
 }
 
 /// The arguments of `freehold user list`.
@@ -90,6 +106,25 @@ pub(super) struct List {
     all: bool,
 }
 
+/// The arguments of `freehold user role`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Role {
+    /// Their id (usr_…), or their address.
+    user: String,
+    /// The role that they shall have.
+    role: String,
+}
+
+/// The arguments of `freehold user invite`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Invite {
+    /// Their address.
+    email: String,
+    /// The role that they are to have.
+    #[arg(long)]
+    role: String,
+}
+
 /// Somebody.
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
@@ -101,8 +136,19 @@ pub(super) async fn run(command: Command, client: Client, output: Output) -> any
     match command {
         Command::List(list) => show_list(list, &client, output).await?,
         Command::Show(one) => output.record(&find(&client, &one.user).await?, &FIELDS)?,
-        Command::Deactivate(one) => set_active(&client, &one.user, false, output).await?,
-        Command::Activate(one) => set_active(&client, &one.user, true, output).await?,
+        Command::Deactivate(one) => change(&client, &one.user, &json!({ "active": false }), output).await?,
+        Command::Activate(one) => change(&client, &one.user, &json!({ "active": true }), output).await?,
+        Command::Role(Role { user, role }) => change(&client, &user, &json!({ "role": role }), output).await?,
+        Command::Invite(invite) => {
+            let body = json!({ "email": invite.email, "role": invite.role });
+            output.record(&client.post("/v1/invitations", &body, None).await?, &INVITATION)?;
+        }
+        Command::Lockout(one) => show_lockout(&client, &id(&client, &one.user).await?, output).await?,
+        Command::Unlock(one) => {
+            let id = id(&client, &one.user).await?;
+            client.post(&format!("{PATH}/{id}/unlock"), &json!({}), None).await?;
+            show_lockout(&client, &id, output).await?;
+        }
         Command::Import(import) => return import::run(import, &client, output).await,
         Command::RevokeSessions(one) => {
             let path = format!("{PATH}/{}/revoke-sessions", id(&client, &one.user).await?);
@@ -126,11 +172,15 @@ async fn show_list(list: List, client: &Client, output: Output) -> anyhow::Resul
     Ok(())
 }
 
-async fn set_active(client: &Client, user: &str, active: bool, output: Output) -> anyhow::Result<()> {
+async fn change(client: &Client, user: &str, body: &Value, output: Output) -> anyhow::Result<()> {
     let path = format!("{PATH}/{}", id(client, user).await?);
-    let body = json!({ "active": active });
-    let user = Client::patiently(false, async || client.patch(&path, &body).await).await?;
+    let user = Client::patiently(false, async || client.patch(&path, body).await).await?;
     output.record(&user, &FIELDS)
+}
+
+async fn show_lockout(client: &Client, id: &str, output: Output) -> anyhow::Result<()> {
+    let path = format!("{PATH}/{id}/lockout");
+    output.record(&Client::patiently(false, async || client.get(&path, &[]).await).await?, &LOCKOUT)
 }
 
 async fn id(client: &Client, user: &str) -> anyhow::Result<String> {

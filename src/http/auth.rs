@@ -70,10 +70,11 @@ struct Credentials {
     /// A code of their authenticator app, or a recovery code, if they have a second factor.
     #[schema(value_type = Option<String>, example = "287082")]
     mfa_code: Option<SecretString>,
-    /// What this device was given when it was trusted: then no code is needed.
+    /// What this device was given when it signed in before: then it has a count of failures of its own, and needs no code
+    /// if it is trusted.
     #[schema(value_type = Option<String>, format = Password)]
     device_token: Option<SecretString>,
-    /// Whether this device need not show a code for thirty days: the answer to one with a code has a `device_token` then.
+    /// Whether this device need not show a code for thirty days, once it has shown one.
     #[serde(default)]
     trust_device: bool,
     /// Another password, from now on: asked for by `password_change_required`. All other sessions end.
@@ -113,7 +114,7 @@ struct SignedInTokens {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     recovery_codes: Vec<String>,
-    /// Where this device was trusted: what it shows at the next sign-in in place of a code. Shown once.
+    /// What this device shows at the next sign-in, in place of what it showed before. Shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_token: Option<String>,
 }
@@ -147,7 +148,7 @@ impl std::convert::From<Halted> for Problem {
 /// What somebody who has signed in is given, or what is wrong or missing.
 fn signed_in(outcome: LoginOutcome) -> Result<SignedInTokens, Halted> {
     match outcome {
-        LoginOutcome::SignedIn { tokens, recovery_codes, device_token } => Ok(SignedInTokens {
+        LoginOutcome::SignedIn { tokens, recovery_codes, device_token, .. } => Ok(SignedInTokens {
             tokens,
             recovery_codes: exposed(&recovery_codes),
             device_token: exposed(&device_token).pop(),

@@ -15,22 +15,23 @@
 //!
 //! ```text
 //! accounts       -> administration, first_proof, invitations, people, credentials, roles, sessions, steps, links
-//! accounts       -> settings, tokens, audit
-//! administration -> people, roles, sessions, steps, api_keys, invitations, audit
+//! accounts       -> guesses, settings, tokens, audit
+//! administration -> people, credentials, roles, sessions, steps, guesses, api_keys, invitations, audit
 //! authenticate   -> sessions, api_keys, tokens, verdicts
 //! first_admin    -> people, credentials, invitations, tokens
 //! imports        -> people, credentials, roles, sessions, audit
 //! letters        -> invitations, links, tokens
 //! policies       -> sessions, settings, audit
 //! purge          -> people, credentials, sessions, steps, invitations, settings, roles, audit
-//! factors        -> sessions, people, credentials, steps, links, tokens, audit
-//! invitations    -> first_proof, links, people, credentials, settings, roles, tokens, audit
+//! factors        -> sessions, people, credentials, steps, guesses, links, tokens, audit
+//! invitations    -> first_proof, links, people, credentials, settings, roles, guesses, tokens, audit
 //! first_proof    -> sessions, steps, api_keys, credentials, links
 //! api_keys       -> sessions, people, roles, links, tokens, verdicts, audit
-//! sessions       -> people, credentials, steps, settings, roles, links, tokens, audit
+//! sessions       -> people, credentials, steps, guesses, settings, roles, links, tokens, audit
 //! people         -> credentials, settings, roles, tokens
 //! credentials    -> settings
 //! steps, links   -> tokens
+//! guesses        -> audit
 //! settings, roles, tokens, audit, verdicts -> (permissions, principal, client and made only)
 //! ```
 //!
@@ -53,6 +54,7 @@ pub mod credentials;
 pub mod factors;
 pub mod first_admin;
 mod first_proof;
+mod guesses;
 pub mod imports;
 pub mod invitations;
 pub mod letters;
@@ -94,6 +96,7 @@ pub const LEFT_BEHIND: [TableName; 11] = [
     tokens::TABLE,
     steps::TABLE,
     links::TABLE,
+    guesses::TABLE,
     invitations::TABLE,
     api_keys::TABLE,
     audit::TABLE,
@@ -129,6 +132,7 @@ pub fn describe_metrics() {
     let duration = "freehold_password_hash_duration_seconds";
     describe_histogram!(duration, Unit::Seconds, "how long hashes took, without their wait for a turn");
     describe_counter!("freehold_logins_total", "attempts to sign in, by result");
+    describe_counter!("freehold_spraying_total", "networks that have tried too many accounts in vain, by their size");
     describe_counter!("freehold_tenant_mismatch_total", "access tokens of one tenant that were shown to another");
     describe_counter!("freehold_refresh_token_reuse_total", "refresh tokens used a second time: sessions ended");
 }
@@ -160,7 +164,7 @@ pub struct Dependencies {
     pub clock: Clock,
     /// Randomness.
     pub random: Random,
-    /// Counts failed attempts.
+    /// Counts failed attempts in databases of an earlier version.
     pub attempts: Attempts,
     /// All permissions, Freehold's and the product's.
     pub permissions: Permissions,
@@ -174,7 +178,7 @@ pub struct Identity {
     tenancy: Tenancy,
     clock: Clock,
     random: Random,
-    /// Limits failed attempts.
+    /// Limits failed attempts in databases of an earlier version.
     attempts: Attempts,
     /// Hashes passwords, and limits how many at once.
     hasher: credentials::Hasher,
@@ -236,10 +240,16 @@ mod tests {
     fn the_version_that_is_asked_for_is_that_of_the_file() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tenant-migrations/freehold");
         let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let people: Vec<_> = names.filter(|name| name.ends_with("__people.sql")).collect();
-        assert_eq!(people, [format!("V{PEOPLE_SINCE}__people.sql")]);
-        let accounts = format!("{folder}/V{}__accounts.sql", links::ACCOUNTS_SINCE);
-        assert!(std::fs::exists(accounts).unwrap());
-        assert!(std::fs::exists(format!("{folder}/V{IMPORTS_SINCE}__imported_passwords.sql")).unwrap());
+        let names: Vec<_> = names.collect();
+        for (since, what) in [
+            (PEOPLE_SINCE, "people"),
+            (links::ACCOUNTS_SINCE, "accounts"),
+            (IMPORTS_SINCE, "imported_passwords"),
+            (guesses::GUESSES_SINCE, "guesses"),
+        ] {
+            let ending = format!("__{what}.sql");
+            let found: Vec<_> = names.iter().filter(|name| name.ends_with(&ending)).collect();
+            assert_eq!(found, [&format!("V{since}{ending}")]);
+        }
     }
 }

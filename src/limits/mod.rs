@@ -1,4 +1,5 @@
-//! Rate limits. All replicas share the counts through Redis, if it is configured.
+//! Counts of attempts in tenants whose database does not count them itself, since no rollout has reached it
+//! (`identity::guesses` counts in all others). All replicas share the counts through Redis, if it is configured.
 //!
 //! Redis makes the limits exact across replicas, and stores nothing else. Correctness and security never depend on it.
 //! When it is absent, slow or down, every replica counts by itself, in limited memory and with stricter limits. A

@@ -1,7 +1,7 @@
 //! Tenants as an earlier release left them: what Freehold's own migrations made is taken back, the newest first.
 
 /// What takes back each of Freehold's migrations, from the second one on. Whoever adds a migration adds its line.
-const BACK: [(i32, &str); 4] = [
+const BACK: [(i32, &str); 5] = [
     (
         2,
         "DROP TABLE freehold.sign_in_steps;
@@ -30,6 +30,15 @@ const BACK: [(i32, &str); 4] = [
              DROP CONSTRAINT credentials_former_password_check,
              ADD CONSTRAINT credentials_former_password_check
                  CHECK (kind <> 'former_password' OR (data ->> 'hash' LIKE '$argon2id$%') IS TRUE)",
+    ),
+    (
+        6,
+        "DROP TABLE freehold.sign_in_attempts;
+         DELETE FROM freehold.credentials WHERE kind = 'known_device';
+         ALTER TABLE freehold.credentials DROP CONSTRAINT credentials_known_device_check,
+             DROP CONSTRAINT credentials_kind_check,
+             ADD CONSTRAINT credentials_kind_check
+                 CHECK (kind IN ('password', 'former_password', 'totp', 'recovery_code', 'trusted_device'))",
     ),
 ];
 

@@ -79,7 +79,10 @@ async fn who_has_to_change_the_password_gets_in_with_another_one_only() {
     tried(&anonymous, &as_admin(&tenant)).await.problem(401, "invalid_credentials");
     let tokens = signed_in(&anonymous, &tenant.admin_email, NEXT).await;
     // One person, by name.
-    tenant.database().run("UPDATE freehold.credentials SET data = data || '{\"must_change\": true}'").await;
+    tenant
+        .database()
+        .run("UPDATE freehold.credentials SET data = data || '{\"must_change\": true}' WHERE kind = 'password'")
+        .await;
     tried(&anonymous, &json!({ "email": tenant.admin_email, "password": NEXT }))
         .await
         .problem(401, "password_change_required");
@@ -97,7 +100,9 @@ async fn a_hash_of_other_parameters_is_made_anew_at_the_next_sign_in() {
     let older = "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc";
     let changed = "SELECT changed_at::text FROM freehold.credentials WHERE kind = 'password'";
     let before: String = database.value(changed).await;
-    database.run(&format!("UPDATE freehold.credentials SET data = jsonb_build_object('hash', '{older}')")).await;
+    let set =
+        format!("UPDATE freehold.credentials SET data = jsonb_build_object('hash', '{older}') WHERE kind = 'password'");
+    database.run(&set).await;
     let wrong = json!({ "email": tenant.admin_email, "password": "passwore" });
     tried(&tenant.anonymous(), &wrong).await.problem(401, "invalid_credentials");
     let hash = "SELECT data ->> 'hash' FROM freehold.credentials WHERE kind = 'password'";

@@ -54,7 +54,10 @@ struct Verification {
     /// A code of the authenticator app, or a recovery code.
     #[schema(value_type = String, example = "287082")]
     code: SecretString,
-    /// Whether this device need not show a code for thirty days: the answer has a `device_token` then.
+    /// What this device was given when it signed in before: then it has a count of failures of its own.
+    #[schema(value_type = Option<String>, format = Password)]
+    device_token: Option<SecretString>,
+    /// Whether this device need not show a code for thirty days.
     #[serde(default)]
     trust_device: bool,
 }
@@ -71,9 +74,9 @@ async fn verify(
     Tenant(tenant): Tenant,
     From(client): From,
     State(state): State<AppState>,
-    Json(Verification { mfa_token: token, code, trust_device }): Json<Verification>,
+    Json(Verification { mfa_token: token, code, device_token, trust_device }): Json<Verification>,
 ) -> Result<Response, Problem> {
-    let step = SecondStep { purpose: Purpose::Code, token, code, trust_device };
+    let step = SecondStep { purpose: Purpose::Code, token, code, device_token, trust_device };
     let tokens = signed_in(sessions::verify_second_step(&state.identity, &tenant, &step, &client).await?)?;
     Ok((NO_STORE, Json(tokens)).into_response())
 }
@@ -139,9 +142,9 @@ async fn confirm_enrolment(
     Tenant(tenant): Tenant,
     From(client): From,
     State(state): State<AppState>,
-    Json(Verification { mfa_token: token, code, trust_device }): Json<Verification>,
+    Json(Verification { mfa_token: token, code, device_token, trust_device }): Json<Verification>,
 ) -> Result<Response, Problem> {
-    let step = SecondStep { purpose: Purpose::Enrolment, token, code, trust_device };
+    let step = SecondStep { purpose: Purpose::Enrolment, token, code, device_token, trust_device };
     let tokens = signed_in(sessions::verify_second_step(&state.identity, &tenant, &step, &client).await?)?;
     Ok((NO_STORE, Json(tokens)).into_response())
 }
@@ -180,6 +183,7 @@ struct RecoveryCodes {
     request_body = Confirmation, responses(
     (status = 200, description = "It counts from now on", body = RecoveryCodes),
     (status = 401, description = "insufficient_user_authentication: see `step-up`", body = Problem),
+    (status = 429, description = "Too many attempts; see Retry-After", body = Problem),
 ))]
 async fn confirm(
     caller: SignedIn,

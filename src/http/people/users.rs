@@ -18,7 +18,7 @@ use crate::{
         problem::Problem,
     },
     identity::{
-        administration::{self, Patch},
+        administration::{self, Lockout, Patch},
         people::{self, Counts, Filter, Kind, Query, Sort, State as UserState, User},
     },
     types::{DisplayName, RoleName, Search, UserId},
@@ -32,6 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(restore))
         .routes(routes!(erase))
         .routes(routes!(revoke_sessions))
+        .routes(routes!(lockout))
+        .routes(routes!(unlock))
 }
 
 /// Which people are listed, and how.
@@ -213,6 +215,30 @@ async fn revoke_sessions(
 ) -> Result<Json<Revoked>, Problem> {
     let revoked = administration::revoke_sessions(&state.identity, caller.caller(), id).await?;
     Ok(Json(Revoked { revoked }))
+}
+
+/// Whether somebody is locked out because of failed attempts to sign in.
+#[utoipa::path(get, path = "/v1/users/{id}/lockout", tag = "users", operation_id = "get_lockout",
+    params(("id" = UserId, Path)), responses((status = 200, description = "How attempts stand", body = Lockout)))]
+async fn lockout(
+    caller: Insider<UsersRead>,
+    State(state): State<AppState>,
+    Path(id): Path<UserId>,
+) -> Result<Json<Lockout>, Problem> {
+    Ok(Json(administration::lockout(&state.identity, caller.caller(), id).await?))
+}
+
+/// Forgets somebody's failed attempts to sign in.
+#[utoipa::path(post, path = "/v1/users/{id}/unlock", tag = "users", operation_id = "unlock_user",
+    params(("id" = UserId, Path)), responses((status = 204, description = "They may try again")))]
+async fn unlock(
+    caller: Insider<UsersWrite>,
+    State(state): State<AppState>,
+    Path(id): Path<UserId>,
+    _: NoBody,
+) -> Result<StatusCode, Problem> {
+    administration::unlock(&state.identity, caller.caller(), id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 impl From<User> for Versioned<User> {

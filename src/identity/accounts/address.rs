@@ -68,7 +68,7 @@ pub async fn change(ctx: &Identity, caller: Caller<'_>, email: &Email) -> Result
 pub async fn confirm(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
     links::require_links(tenant)?;
     let reservation = count_token(ctx, tenant, token, client).await?;
-    settle(reservation, readdress(ctx, tenant, token, client).await).await
+    settle(ctx, reservation, readdress(ctx, tenant, token, client).await).await
 }
 
 async fn readdress(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
@@ -107,7 +107,7 @@ async fn readdress(ctx: &Identity, tenant: &Tenant, token: &SecretString, client
 pub async fn undo(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
     links::require_links(tenant)?;
     let reservation = count_token(ctx, tenant, token, client).await?;
-    settle(reservation, take_back(ctx, tenant, token, client).await).await
+    settle(ctx, reservation, take_back(ctx, tenant, token, client).await).await
 }
 
 async fn take_back(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {

@@ -36,11 +36,11 @@ use super::{
     Client, Identity,
     audit::{self, ANONYMOUS, Event},
     credentials,
+    guesses::{self, Reservation},
 };
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    limits::Reservation,
     tenancy::{Statements, TenantTxn},
     types::{Email, UserId},
 };
@@ -50,7 +50,7 @@ use crate::{
 /// # Errors
 /// `too_many_attempts`.
 async fn count_address(ctx: &Identity, tenant: &Tenant, (what, email): (&str, &Email), client: &Client) -> Result<()> {
-    drop(ctx.attempts.reserve(tenant.id, &format!("{what} {email}"), client.ip).await?);
+    drop(guesses::reserve(ctx, tenant, (&format!("{what} {email}"), None), client).await?);
     Ok(())
 }
 
@@ -61,15 +61,15 @@ async fn count_address(ctx: &Identity, tenant: &Tenant, (what, email): (&str, &E
 async fn count_token(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<Reservation> {
     let digest = digest(&SHA256, token.expose_secret().as_bytes());
     let name = format!("link {}", BASE64_URL_SAFE_NO_PAD.encode(digest.as_ref()));
-    ctx.attempts.reserve(tenant.id, &name, client.ip).await
+    guesses::reserve(ctx, tenant, (&name, None), client).await
 }
 
 /// A token that was none stays counted.
-async fn settle<T>(reservation: Reservation, outcome: Result<T>) -> Result<T> {
+async fn settle<T>(ctx: &Identity, reservation: Reservation, outcome: Result<T>) -> Result<T> {
     match &outcome {
-        Ok(_) => reservation.succeeded().await,
+        Ok(_) => reservation.succeeded(ctx).await,
         Err(Error::Unprocessable { .. }) => drop(reservation),
-        Err(_) => reservation.withdraw().await,
+        Err(_) => reservation.withdraw(ctx).await,
     }
     outcome
 }

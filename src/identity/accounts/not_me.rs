@@ -25,7 +25,7 @@ use crate::{
 pub async fn not_me(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
     links::require_links(tenant)?;
     let reservation = count_token(ctx, tenant, token, client).await?;
-    settle(reservation, lock_out(ctx, tenant, token, client).await).await
+    settle(ctx, reservation, lock_out(ctx, tenant, token, client).await).await
 }
 
 async fn lock_out(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {

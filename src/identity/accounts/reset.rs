@@ -59,7 +59,7 @@ pub async fn reset(
 ) -> Result<()> {
     links::require_links(tenant)?;
     let reservation = count_token(ctx, tenant, token, client).await?;
-    settle(reservation, replace(ctx, tenant, (token, password), client).await).await
+    settle(ctx, reservation, replace(ctx, tenant, (token, password), client).await).await
 }
 
 async fn replace(

@@ -77,7 +77,7 @@ fn again<'a>(pending: &'a Taken, email: &'a Email, client: &Client) -> links::Ne
 pub async fn verify(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
     links::require_links(tenant)?;
     let reservation = count_token(ctx, tenant, token, client).await?;
-    settle(reservation, prove(ctx, tenant, token, client).await).await
+    settle(ctx, reservation, prove(ctx, tenant, token, client).await).await
 }
 
 async fn prove(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {

@@ -16,11 +16,13 @@
 //! * A request about somebody's own account ends up here: no such request has a role in it.
 
 mod change;
+mod lockout;
 mod removal;
 mod roles;
 mod service_accounts;
 
 pub use change::{Patch, revoke_sessions, update};
+pub use lockout::{By, Lockout, lockout, unlock};
 pub use removal::{delete, erase, restore};
 pub use roles::{NewRole, create_role, delete_role, update_role};
 pub use service_accounts::{NewServiceAccount, create_service_account};

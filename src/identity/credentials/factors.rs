@@ -1,11 +1,10 @@
-//! Second factors: an authenticator app, the recovery codes for the day that it is lost, and the devices on which their
-//! owner need not show one for a while.
+//! Second factors: an authenticator app, and the recovery codes for the day that it is lost.
 //!
 //! A seed is stored sealed with the tenant's key, for its own row: moved to another user's, it does not open. It begins
 //! as `new` and counts once its owner has shown a code of it. Each step is accepted once, by one conditional UPDATE, on
 //! whichever replica. A recovery code has 80 random bits, of which a digest is stored; it is used once, by one DELETE.
 
-use std::{fmt::Write, time::Duration};
+use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -27,9 +26,6 @@ use crate::{
 const RECOVERY_CODES: u8 = 10;
 /// Letters and digits in a group of a recovery code; there are four groups.
 const GROUP: usize = 4;
-
-/// How long a device is trusted.
-const TRUSTED: Duration = Duration::from_hours(30 * 24);
 
 /// The handle of the app that counts, and of one that is being set up.
 const ACTIVE: &str = "";
@@ -94,31 +90,6 @@ pub(in crate::identity) async fn replace_recovery_codes_in_txn(
     Ok(codes)
 }
 
-/// Trusts a device from now on: what it has to show.
-pub(in crate::identity) async fn trust_device_in_txn(
-    ctx: &Identity,
-    txn: &TenantTxn<'_>,
-    user: UserId,
-) -> Result<SecretString> {
-    let (token, id) = (ctx.random.token(), CredentialId::generate(&ctx.clock, ctx.random));
-    store::trust_device(txn, (id, user), &hex_digest(&token), TRUSTED).await?;
-    Ok(token.into())
-}
-
-/// Whether this is what a device shows that the user trusts.
-pub(in crate::identity) async fn is_trusted_in_txn(
-    txn: &TenantTxn<'_>,
-    user: UserId,
-    token: &SecretString,
-) -> Result<bool> {
-    store::is_trusted(txn, user, &hex_digest(token.expose_secret())).await
-}
-
-/// Forgets all devices that a user trusts; how many there were.
-pub(in crate::identity) async fn forget_devices_in_txn(txn: &TenantTxn<'_>, user: UserId) -> Result<u64> {
-    store::forget_devices(txn, user).await
-}
-
 /// Takes a user's second factor away, with all that belongs to it. Whether there was one.
 pub(in crate::identity) async fn remove_factor_in_txn(txn: &TenantTxn<'_>, user: UserId) -> Result<bool> {
     store::remove_factor(txn, user).await
@@ -176,7 +147,7 @@ fn recovery_digest(code: &str) -> String {
     hex_digest(&plain)
 }
 
-fn hex_digest(text: &str) -> String {
+pub(super) fn hex_digest(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");

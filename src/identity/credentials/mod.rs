@@ -10,7 +10,8 @@
 //! | `former_password` | as many as the tenant asks for | its id | `hash` |
 //! | `totp` | at most one that counts, and one that is being set up | empty, or `new` | `seed`: sealed; `last_step`: the last one that was accepted |
 //! | `recovery_code` | ten | its number | `digest` |
-//! | `trusted_device` | several | the digest of its token | `expires_at` |
+//! | `trusted_device` | several, in databases that know no devices yet | the digest of its token | `expires_at` |
+//! | `known_device` | fifty at most | the digest of its token | `expires_at`; `trusted_until`, if it is trusted |
 //!
 //! A new kind needs a migration that adds it to the table's constraints, and a file here. The columns stay the same.
 //! docs/decisions/0021 says how other kinds of credentials fit in.
@@ -23,6 +24,7 @@
 
 mod choosing;
 mod common;
+mod devices;
 mod factors;
 mod foreign;
 mod hashing;
@@ -34,15 +36,19 @@ pub(super) use choosing::{
     Chosen, choose, choose_if_known, hash_anew, replace_in_txn, require_policy, set_in_txn, store_anew_in_txn,
     used_before,
 };
+pub(super) use devices::{
+    device_digest, devices_in_txn, forget_devices_in_txn, is_known_in_txn, is_trusted_in_txn, know_device_in_txn,
+    trust_device_in_txn,
+};
 pub(super) use factors::{
-    accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, forget_devices_in_txn, is_trusted_in_txn,
-    remove_factor_in_txn, replace_recovery_codes_in_txn, reseal, trust_device_in_txn,
+    accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, remove_factor_in_txn, replace_recovery_codes_in_txn,
+    reseal,
 };
 pub(super) use foreign::accept as accept_foreign_hash;
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};
 pub use policy::{Policy, check_password_policy};
 pub(super) use store::{
-    add_password, has_any, has_factor, has_password, must_change, password_hash, purge_devices,
+    add_password, has_any, has_factor, has_password, knows_device, must_change, password_hash, purge_devices,
     remove_all as remove_all_in_txn, retire_password as retire_password_in_txn,
 };
 pub(super) use totp::uri;

@@ -188,7 +188,7 @@ const USE_RECOVERY_CODE: &str = "DELETE FROM freehold.credentials
     WHERE user_id = $1 AND kind = 'recovery_code' AND data ->> 'digest' = $2";
 
 const REMOVE_FACTOR: &str = "DELETE FROM freehold.credentials
-    WHERE user_id = $1 AND kind IN ('totp', 'recovery_code', 'trusted_device')";
+    WHERE user_id = $1 AND kind IN ('totp', 'recovery_code', 'trusted_device', 'known_device')";
 
 /// Takes the same user's expired ones away too: nothing else does.
 const TRUST_DEVICE: &str = "
@@ -199,12 +199,55 @@ const TRUST_DEVICE: &str = "
     INSERT INTO freehold.credentials (id, user_id, kind, handle, data)
     VALUES ($1, $2, 'trusted_device', $3, jsonb_build_object('expires_at', now() + make_interval(secs => $4)))";
 
-const IS_TRUSTED: &str = "SELECT FROM freehold.credentials WHERE user_id = $1 AND kind = 'trusted_device'
-    AND handle = $2 AND (data ->> 'expires_at')::timestamptz > now()";
+const IS_TRUSTED: &str = "SELECT FROM freehold.credentials WHERE user_id = $1 AND handle = $2
+    AND kind IN ('trusted_device', 'known_device') AND (data ->> 'expires_at')::timestamptz > now()
+    AND (kind = 'trusted_device' OR (data ->> 'trusted_until')::timestamptz > now())";
 
-const FORGET_DEVICES: &str = "DELETE FROM freehold.credentials WHERE user_id = $1 AND kind = 'trusted_device'";
+/// An SQL expression: whether the user `$user` has a device that shows what has the digest `$digest`.
+macro_rules! knows_device {
+    ($user:literal, $digest:literal) => {
+        concat!(
+            "EXISTS (SELECT FROM freehold.credentials d WHERE d.user_id = ",
+            $user,
+            " AND d.kind IN ('trusted_device', 'known_device') AND d.handle = ",
+            $digest,
+            " AND (d.data ->> 'expires_at')::timestamptz > now())"
+        )
+    };
+}
+pub(in crate::identity) use knows_device;
 
-const FORGET_ALL_DEVICES: &str = "DELETE FROM freehold.credentials WHERE kind = 'trusted_device'";
+/// One that is only trusted, from before devices were known, is left to end when it was to.
+const IS_KNOWN: &str = "
+    WITH prolonged AS (
+        UPDATE freehold.credentials
+        SET data = data || jsonb_build_object('expires_at', now() + make_interval(secs => $3)), changed_at = now()
+        WHERE user_id = $1 AND kind = 'known_device' AND handle = $2 AND (data ->> 'expires_at')::timestamptz > now()
+        RETURNING id
+    )
+    SELECT id FROM prolonged UNION ALL
+    SELECT id FROM freehold.credentials WHERE user_id = $1 AND kind = 'trusted_device' AND handle = $2
+        AND (data ->> 'expires_at')::timestamptz > now()";
+
+const MAKE_ROOM_FOR_DEVICE: &str = "DELETE FROM freehold.credentials
+    WHERE user_id = $1 AND kind = 'known_device' AND ((data ->> 'expires_at')::timestamptz <= now() OR id IN (
+        SELECT id FROM freehold.credentials WHERE user_id = $1 AND kind = 'known_device'
+        ORDER BY changed_at DESC, id DESC OFFSET greatest($2::bigint - 1, 0)))";
+
+const KNOW_DEVICE: &str = "INSERT INTO freehold.credentials (id, user_id, kind, handle, data)
+    VALUES ($1, $2, 'known_device', $3, jsonb_strip_nulls(jsonb_build_object(
+        'expires_at', now() + make_interval(secs => $4), 'trusted_until', now() + make_interval(secs => $5))))";
+
+const DEVICES: &str = "SELECT handle FROM freehold.credentials
+    WHERE user_id = $1 AND kind IN ('trusted_device', 'known_device')";
+
+const FORGET_DEVICE: &str = "DELETE FROM freehold.credentials
+    WHERE user_id = $1 AND kind IN ('trusted_device', 'known_device') AND handle = $2";
+
+const FORGET_DEVICES: &str =
+    "DELETE FROM freehold.credentials WHERE user_id = $1 AND kind IN ('trusted_device', 'known_device')";
+
+const FORGET_ALL_DEVICES: &str = "DELETE FROM freehold.credentials WHERE kind IN ('trusted_device', 'known_device')";
 
 /// Stores a sealed seed that does not count yet.
 pub(super) async fn begin_totp(txn: &TenantTxn<'_>, (id, user): (CredentialId, UserId), sealed: &str) -> Result<()> {
@@ -284,12 +327,48 @@ pub(super) async fn is_trusted(txn: &TenantTxn<'_>, user: UserId, digest: &str) 
     Ok(txn.row(IS_TRUSTED, &[&user.uuid(), &digest]).await?.is_some())
 }
 
-/// Forgets all devices that a user trusts; how many there were.
+/// Whether a user knows the device that shows what has this digest, which is known so long from now on.
+pub(super) async fn is_known(txn: &TenantTxn<'_>, user: UserId, digest: &str, lifetime: Duration) -> Result<bool> {
+    Ok(txn.row(IS_KNOWN, &[&user.uuid(), &digest, &lifetime.as_secs_f64()]).await?.is_some())
+}
+
+/// Forgets the devices of a user that have expired, and the oldest if there are `most`.
+pub(super) async fn make_room_for_device(txn: &TenantTxn<'_>, user: UserId, most: i64) -> Result<()> {
+    txn.run(MAKE_ROOM_FOR_DEVICE, &[&user.uuid(), &most]).await?;
+    Ok(())
+}
+
+/// Stores the digest of what a device shows that is known so long, and perhaps trusted for some time.
+pub(super) async fn know_device(
+    txn: &TenantTxn<'_>,
+    (id, user): (CredentialId, UserId),
+    digest: &str,
+    (known, trusted): (Duration, Option<Duration>),
+) -> Result<()> {
+    let (known, trusted) = (known.as_secs_f64(), trusted.map(|trusted| trusted.as_secs_f64()));
+    let params: [Param<'_>; 5] = [&id.uuid(), &user.uuid(), &digest, &known, &trusted];
+    txn.run(KNOW_DEVICE, &params).await?;
+    Ok(())
+}
+
+/// The digests of what a user's devices show.
+pub(super) async fn devices(txn: &TenantTxn<'_>, user: UserId) -> Result<Vec<String>> {
+    let rows = txn.rows(DEVICES, &[&user.uuid()]).await?;
+    rows.iter().map(|row| Ok(row.try_get("handle")?)).collect()
+}
+
+/// Forgets the device that shows what has this digest.
+pub(super) async fn forget_device(txn: &TenantTxn<'_>, user: UserId, digest: &str) -> Result<()> {
+    txn.run(FORGET_DEVICE, &[&user.uuid(), &digest]).await?;
+    Ok(())
+}
+
+/// Forgets all devices of a user; how many there were.
 pub(super) async fn forget_devices(txn: &TenantTxn<'_>, user: UserId) -> Result<u64> {
     Ok(txn.run(FORGET_DEVICES, &[&user.uuid()]).await?)
 }
 
-/// Forgets all devices that anybody trusts.
+/// Forgets all devices of everybody.
 pub(super) async fn forget_all_devices(statements: &impl Statements) -> Result<()> {
     statements.run(FORGET_ALL_DEVICES, &[]).await?;
     Ok(())

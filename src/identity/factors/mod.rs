@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{
     Client, Identity, Principal,
     audit::{self, ANONYMOUS, Event},
-    credentials,
+    credentials, guesses,
     links::{self, Notice},
     people,
     sessions::{self, Refusal},
@@ -57,13 +57,18 @@ pub async fn set_up(ctx: &Identity, tenant: &Tenant, (principal, client): (&Prin
 /// The same in the middle of a sign-in, which the token is of.
 ///
 /// # Errors
-/// `invalid_mfa_token`.
+/// `invalid_mfa_token`; `too_many_attempts`.
 pub async fn begin_enrolment(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<Setup> {
     sessions::require_version(tenant)?;
     let key = ctx.factor_key(tenant).await?;
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;
-    let user = steps::find(&txn, token, Purpose::Enrolment).await?.ok_or(Refusal::InvalidStep)?;
+    let Some(user) = steps::find(&txn, token, Purpose::Enrolment).await? else {
+        drop(txn);
+        drop(connection);
+        guesses::unknown_token(ctx, tenant, client).await?;
+        return Err(Refusal::InvalidStep.into());
+    };
     let account = people::lock_account_in_txn(&txn, user).await?;
     account.filter(|account| account.is_active && !account.has_factor).ok_or(Refusal::InvalidStep)?;
     let setup = begin_in_txn(ctx, (tenant, &key, &txn), user, (ANONYMOUS, client)).await?;
@@ -87,7 +92,7 @@ async fn begin_in_txn(
 /// Makes the app count whose code this is. Answers with new recovery codes, which only this call returns.
 ///
 /// # Errors
-/// `session_required`; `insufficient_user_authentication`; `wrong_code` on `code`.
+/// `session_required`; `insufficient_user_authentication`; `too_many_attempts`; `wrong_code` on `code`.
 pub async fn confirm(
     ctx: &Identity,
     tenant: &Tenant,
@@ -95,24 +100,52 @@ pub async fn confirm(
     code: &SecretString,
 ) -> Result<Vec<SecretString>> {
     sessions::require_version(tenant)?;
-    let (key, user) = (ctx.factor_key(tenant).await?, principal.user());
+    let key = ctx.factor_key(tenant).await?;
     principal.session()?;
-    let account =
-        people::account_of(&ctx.tenancy.connect(tenant.id).await?, user).await?.ok_or_else(tokens::invalid)?;
-    let notice = links::announce(ctx, tenant, (&account.email, Words::FactorEnabled), client).await?;
-    let mut connection = ctx.tenancy.connect(tenant.id).await?;
+    let account = people::account_of(&ctx.tenancy.connect(tenant.id).await?, principal.user()).await?;
+    let account = account.ok_or_else(tokens::invalid)?;
+    let reservation = guesses::reserve(ctx, tenant, (&account.email, None), client).await?;
+    let confirmed = async {
+        let notice = links::announce(ctx, tenant, (&account.email, Words::FactorEnabled), client).await?;
+        confirm_with(ctx, (&key, notice.as_ref()), (principal, client), code).await
+    };
+    match confirmed.await {
+        Ok(None) => {
+            reservation.failed(ctx, client).await;
+            Err(FieldError::new("code", "wrong_code", "is no code of the app that is being set up").into())
+        }
+        Ok(Some(codes)) => {
+            reservation.withdraw(ctx).await;
+            Ok(codes)
+        }
+        Err(error) => {
+            reservation.withdraw(ctx).await;
+            Err(error)
+        }
+    }
+}
+
+/// None when the code is wrong.
+async fn confirm_with(
+    ctx: &Identity,
+    (key, notice): (&SealedTenant, Option<&Notice>),
+    (principal, client): (&Principal, &Client),
+    code: &SecretString,
+) -> Result<Option<Vec<SecretString>>> {
+    let user = principal.user();
+    let mut connection = ctx.tenancy.connect(key.id).await?;
     let txn = connection.begin().await?;
     people::lock_account_in_txn(&txn, user).await?;
     sessions::require_proof_in_txn(&txn, principal).await?;
-    if !credentials::confirm_totp_in_txn(ctx, (&key, &txn), user, code).await? {
-        return Err(FieldError::new("code", "wrong_code", "is no code of the app that is being set up").into());
+    if !credentials::confirm_totp_in_txn(ctx, (key, &txn), user, code).await? {
+        return Ok(None);
     }
     let codes = credentials::replace_recovery_codes_in_txn(ctx, &txn, user).await?;
     steps::end_in_txn(&txn, user).await?;
-    Notice::confirm_in_txn(notice.as_ref(), &txn, user).await?;
+    Notice::confirm_in_txn(notice, &txn, user).await?;
     record_in_txn(ctx, &txn, (principal, client), "mfa.enabled").await?;
     txn.commit().await?;
-    Ok(codes)
+    Ok(Some(codes))
 }
 
 /// Takes the caller's second factor away, with its recovery codes.
@@ -130,7 +163,7 @@ pub async fn disable(
     principal.session()?;
     let (account, reservation) =
         sessions::verify_own_password(ctx, tenant, (principal, client), ("password", password)).await?;
-    reservation.withdraw().await;
+    reservation.withdraw(ctx).await;
     let notice = links::announce(ctx, tenant, (&account.email, Words::FactorDisabled), client).await?;
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;

@@ -17,7 +17,7 @@ use crate::{
         audit::{self, Event},
         credentials,
         first_proof::void_in_txn,
-        links,
+        guesses, links,
         people::{self, Standing},
         permissions::OWNER,
         roles::lock_roster_in_txn,
@@ -78,13 +78,13 @@ pub async fn accept(
     client: &Client,
 ) -> Result<AcceptOutcome> {
     let name = format!("invitation {}", BASE64_URL_SAFE_NO_PAD.encode(token_hash(&acceptance.token)));
-    let reservation = ctx.attempts.reserve(tenant.id, &name, client.ip).await?;
+    let reservation = guesses::reserve(ctx, tenant, (&name, None), client).await?;
     let outcome = open(ctx, tenant, acceptance, client).await;
     match &outcome {
-        Ok(AcceptOutcome::Accepted(_)) => reservation.succeeded().await,
+        Ok(AcceptOutcome::Accepted(_)) => reservation.succeeded(ctx).await,
         // Somebody has guessed.
         Ok(AcceptOutcome::NotOpen) => drop(reservation),
-        Ok(AcceptOutcome::AccountInUse) | Err(_) => reservation.withdraw().await,
+        Ok(AcceptOutcome::AccountInUse) | Err(_) => reservation.withdraw(ctx).await,
     }
     outcome
 }

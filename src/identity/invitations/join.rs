@@ -7,7 +7,7 @@ use super::{not_open, store};
 use crate::{
     error::{Error, Result},
     identity::{
-        Caller, Identity, audit,
+        Caller, Identity, audit, guesses,
         people::{self, User},
         require_people_schema,
         roles::lock_roster_in_txn,
@@ -18,14 +18,23 @@ use crate::{
 /// Accepts an invitation as the signed-in user, whose role becomes the invited one.
 ///
 /// # Errors
-/// `session_required` for API keys; `invalid_invitation` (422); `other_address` (403); `last_owner` (409).
+/// `session_required` for API keys; `invalid_invitation` (422); `too_many_attempts` for tokens that were never given out;
+/// `other_address` (403); `last_owner` (409).
 pub async fn join(ctx: &Identity, caller: Caller<'_>, token: &SecretString) -> Result<User> {
     caller.principal.session()?;
     require_people_schema(caller.tenant)?;
     let mut connection = ctx.tenancy.connect(caller.tenant.id).await?;
     let txn = connection.begin().await?;
     lock_roster_in_txn(&txn).await?;
-    let invitation = store::take(&txn, &token_hash(token)).await?.ok_or_else(not_open)?;
+    let Some(invitation) = store::take(&txn, &token_hash(token)).await? else {
+        let was_issued = store::is_open(&txn, &token_hash(token)).await?.is_some();
+        drop(txn);
+        drop(connection);
+        if !was_issued {
+            guesses::unknown_token(ctx, caller.tenant, caller.client).await?;
+        }
+        return Err(not_open());
+    };
     let known = people::lock(&txn, caller.principal.user()).await?.ok_or_else(not_open)?;
     if known.user.email.as_deref() != Some(invitation.email.as_str()) {
         let detail = "this invitation is for another address: sign in with that".to_owned();

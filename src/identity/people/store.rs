@@ -108,6 +108,9 @@ const HOLDS: &str = "SELECT FROM freehold.users WHERE email = $1 AND role = $2";
 const HAS_PASSWORD: &str =
     concat!("SELECT FROM freehold.users u WHERE u.email = $1 AND ", credentials::has_password!("u.id"));
 
+const KNOWS_DEVICE: &str =
+    concat!("SELECT FROM freehold.users u WHERE u.email = $1 AND ", credentials::knows_device!("u.id", "$2"));
+
 const IS_THERE: &str = "SELECT to_regclass('freehold.users') IS NOT NULL AS is_there";
 
 const HAS_OTHERS: &str =
@@ -288,6 +291,16 @@ pub(in crate::identity) async fn account(
     email: Option<&Email>,
 ) -> Result<Option<Account>> {
     statements.row(ACCOUNT, &[&email.map(Email::as_str)]).await?.map(|row| read_account(&row)).transpose()
+}
+
+/// Whether the user with this email address has a device that shows what has this digest. The same work when there is
+/// none.
+pub(in crate::identity) async fn knows_device(
+    statements: &impl Statements,
+    email: Option<&Email>,
+    digest: &str,
+) -> Result<bool> {
+    Ok(statements.row(KNOWS_DEVICE, &[&email.map(Email::as_str), &digest]).await?.is_some())
 }
 
 /// The account of `user`.

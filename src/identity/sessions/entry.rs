@@ -7,7 +7,7 @@
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Opened, open_in_txn, store};
+use super::{Opened, device, open_in_txn, store};
 use crate::{
     control::{sealed::SealedTenant, tenants::Tenant},
     error::{Error, Result},
@@ -15,12 +15,12 @@ use crate::{
         Client, Identity,
         audit::{self, ANONYMOUS, Event},
         credentials::{self, Chosen},
+        guesses::Reservation,
         links::Notice,
         people::{self, Account},
         steps::{self, Purpose},
         tokens::{Grant, Tokens},
     },
-    limits::Reservation,
     tenancy::TenantTxn,
     types::UserId,
 };
@@ -34,8 +34,10 @@ pub enum LoginOutcome {
         tokens: Tokens,
         /// The recovery codes of the second factor that they have set up on the way. Usually none.
         recovery_codes: Vec<SecretString>,
-        /// What the device has to show so that it need not show a code for a while, if the user trusts it.
+        /// What the device has to show at the next sign-in, if that is anything new.
         device_token: Option<SecretString>,
+        /// Whether nobody has signed in to this account with the device before.
+        is_new_device: bool,
     },
     /// The user is refused.
     Refused(Refusal),
@@ -127,7 +129,7 @@ pub(super) struct Entry<'a> {
     pub(super) step: Option<(Purpose, &'a SecretString)>,
     /// A code, if one was sent.
     pub(super) code: Option<&'a SecretString>,
-    /// What a trusted device shows in place of a code.
+    /// What a device shows that signed in before; one that is trusted, in place of a code.
     pub(super) device_token: Option<&'a SecretString>,
     /// Whether the device is to be trusted, if it shows a code.
     pub(super) trusts_device: bool,
@@ -137,6 +139,8 @@ pub(super) struct Entry<'a> {
     pub(super) anew: Option<&'a str>,
     /// Tells the user of the new password, or of the app that they have set up on the way.
     pub(super) notice: Option<&'a Notice>,
+    /// Whether the tenant's database knows devices.
+    pub(super) knows_devices: bool,
     /// Opens the user's second factor.
     pub(super) key: &'a SealedTenant,
 }
@@ -164,31 +168,32 @@ pub(super) async fn enter(ctx: &Identity, tenant: &Tenant, entry: &Entry<'_>, cl
     match outcome {
         Entered::Refused(refusal) => Ok(LoginOutcome::Refused(refusal)),
         Entered::Unfinished(unfinished) => Ok(LoginOutcome::Unfinished(unfinished)),
-        Entered::Open { grant, recovery_codes, device_token } => {
+        Entered::Open { grant, recovery_codes, device_token, is_new_device } => {
             let tokens = ctx.issuer.issue(tenant, grant).await?;
-            Ok(LoginOutcome::SignedIn { tokens, recovery_codes, device_token })
+            Ok(LoginOutcome::SignedIn { tokens, recovery_codes, device_token, is_new_device })
         }
     }
 }
 
 /// What the transaction has come to.
 enum Entered {
-    /// The session is open; with the recovery codes of a second factor that was set up on the way, and with what a device
-    /// shows that is trusted from now on.
+    /// The session is open; with the recovery codes of a second factor that was set up on the way, and with what the
+    /// device shows from now on.
     Open {
         grant: Grant,
         recovery_codes: Vec<SecretString>,
         device_token: Option<SecretString>,
+        is_new_device: bool,
     },
     Unfinished(Unfinished),
     Refused(Refusal),
 }
 
 /// What everything comes to that the request has brought.
-struct Proven {
+pub(super) struct Proven {
     account: Account,
     /// Whether a code was shown that is right, or that of an app which was set up on the way.
-    by_code: bool,
+    pub(super) by_code: bool,
     /// Whether the device is trusted to need none.
     by_device: bool,
 }
@@ -271,22 +276,20 @@ async fn admit_in_txn(
         }
         _ => Vec::new(),
     };
-    let device_token = if proven.by_code && entry.trusts_device {
-        Some(credentials::trust_device_in_txn(ctx, txn, entry.user).await?)
-    } else {
-        None
-    };
     let (grant, makes_room) = match open_in_txn(ctx, txn, entry.user, client).await? {
         Opened::Session { grant, has_ended } => (grant, has_ended),
         Opened::Inactive => return Ok((Entered::Refused(Refusal::InvalidCredentials), false)),
         Opened::Full => return Ok((Entered::Refused(Refusal::SessionLimitReached), false)),
     };
+    let (device_token, is_new_device) = device::remember_in_txn(ctx, txn, (entry, proven)).await?;
     let (actor, target) = (entry.user.to_string(), Some(grant.session.to_string()));
     let (by_code, by_device, new_password) = (proven.by_code, proven.by_device, entry.chosen.is_some());
-    let details = json!({ "code": by_code, "trusted_device": by_device, "new_password": new_password });
+    let details = json!({
+        "code": by_code, "trusted_device": by_device, "new_password": new_password, "new_device": is_new_device
+    });
     let event = Event { actor: &actor, action: "login.succeeded", target, details };
     audit::write(ctx, txn, client, &event).await?;
-    Ok((Entered::Open { grant, recovery_codes, device_token }, has_ended || makes_room))
+    Ok((Entered::Open { grant, recovery_codes, device_token, is_new_device }, has_ended || makes_room))
 }
 
 /// Stores the new password, or a newer hash. Whether sessions were ended.
@@ -319,13 +322,13 @@ pub(super) async fn refuse(
 
 /// Keeps the attempt counted if somebody has guessed. Releases it if the sign-in succeeded, or failed for another reason:
 /// only a whole sign-in takes the account's failures back, so that who knows the password cannot go on guessing codes.
-pub(super) async fn settle(reservation: Reservation, outcome: &Result<LoginOutcome>) {
+pub(super) async fn settle(ctx: &Identity, reservation: Reservation, outcome: &Result<LoginOutcome>, client: &Client) {
     match outcome {
-        Ok(LoginOutcome::Refused(refusal)) if refusal.is_guess() => drop(reservation),
+        Ok(LoginOutcome::Refused(refusal)) if refusal.is_guess() => reservation.failed(ctx, client).await,
         Ok(LoginOutcome::SignedIn { .. } | LoginOutcome::Refused(Refusal::EmailNotVerified)) => {
-            reservation.succeeded().await;
+            reservation.succeeded(ctx).await;
         }
-        Ok(LoginOutcome::Refused(_) | LoginOutcome::Unfinished(_)) | Err(_) => reservation.withdraw().await,
+        Ok(LoginOutcome::Refused(_) | LoginOutcome::Unfinished(_)) | Err(_) => reservation.withdraw(ctx).await,
     }
 }
 

@@ -12,13 +12,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     entry::{Entry, LoginOutcome, Refusal, enter, meter, refuse, settle},
-    require_version,
+    known_device, require_version,
 };
 use crate::{
     control::tenants::Tenant,
     error::Result,
     identity::{
-        Client, Identity, credentials, links,
+        Client, Identity, credentials, guesses, links,
         people::{self, Account},
     },
     mail::Words,
@@ -35,7 +35,7 @@ pub struct Login {
     pub password: SecretString,
     /// A code of the authenticator app, or a recovery code, if there is a second factor.
     pub code: Option<SecretString>,
-    /// What a trusted device shows in place of a code.
+    /// What a device shows that signed in before; one that is trusted, in place of a code.
     pub device_token: Option<SecretString>,
     /// Whether the device is to be trusted, if it shows a code.
     pub trust_device: bool,
@@ -58,9 +58,10 @@ pub async fn login(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Cl
     // However an address is written, its failures are counted together.
     let email = request.email();
     let name = email.as_ref().map_or_else(|| request.email.expose_secret(), Email::as_str);
-    let reservation = ctx.attempts.reserve(tenant.id, name, client.ip).await?;
+    let device = known_device(ctx, tenant, name, request.device_token.as_ref()).await?;
+    let reservation = guesses::reserve(ctx, tenant, (name, device.as_deref()), client).await?;
     let outcome = sign_in(ctx, tenant, request, client).await;
-    settle(reservation, &outcome).await;
+    settle(ctx, reservation, &outcome, client).await;
     meter(&outcome);
     outcome
 }
@@ -98,6 +99,7 @@ async fn sign_in(ctx: &Identity, tenant: &Tenant, request: &Login, client: &Clie
         chosen: chosen.as_ref(),
         anew: anew.as_deref(),
         notice: notice.as_ref(),
+        knows_devices: guesses::are_counted(tenant),
         key: &key,
     };
     enter(ctx, tenant, &entry, client).await

@@ -16,6 +16,7 @@
 //! database connection while a password is hashed. It must never hand out tokens without checking, in the transaction
 //! that opens the session, that the user may have them.
 
+mod device;
 mod entry;
 mod list;
 mod login;
@@ -28,6 +29,7 @@ mod store;
 
 use std::time::Duration;
 
+use device::known_device;
 pub use entry::{LoginOutcome, Refusal, Unfinished};
 pub use list::{Session, list, revoke};
 pub use login::{Login, login};

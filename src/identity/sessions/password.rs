@@ -48,7 +48,7 @@ pub async fn change_password(
     let session = principal.session()?;
     let (account, reservation) =
         verify_own_password(ctx, tenant, (principal, client), ("current_password", &change.current)).await?;
-    reservation.withdraw().await;
+    reservation.withdraw(ctx).await;
     if change.new.expose_secret() == change.current.expose_secret() {
         return Err(credentials::used_before(FIELD));
     }

@@ -15,10 +15,10 @@ use crate::{
         Client, Identity, Principal,
         audit::{self, Event},
         credentials,
+        guesses::{self, Reservation},
         people::{self, Account},
         tokens,
     },
-    limits::Reservation,
     tenancy::TenantTxn,
     types::SessionId,
 };
@@ -51,9 +51,9 @@ pub async fn step_up(
     let proved = prove(ctx, (&key, session), (&account, proof.code.as_ref()), client).await;
     match &proved {
         // With everything that there is it absolves the account, as a sign-in does.
-        Ok(Proved::Yes) if account.has_factor => reservation.succeeded().await,
-        Ok(Proved::WrongCode) => drop(reservation),
-        _ => reservation.withdraw().await,
+        Ok(Proved::Yes) if account.has_factor => reservation.succeeded(ctx).await,
+        Ok(Proved::WrongCode) => reservation.failed(ctx, client).await,
+        _ => reservation.withdraw(ctx).await,
     }
     match proved? {
         Proved::Yes => Ok(()),
@@ -122,13 +122,12 @@ pub(in crate::identity) async fn verify_own_password(
 ) -> Result<(Account, Reservation)> {
     let account = people::account_of(&ctx.tenancy.connect(tenant.id).await?, principal.user()).await?;
     let account = account.ok_or_else(tokens::invalid)?;
-    let reservation = ctx.attempts.reserve(tenant.id, &account.email, client.ip).await?;
+    let reservation = guesses::reserve(ctx, tenant, (&account.email, None), client).await?;
     let verified = ctx.hasher.verify(password, account.password_hash.clone(), credentials::REQUEST).await;
     match verified {
         Ok(true) => Ok((account, reservation)),
         Ok(false) => {
-            // The attempt stays counted.
-            drop(reservation);
+            reservation.failed(ctx, client).await;
             let actor = principal.id_text();
             let target = Some(account.user.to_string());
             let event = Event { actor: &actor, action: "password.refused", target, details: json!({ "field": field }) };
@@ -136,7 +135,7 @@ pub(in crate::identity) async fn verify_own_password(
             Err(FieldError::new(field, "wrong_password", "is not your password").into())
         }
         Err(error) => {
-            reservation.withdraw().await;
+            reservation.withdraw(ctx).await;
             Err(error)
         }
     }

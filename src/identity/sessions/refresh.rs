@@ -20,6 +20,7 @@ use crate::{
     identity::{
         Client, Identity,
         audit::{self, ANONYMOUS, Event},
+        guesses,
         tokens::{self, Grant, Tokens, successor, token_hash},
     },
     types::SessionId,
@@ -65,13 +66,18 @@ enum Before {
 /// Exchanges a refresh token.
 ///
 /// # Errors
-/// The tenant's database or the control database is unavailable.
+/// `too_many_attempts` for tokens that were never given out; the tenant's database or the control database is unavailable.
 pub async fn refresh(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<RefreshOutcome> {
     ctx.issuer.prepare(tenant).await?;
     let grant = match rotate(ctx, tenant, token).await? {
         Some(grant) => grant,
         None => match look_back(ctx, tenant, token).await? {
-            Before::Unknown => return Ok(RefreshOutcome::Unknown),
+            Before::Unknown => {
+                if !is_known(ctx, tenant, token).await? {
+                    guesses::unknown_token(ctx, tenant, client).await?;
+                }
+                return Ok(RefreshOutcome::Unknown);
+            }
             Before::Twice(grant) => grant,
             Before::Reused(session) => {
                 end_family(ctx, tenant, session, client).await?;
@@ -103,6 +109,11 @@ async fn look_back(ctx: &Identity, tenant: &Tenant, token: &SecretString) -> Res
         return Ok(Before::Twice(grant));
     }
     Ok(Before::Reused(grant.session))
+}
+
+/// Whether the token was ever given out. Whoever has one of a session that has ended guesses nothing.
+async fn is_known(ctx: &Identity, tenant: &Tenant, token: &SecretString) -> Result<bool> {
+    tokens::was_issued(&ctx.tenancy.connect(tenant.id).await?, &token_hash(token)).await
 }
 
 async fn end_family(ctx: &Identity, tenant: &Tenant, session: SessionId, client: &Client) -> Result<()> {

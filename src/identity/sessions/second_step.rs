@@ -7,13 +7,13 @@ use secrecy::SecretString;
 
 use super::{
     entry::{Entry, LoginOutcome, Refusal, enter, meter, refuse, settle},
-    require_version,
+    known_device, require_version,
 };
 use crate::{
     control::tenants::Tenant,
     error::Result,
     identity::{
-        Client, Identity, links, people,
+        Client, Identity, guesses, links, people,
         steps::{self, Purpose},
     },
     mail::Words,
@@ -28,6 +28,8 @@ pub struct SecondStep {
     pub token: SecretString,
     /// The code.
     pub code: SecretString,
+    /// What the device shows that signed in before.
+    pub device_token: Option<SecretString>,
     /// Whether the device is to be trusted.
     pub trust_device: bool,
 }
@@ -52,9 +54,11 @@ pub async fn verify_second_step(
     };
     drop(connection);
     let Some(account) = account else {
+        guesses::unknown_token(ctx, tenant, client).await?;
         return refuse(ctx, tenant, None, client, Refusal::InvalidStep).await;
     };
-    let reservation = ctx.attempts.reserve(tenant.id, &account.email, client.ip).await?;
+    let device = known_device(ctx, tenant, &account.email, request.device_token.as_ref()).await?;
+    let reservation = guesses::reserve(ctx, tenant, (&account.email, device.as_deref()), client).await?;
     let notice = match request.purpose {
         Purpose::Enrolment => links::announce(ctx, tenant, (&account.email, Words::FactorEnabled), client).await,
         Purpose::Code => Ok(None),
@@ -62,7 +66,7 @@ pub async fn verify_second_step(
     let notice = match notice {
         Ok(notice) => notice,
         Err(error) => {
-            reservation.withdraw().await;
+            reservation.withdraw(ctx).await;
             return Err(error);
         }
     };
@@ -71,15 +75,16 @@ pub async fn verify_second_step(
         hash: None,
         step: Some((request.purpose, &request.token)),
         code: Some(&request.code),
-        device_token: None,
+        device_token: request.device_token.as_ref(),
         trusts_device: request.trust_device,
         chosen: None,
         anew: None,
         notice: notice.as_ref(),
+        knows_devices: guesses::are_counted(tenant),
         key: &key,
     };
     let outcome = enter(ctx, tenant, &entry, client).await;
-    settle(reservation, &outcome).await;
+    settle(ctx, reservation, &outcome, client).await;
     meter(&outcome);
     outcome
 }

@@ -25,7 +25,9 @@ pub(super) use opaque::{successor, token_hash};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::Value;
-pub(super) use store::{TABLE, confirm, has_arrived_nowhere, issue, left_join_unconfirmed, purge, spend, spent};
+pub(super) use store::{
+    TABLE, confirm, has_arrived_nowhere, issue, left_join_unconfirmed, purge, spend, spent, was_issued,
+};
 
 use self::{access::Claims, keys::Keys};
 use super::Identity;

@@ -81,6 +81,13 @@ const HAS_ARRIVED_NOWHERE: &str =
 /// The same in a database of version 1, which does not know what was shown.
 const IS_UNSPENT: &str = "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1 AND used_at IS NULL";
 
+const WAS_ISSUED: &str = "SELECT FROM freehold.refresh_tokens WHERE token_hash = $1";
+
+/// Whether the token with this digest was ever stored, whatever has become of it.
+pub(in crate::identity) async fn was_issued(statements: &impl Statements, token_hash: &[u8]) -> Result<bool> {
+    Ok(statements.row(WAS_ISSUED, &[&token_hash]).await?.is_some())
+}
+
 /// Whether the token with this digest was stored, and neither it nor an access token that was issued with it was shown
 /// yet: whoever was to get it may never have.
 pub(in crate::identity) async fn has_arrived_nowhere(
