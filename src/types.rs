@@ -23,7 +23,7 @@ pub use email::Email;
 pub use idempotency::Idempotency;
 pub use ids::{
     ApiKeyId, ArchiveId, AuditEventId, CredentialId, DbName, ID_PREFIXES, InvitationId, JobId, KeyId, OperationId,
-    RolloutId, ServerId, SessionId, TenantId, UserId,
+    RolloutId, ServerId, SessionId, TenantId, UserId, VisitId,
 };
 pub(crate) use name::is_steering;
 pub use name::{DisplayName, Reason};

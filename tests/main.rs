@@ -155,4 +155,6 @@ mod tenant_states;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod visits;
+#[cfg(test)]
 mod warm;

@@ -234,6 +234,8 @@ const ADMIN: &[Row<10>] = &[
     ("PATCH /platform/v1/tenants/{id}",      [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/suspend", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
     ("POST /platform/v1/tenants/{id}/resume", [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
+    ("POST /platform/v1/tenants/{id}/act-as", [401, 401, 401, 403, 401, 403, 422, 422, 422, 422]),
+    ("DELETE /platform/v1/visits/{id}",      [401, 401, 401, 403, 401, 403, 404, 404, 404, 404]),
     ("POST /platform/v1/tenants/{id}/delete", [401, 401, 401, 403, 401, 403, 403, 422, 422, 422]),
     ("POST /platform/v1/tenants/{id}/undelete", [401, 401, 401, 403, 401, 403, 403, 404, 404, 404]),
     ("GET /platform/v1/tenants/{id}/certificate", [401, 401, 401, 403, 401, 404, 404, 404, 404, 404]),
@@ -259,6 +261,7 @@ fn concrete(path: &str) -> String {
         ("invitations", "inv"),
         ("api-keys", "key"),
         ("service-accounts", "usr"),
+        ("visits", "vis"),
     ];
     let kind = kinds.iter().find(|(name, _)| path.contains(&format!("/{name}/{{id}}"))).map_or("", |(_, kind)| kind);
     path.replace("{id}", &format!("{kind}_01900000000070008000000000000000")).replace("{name}", "nobodys-role")

@@ -39,6 +39,7 @@ const PEOPLE: &[Row] = &[
 const PLATFORM: &[Row] = &[
     ("tenants:read", ALL),
     ("tenants:write", WORK),
+    ("tenants:visit", WORK),
     ("tenants:delete", ADMINS),
     ("archives:export", ADMINS),
     ("tenants:import", ADMINS),

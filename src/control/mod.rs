@@ -42,6 +42,7 @@ pub mod templates;
 pub mod tenant_keys;
 pub mod tenant_states;
 pub mod tenants;
+pub mod visits;
 pub mod warm_databases;
 
 mod errors;

@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Actor, Identity, Principal, api_keys, sessions, tokens, verdicts::Verdict};
+use super::{Actor, Identity, Principal, api_keys, sessions, tokens, verdicts::Verdict, visits};
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
@@ -47,6 +47,9 @@ async fn verify(ctx: &Identity, tenant: &Tenant, bearer: &str, ip: IpAddr) -> Re
 
 async fn verify_access_token(ctx: &Identity, tenant: &Tenant, token: &str) -> Result<Verdict> {
     let proof = ctx.issuer.verify(tenant, token).await?;
+    if let Some(operator) = proof.operator {
+        return visits::verify(ctx, tenant, &proof, operator).await;
+    }
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let role = sessions::role(&connection, tenant, &proof).await?.ok_or_else(tokens::invalid)?;
     let granted = role.permissions(ctx, tenant);

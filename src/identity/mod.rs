@@ -16,8 +16,9 @@
 //! ```text
 //! accounts       -> administration, first_proof, invitations, people, credentials, roles, sessions, steps, links
 //! accounts       -> guesses, settings, tokens, audit
-//! administration -> people, credentials, roles, sessions, steps, guesses, api_keys, invitations, audit
-//! authenticate   -> sessions, api_keys, tokens, verdicts
+//! administration -> people, credentials, roles, sessions, steps, guesses, api_keys, invitations, visits, audit
+//! authenticate   -> sessions, api_keys, visits, tokens, verdicts
+//! visits         -> sessions, people, tokens, verdicts, audit
 //! first_admin    -> people, credentials, invitations, tokens
 //! imports        -> people, credentials, roles, sessions, audit
 //! letters        -> invitations, links, tokens
@@ -71,6 +72,7 @@ mod settings;
 pub mod steps;
 pub mod tokens;
 mod verdicts;
+pub mod visits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -91,7 +93,7 @@ use crate::{
 /// Freehold's tables that a clone of a tenant's database gets without their rows, because the rows give access or record
 /// what users did. Users, their passwords and roles are copied. A product names its own such tables:
 /// [`Product::left_behind`](crate::Product::left_behind).
-pub const LEFT_BEHIND: [TableName; 11] = [
+pub const LEFT_BEHIND: [TableName; 12] = [
     sessions::TABLE,
     tokens::TABLE,
     steps::TABLE,

@@ -16,6 +16,8 @@ pub mod right {
         TenantsRead = "tenants:read" for [Admin, Member, Viewer];
         /// Make and change tenants.
         TenantsWrite = "tenants:write" for [Admin, Member];
+        /// Act as somebody of a tenant for a while.
+        TenantsVisit = "tenants:visit" for [Admin, Member];
         /// Delete tenants, and take that back.
         TenantsDelete = "tenants:delete" for [Admin];
         /// Read the rows of archived tenants.
@@ -140,6 +142,12 @@ pub mod people {
 
 /// The role that always has all permissions of its plane.
 pub(super) const OWNER: &str = "owner";
+
+/// Whether an operator who acts as somebody is without this permission, though the user has it: those that change
+/// something about people.
+pub(super) fn is_withheld_from_visitors(permission: Permission) -> bool {
+    people::TENANT.contains(&permission) && !permission.as_str().ends_with(":read")
+}
 
 /// All permissions. Clones share them.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use super::Client;
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
-    types::{ApiKeyId, Permission, SessionId, TenantId, UserId},
+    types::{ApiKeyId, Permission, SessionId, TenantId, UserId, VisitId},
 };
 
 /// How a caller has authenticated.
@@ -24,6 +24,27 @@ pub enum Actor {
         /// The owner of the key.
         user: UserId,
     },
+    /// An operator who acts as a user.
+    Visitor {
+        /// The user.
+        user: UserId,
+        /// The visit that the token belongs to.
+        visit: VisitId,
+        /// The operator: a user of the platform tenant.
+        operator: UserId,
+    },
+}
+
+impl Actor {
+    /// Their id for audit logs and idempotency keys: `usr_…` or `key_…`; of a visitor, both: `usr_… as usr_…`.
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        match self {
+            Self::User { user, .. } => user.to_string(),
+            Self::ApiKey { key, .. } => key.to_string(),
+            Self::Visitor { user, operator, .. } => format!("{operator} as {user}"),
+        }
+    }
 }
 
 /// Who asks for a change in a tenant, and how they came.
@@ -58,17 +79,14 @@ impl Principal {
     #[must_use]
     pub fn user(&self) -> UserId {
         match self.actor {
-            Actor::User { user, .. } | Actor::ApiKey { user, .. } => user,
+            Actor::User { user, .. } | Actor::ApiKey { user, .. } | Actor::Visitor { user, .. } => user,
         }
     }
 
-    /// The caller's id for audit logs and idempotency keys: `usr_…` or `key_…`.
+    /// The caller's id for audit logs and idempotency keys.
     #[must_use]
     pub fn id_text(&self) -> String {
-        match self.actor {
-            Actor::User { user, .. } => user.to_string(),
-            Actor::ApiKey { key, .. } => key.to_string(),
-        }
+        self.actor.id_text()
     }
 
     /// Whether the caller has the permission.
@@ -96,10 +114,18 @@ impl Principal {
         self.permissions.iter().copied()
     }
 
+    /// Refuses operators who act as somebody: for what is the user's own.
+    ///
+    /// # Errors
+    /// `visitor`.
+    pub(super) fn require_no_visit(&self) -> Result<()> {
+        if matches!(self.actor, Actor::Visitor { .. }) { Err(not_for_visitors()) } else { Ok(()) }
+    }
+
     /// The caller's session.
     ///
     /// # Errors
-    /// `session_required` for API keys.
+    /// `session_required` for API keys; `visitor` for operators who act as somebody.
     pub(super) fn session(&self) -> Result<SessionId> {
         match self.actor {
             Actor::User { session, .. } => Ok(session),
@@ -107,6 +133,12 @@ impl Principal {
                 let detail = "this is for people who have signed in; an API key has no session".to_owned();
                 Err(Error::Forbidden { code: "session_required", detail })
             }
+            Actor::Visitor { .. } => Err(not_for_visitors()),
         }
     }
+}
+
+fn not_for_visitors() -> Error {
+    let detail = "an operator who acts as somebody changes nothing about people, and has no session".to_owned();
+    Error::Forbidden { code: "visitor", detail }
 }

@@ -122,6 +122,8 @@ own_ids! {
     ApiKeyId = "key";
     /// An invitation to join a tenant.
     InvitationId = "inv";
+    /// An operator's visit to a tenant, as one of its people.
+    VisitId = "vis";
     /// A line of an audit log.
     AuditEventId = "aud";
     /// A signing key of one tenant; the `kid` of its tokens.

@@ -3,6 +3,7 @@
 pub(crate) mod factors;
 mod lifetimes;
 mod passwords;
+mod proofs;
 mod refreshing;
 mod steps;
 

@@ -11,6 +11,7 @@ mod plans;
 mod rollouts;
 mod servers;
 mod tenants;
+mod visits;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -24,6 +25,7 @@ use crate::{error::Result, types::TenantId};
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(tenants::routes())
+        .merge(visits::routes())
         .merge(operations::routes())
         .merge(jobs::routes())
         .merge(servers::routes())

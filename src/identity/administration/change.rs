@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{end_access_in_txn, lock_in_txn};
+use super::{end_access_in_txn, end_visits, lock_in_txn};
 use crate::{
     error::{Error, FieldError, Result},
     identity::{
@@ -60,6 +60,7 @@ pub async fn update(
     drop(connection);
     if loses {
         ctx.verdicts.forget(caller.tenant.id).await?;
+        end_visits(ctx, caller, id).await?;
     }
     Ok(changed)
 }

@@ -31,7 +31,7 @@ use super::{
     Caller, Identity, api_keys, invitations,
     people::{self, Known},
     roles::{lock_roster_in_txn, require_role_within},
-    sessions, steps,
+    sessions, steps, visits,
 };
 use crate::{
     error::{Error, Result},
@@ -55,6 +55,11 @@ async fn lock_in_txn(
     expected(known.user.version)?;
     require_role_within(ctx, caller, &known.role)?;
     Ok(known)
+}
+
+/// Ends the visits of an operator who may not act as others any more, or not by their role. Nobody else has any.
+async fn end_visits(ctx: &Identity, caller: Caller<'_>, user: UserId) -> Result<()> {
+    if caller.tenant.is_platform { visits::end_of_operator(ctx, caller, user).await } else { Ok(()) }
 }
 
 /// Ends all that lets a user in, or that lets others in because of them.

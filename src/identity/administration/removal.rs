@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::{end_access_in_txn, lock_in_txn};
+use super::{end_access_in_txn, end_visits, lock_in_txn};
 use crate::{
     error::{Error, Result},
     identity::{
@@ -36,7 +36,8 @@ pub async fn delete(
     audit::record(ctx, &txn, caller, ("user.deleted", id.to_string()), json!({})).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(caller.tenant.id).await
+    ctx.verdicts.forget(caller.tenant.id).await?;
+    end_visits(ctx, caller, id).await
 }
 
 /// Takes a deletion back: the user may sign in again.

@@ -306,6 +306,7 @@ pub async fn revoke(ctx: &Identity, caller: Caller<'_>, id: ApiKeyId) -> Result<
     let mut connection = ctx.tenancy.connect(caller.tenant.id).await?;
     let txn = connection.begin().await?;
     let key = store::lock(&txn, id).await?.filter(|key| is_shown(caller, key)).ok_or_else(missing)?;
+    caller.principal.require_no_visit()?;
     if key.user_id != caller.principal.user() {
         caller.principal.require(ApiKeysRevoke::permission(plane(caller.tenant)))?;
     }

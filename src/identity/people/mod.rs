@@ -19,8 +19,8 @@ pub use directory::{Counts, Filter, Kind, Query, Sort, State, User, counts, get,
 pub use me::{Me, MyTenant, me};
 pub(super) use store::{
     account, account_of, active, add_all, add_first, add_service, delete, due, erase, erase_due, has_password, holds,
-    id_of, invited, join_active, knows_device, lock, lock_account_in_txn, prove, readdress, register, restore, standing,
-    update, with_addresses,
+    id_of, invited, join_active, known, knows_device, lock, lock_account_in_txn, longest_with, prove, readdress,
+    register, restore, standing, update, with_addresses,
 };
 pub use store::{are_kept, holds_others};
 

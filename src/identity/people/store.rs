@@ -268,6 +268,9 @@ const WITH_ADDRESSES: &str = "SELECT email, id FROM freehold.users WHERE email =
 
 const OWNER_BY_EMAIL: &str = "SELECT id FROM freehold.users WHERE email = $1 AND role = 'owner' AND active";
 
+const LONGEST_WITH: &str = "SELECT id FROM freehold.users WHERE role = $1 AND active AND kind = 'person'
+    ORDER BY created_at, id LIMIT 1";
+
 const COUNTS: &str = "SELECT count(*) FILTER (WHERE kind = 'person' AND deleted_at IS NULL) AS people,
         count(*) FILTER (WHERE kind = 'person' AND active) AS active,
         count(*) FILTER (WHERE kind = 'person' AND active AND email_verified_at IS NOT NULL) AS verified,
@@ -480,9 +483,21 @@ pub(super) async fn counts(statements: &impl Statements) -> Result<Counts> {
 /// The user, whom nobody else changes until the transaction ends, and their role.
 pub(in crate::identity) async fn lock(txn: &TenantTxn<'_>, id: UserId) -> Result<Option<Known>> {
     lock_row(txn, id).await?;
-    let Some(row) = txn.row(KNOWN, &[&id.uuid()]).await? else { return Ok(None) };
+    known(txn, id).await
+}
+
+/// The user and their role.
+pub(in crate::identity) async fn known(statements: &impl Statements, id: UserId) -> Result<Option<Known>> {
+    let Some(row) = statements.row(KNOWN, &[&id.uuid()]).await? else { return Ok(None) };
     let role: Role = roles::read(&row)?;
     Ok(Some(Known { user: read(&row)?, role }))
+}
+
+/// The active person with this role who was there first.
+pub(in crate::identity) async fn longest_with(statements: &impl Statements, role: &str) -> Result<Option<UserId>> {
+    let row = statements.row(LONGEST_WITH, &[&role]).await?;
+    let id: Option<Uuid> = row.map(|row| row.try_get("id")).transpose()?;
+    Ok(id.map(UserId::from_uuid))
 }
 
 /// Stores the name, the role, and whether they are active.

@@ -46,6 +46,16 @@ pub(super) struct Claims {
     pub(super) nbf: i64,
     /// Its own name: see [`name`].
     pub(super) jti: String,
+    /// Who acts as the user (RFC 8693 §4.1). Only tokens of visits have it, and their `sid` is the visit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) act: Option<Act>,
+}
+
+/// Who acts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Act {
+    /// An operator.
+    pub(super) sub: UserId,
 }
 
 /// A name for an access token: the digest of the refresh token that it is issued with, a dot, and chance. The digest
@@ -146,6 +156,7 @@ mod tests {
             iat: NOW,
             nbf: NOW,
             jti: random.token(),
+            act: None,
         };
         Setting {
             kid: KeyId::generate(&clock, random),

@@ -17,7 +17,7 @@ mod keys;
 mod opaque;
 mod store;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub(super) use access::{claimed_tenant, invalid};
 pub use keys::make_signing_key;
@@ -29,13 +29,16 @@ pub(super) use store::{
     TABLE, confirm, has_arrived_nowhere, issue, left_join_unconfirmed, purge, spend, spent, was_issued,
 };
 
-use self::{access::Claims, keys::Keys};
+use self::{
+    access::{Act, Claims},
+    keys::Keys,
+};
 use super::Identity;
 use crate::{
     control::{sealing::KeyRing, tenants::Tenant},
     error::Result,
     tenancy::Tenancy,
-    types::{Clock, Random, SessionId, Slug, TenantId, UserId},
+    types::{Clock, Random, SessionId, Slug, TenantId, UserId, VisitId},
 };
 
 /// What somebody who signed in is given.
@@ -72,6 +75,8 @@ pub(super) struct Proof {
     /// The digest of the refresh token that it was issued with. None for a token of an earlier release.
     pub(super) issued_with: Option<Vec<u8>>,
     pub(super) expires: i64,
+    /// The operator who acts as the user. The session is a visit then.
+    pub(super) operator: Option<UserId>,
 }
 
 /// What a tenant's address is, without a trailing slash: the issuer of its tokens.
@@ -118,6 +123,7 @@ impl Issuer {
             iat: now,
             nbf: now,
             jti: access::name(&token_hash(&grant.refresh_token), self.random),
+            act: None,
         };
         Ok(Tokens {
             access_token: access::sign(kid, key, &claims)?,
@@ -125,6 +131,34 @@ impl Issuer {
             expires_in: access::LIFETIME.as_secs(),
             refresh_token: grant.refresh_token.expose_secret().to_owned(),
         })
+    }
+
+    /// Makes the token of a visit, with which an operator acts as a user who has this role.
+    pub(super) async fn issue_visit(
+        &self,
+        tenant: &Tenant,
+        (visit, operator): (VisitId, UserId),
+        (user, role): (UserId, &str),
+        lifetime: Duration,
+    ) -> Result<SecretString> {
+        let keys = self.keys.of(tenant).await?;
+        let (kid, key) = keys.signer()?;
+        let now = self.clock.unix_seconds();
+        let claims = Claims {
+            iss: (self.address)(&tenant.slug),
+            aud: tenant.id,
+            sub: user,
+            tid: tenant.id,
+            sid: SessionId::from_uuid(visit.uuid()),
+            role: role.to_owned(),
+            epoch: tenant.epoch,
+            exp: now + lifetime.as_secs().cast_signed(),
+            iat: now,
+            nbf: now,
+            jti: self.random.token(),
+            act: Some(Act { sub: operator }),
+        };
+        Ok(access::sign(kid, key, &claims)?.into())
     }
 
     /// What a token proves that is one of the tenant's, and valid now.
@@ -140,7 +174,8 @@ impl Issuer {
         let issuers: Vec<_> = slugs.map(|slug| (self.address)(slug)).collect();
         let claims = access::verify(token, key, tenant.id, &issuers, self.clock.unix_seconds())?;
         let issued_with = access::issued_with(&claims);
-        Ok(Proof { user: claims.sub, session: claims.sid, issued_with, expires: claims.exp })
+        let operator = claims.act.map(|act| act.sub);
+        Ok(Proof { user: claims.sub, session: claims.sid, issued_with, expires: claims.exp, operator })
     }
 }
 
