@@ -119,7 +119,7 @@ async fn decide(post: &Post, tenant: &Tenant<'_>, settings: Value) {
 
 /// The answer once there was a turn to hash: other tests want some, too.
 async fn patiently(caller: &Caller, path: &str, body: &Value) -> Answer {
-    eventually_within("a turn among the passwords", Duration::from_secs(60), async || {
+    eventually_within("a turn among the passwords", Duration::from_mins(1), async || {
         let answer = caller.post(path, body).await;
         let is_busy = answer.status() == 503 && answer.json()["code"] == "hashing_busy";
         (!is_busy).then_some(answer)

@@ -52,7 +52,7 @@ fn body(route: &str, field: &str, token: &str) -> Value {
 
 /// The answer to somebody at this network address, once there was a turn to hash.
 async fn from(address: &str, caller: &Caller, (route, body): (&str, &Value)) -> Answer {
-    eventually_within("a turn among the passwords", Duration::from_secs(60), async || {
+    eventually_within("a turn among the passwords", Duration::from_mins(1), async || {
         let request = caller.request(Method::POST, route).header("x-forwarded-for", address).json(body);
         let answer = Answer::to(request).await;
         let is_busy = answer.status() == 503 && answer.json()["code"] == "hashing_busy";
@@ -103,8 +103,8 @@ async fn a_link_does_its_own_thing_and_no_other() {
         }
     }
     assert_eq!(tried, 5 * (9 + 4) + 4 * 5);
-    let used = "SELECT count(*) FROM freehold.account_tokens WHERE used_at IS NOT NULL";
-    assert_eq!(tenant.database().value::<i64>(used).await, 0);
+    let spent = "SELECT count(*) FROM freehold.account_tokens WHERE used_at IS NOT NULL";
+    assert_eq!(tenant.database().value::<i64>(spent).await, 0);
     member.get(super::ME).await.expect(200);
     login(&anonymous, &email, PASSWORD).await.expect(200);
 

@@ -169,7 +169,11 @@ async fn decisions_have_bounds_and_a_version() {
     ] {
         tenant.admin.patch(SETTINGS, &change).await.wrong_field(field, "invalid_range");
     }
-    tenant.admin.patch(SETTINGS, &json!({ "registrations": "open" })).await.wrong_field("registrations", "unknown_field");
+    tenant
+        .admin
+        .patch(SETTINGS, &json!({ "registrations": "open" }))
+        .await
+        .wrong_field("registrations", "unknown_field");
     let matching = async |tag: &str, change: &Value| {
         let request = tenant.admin.request(reqwest::Method::PATCH, SETTINGS).header("if-match", tag).json(change);
         crate::harness::answer::Answer::to(request).await
