@@ -79,7 +79,7 @@ fn note(tenant: TenantId, purged: Purged, counts: &mut Counts) {
         tracing::info!(tenant.id = %tenant, users, kept, "deleted people were erased");
     }
     for (what, count) in [("users", users), ("kept", kept), ("ended", ended)] {
-        metrics::counter!("freehold_people_purged_total", "what" => what).increment(count);
+        metrics::counter!("freehold_people_purged_total", "kind" => what).increment(count);
         *counts.entry(what.to_owned()).or_default() += i64::try_from(count).unwrap_or(i64::MAX);
     }
 }
