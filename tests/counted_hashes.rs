@@ -89,4 +89,30 @@ async fn every_attempt_costs_exactly_one_hash_whatever_comes_of_it() {
         ("a used invitation", ACCEPT, accept(&open["token"]), 422, refused),
     ];
     assert_one_each(&dev, &anonymous, &attempts).await;
+    ask_for_accounts(&dev, (&anonymous, &admin), (&people[0].0, &people[1].0, &bare)).await;
+}
+
+/// Whoever registers or resets, with the address of somebody who can sign in, who is inactive, and who has no password.
+async fn ask_for_accounts(
+    dev: &Dev,
+    (anonymous, admin): (&Caller, &Caller),
+    (active, inactive, bare): (&str, &str, &str),
+) {
+    admin.patch("/v1/settings", &json!({ "registration": "open" })).await.expect(200);
+    let (register, forgot, reset) = ("/v1/auth/register", "/v1/auth/password/forgot", "/v1/auth/password/reset");
+    let stranger = format!("{}@example.com", unique("stranger"));
+    let login = |email: &str| json!({ "email": email, "password": CHOSEN });
+    let asks = |email: &str| json!({ "email": email });
+    let attempts = [
+        ("a new address", register, login(&stranger), 202, ""),
+        ("the same once more", register, login(&stranger), 202, ""),
+        ("an address in use", register, login(active), 202, ""),
+        ("the address of somebody inactive", register, login(inactive), 202, ""),
+        ("an address without a password", register, login(bare), 202, ""),
+        ("an address to reset that nobody has", forgot, asks("nobody@example.com"), 202, ""),
+        ("an address to reset", forgot, asks(active), 202, ""),
+        ("that of somebody inactive", forgot, asks(inactive), 202, ""),
+        ("a link that there is not", reset, json!({ "token": "nothing", "password": CHOSEN }), 422, "invalid_link"),
+    ];
+    assert_one_each(dev, anonymous, &attempts).await;
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Which file speaks to which table. The control database, which has tables of the same names, is `control`'s.
-const STORES: [(&str, &str); 15] = [
+const STORES: [(&str, &str); 16] = [
     ("roles", "identity/roles/store.rs"),
     ("users", "identity/people/store.rs"),
     ("credentials", "identity/credentials/store.rs"),

@@ -99,8 +99,8 @@ fn with_hash(email: &str, hash: &str) -> Value {
 async fn a_password_of_every_kind_signs_its_owner_in_and_is_one_of_ours_afterwards() {
     let tenant = fleet::shared().await.tenant().await;
     let stored = async |email: &str| {
-        let sql =
-            "SELECT data ->> 'hash' FROM freehold.credentials c JOIN freehold.users u ON u.id = c.user_id WHERE email";
+        let sql = "SELECT data ->> 'hash' FROM freehold.credentials c JOIN freehold.users u ON u.id = c.user_id
+              WHERE c.kind = 'password' AND email";
         tenant.database().value::<String>(&format!("{sql} = '{email}'")).await
     };
     let people: Vec<_> = hashes().into_iter().map(|hash| (format!("{}@example.com", unique("moved")), hash)).collect();

@@ -1,5 +1,8 @@
-//! A whole life as somebody's account, over HTTP and with a real mail server: invited, in, protected, looked after, and gone.
+//! A whole life as somebody's account, over HTTP and with a real mail server: invited, in, protected, with a password that
+//! is forgotten and chosen anew, looked after, and gone.
 //! The same for an operator.
+
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -8,6 +11,7 @@ use crate::{
     harness::{
         PASSWORD,
         actors::{Anonymous, Caller},
+        eventually_within,
         fleet::{self, Fleet},
         smtp::Sink,
         unique,
@@ -17,6 +21,8 @@ use crate::{
 };
 
 const ME: &str = "/v1/auth/me";
+/// Chosen when the first one is forgotten.
+const RENEWED: &str = "eight blue kettles hum gently";
 
 /// Somebody who has been given the secret of an invitation, and those who look after them.
 struct Guest<'a> {
@@ -28,6 +34,7 @@ struct Guest<'a> {
     /// What a key of theirs may do, and a route that asks for it.
     right: (&'static str, &'static str),
     database: crate::harness::sql::Database,
+    sink: &'a Sink,
 }
 
 impl Guest<'_> {
@@ -41,8 +48,8 @@ impl Guest<'_> {
         tried(&self.anonymous, &body).await.expect(200)
     }
 
-    /// Accepts, signs in, and sets an app up; what they hold then, and a recovery code.
-    async fn comes(&self) -> (Caller, String) {
+    /// Accepts, signs in, and sets an app up; what they hold then, and their recovery codes.
+    async fn comes(&self) -> (Caller, Vec<String>) {
         let accept = json!({ "token": self.token, "password": PASSWORD, "name": "Grace" });
         patiently(&self.anonymous, "/v1/auth/invitations/accept", &accept).await.expect(204);
         patiently(&self.anonymous, "/v1/auth/invitations/accept", &accept).await.problem(422, "invalid_invitation");
@@ -57,12 +64,25 @@ impl Guest<'_> {
         let verify = json!({ "mfa_token": step, "code": app.code(0) });
         let verified = patiently(&self.anonymous, "/v1/auth/mfa/verify", &verify).await.expect(200);
         patiently(&self.anonymous, "/v1/auth/mfa/verify", &verify).await.problem(401, "invalid_mfa_token");
-        (self.with(&verified["access_token"]), codes[0].clone())
+        (self.with(&verified["access_token"]), codes)
+    }
+
+    /// Forgets the password and chooses another one by the link that is mailed.
+    async fn resets(&self) {
+        patiently(&self.anonymous, "/v1/auth/password/forgot", &json!({ "email": self.email })).await.expect(202);
+        let token = eventually_within("the link to choose a password", Duration::from_secs(40), async || {
+            self.sink.mails_to(&self.email).iter().find_map(|mail| token_of(&mail.plain(), "/reset-password#token="))
+        })
+        .await;
+        let chosen = json!({ "token": token, "password": RENEWED });
+        patiently(&self.anonymous, "/v1/auth/password/reset", &chosen).await.expect(204);
+        patiently(&self.anonymous, "/v1/auth/password/reset", &chosen).await.problem(422, "invalid_link");
     }
 
     /// All of it, to the end.
     async fn lives(&self) {
-        let (me, code) = self.comes().await;
+        let (me, codes) = self.comes().await;
+        let code = &codes[0];
         // The day that the phone is lost.
         let again = self.signed_in(json!({ "mfa_code": code })).await;
         let spent = json!({ "email": self.email, "password": PASSWORD, "mfa_code": code });
@@ -75,17 +95,24 @@ impl Guest<'_> {
 
         let id = me.get(ME).await.member("id");
         let user = format!("/v1/users/{id}");
-        let revoked = self.owner.post(&format!("{user}/revoke-sessions"), &json!({})).await.expect(200);
-        assert_eq!(revoked["revoked"], 3);
+        self.resets().await;
         for gone in [&me, &self.with(&refreshed["access_token"])] {
             gone.get(ME).await.problem(401, "invalid_token");
         }
         self.anonymous.refresh(&refreshed["refresh_token"]).await.problem(401, "invalid_refresh_token");
+        let forgotten = json!({ "email": self.email, "password": PASSWORD });
+        tried(&self.anonymous, &forgotten).await.problem(401, "invalid_credentials");
+        let renewed = json!({ "email": self.email, "password": RENEWED });
+        tried(&self.anonymous, &renewed).await.problem(401, "mfa_required");
+        let last = self.signed_in(json!({ "password": RENEWED, "mfa_code": codes[1] })).await;
+
+        let revoked = self.owner.post(&format!("{user}/revoke-sessions"), &json!({})).await.expect(200);
+        assert_eq!(revoked["revoked"], 1);
+        self.with(&last["access_token"]).get(ME).await.problem(401, "invalid_token");
         key.get(route).await.expect(200);
         self.owner.patch(&user, &json!({ "active": false })).await.expect(200);
         assert_eq!(key.get(route).await.status(), 401);
-        let plain = json!({ "email": self.email, "password": PASSWORD });
-        tried(&self.anonymous, &plain).await.problem(401, "invalid_credentials");
+        tried(&self.anonymous, &renewed).await.problem(401, "invalid_credentials");
         self.owner.delete(&user).await.expect(204);
         self.owner.post(&format!("{user}/erase"), &json!({})).await.expect(204);
         self.owner.get(&user).await.problem(404, "not_found");
@@ -108,6 +135,12 @@ impl Guest<'_> {
     }
 }
 
+/// The token behind the mark in a mail.
+fn token_of(mail: &str, mark: &str) -> Option<String> {
+    let (_, token) = mail.split_once(mark)?;
+    Some(token.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect())
+}
+
 async fn owner_of(fleet: &Fleet) -> Caller {
     (*fleet.operator_with_role("owner").await).clone()
 }
@@ -123,9 +156,7 @@ async fn somebody_is_invited_by_mail_lives_in_a_tenant_and_is_erased() {
     let operator = fleet.operator().through(&replica.admin_anonymous());
     let made = operator.post("/platform/v1/tenants", &body).await.json();
     fleet.finished(made["operation_id"].as_str().unwrap()).await;
-    let mail = sink.mail_to(&email).await.plain();
-    let (_, token) = mail.split_once("#token=").unwrap();
-    let token = token.split(|c: char| !(c.is_alphanumeric() || "-_".contains(c))).next().unwrap().to_owned();
+    let token = token_of(&sink.mail_to(&email).await.plain(), "#token=").unwrap();
     let anonymous = replica.anonymous(&slug);
     let accept = json!({ "token": token, "password": PASSWORD });
     patiently(&anonymous, "/v1/auth/invitations/accept", &accept).await.expect(204);
@@ -138,17 +169,18 @@ async fn somebody_is_invited_by_mail_lives_in_a_tenant_and_is_erased() {
     let database = fleet.on_server(&made["id"].as_str().unwrap().replace("ten_", "tenant_"));
     let token = invited["token"].as_str().unwrap().to_owned();
     let right = ("projects:read", "/v1/projects");
-    Guest { anonymous, email, token, owner: &owner, right, database }.lives().await;
+    Guest { anonymous, email, token, owner: &owner, right, database, sink: &sink }.lives().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_lives_likewise_on_the_admin_listener() {
-    let fleet = fleet::shared().await;
-    let owner = owner_of(fleet).await;
+    let (fleet, sink) = (fleet::alone().await, Sink::start().await);
+    let replica = mailing(&fleet, &sink, &[]).await;
+    let owner = owner_of(&fleet).await.through(&replica.admin_anonymous());
     let email = format!("{}@example.com", unique("operator"));
     let invited = owner.post("/v1/invitations", &json!({ "email": email, "role": "member" })).await.expect(201);
     let token = invited["token"].as_str().unwrap().to_owned();
-    let (anonymous, database) = (fleet.replica.admin_anonymous(), fleet.platform_database().await);
+    let (anonymous, database) = (replica.admin_anonymous(), fleet.platform_database().await);
     let right = ("tenants:read", "/platform/v1/tenants");
-    Guest { anonymous, email, token, owner: &owner, right, database }.lives().await;
+    Guest { anonymous, email, token, owner: &owner, right, database, sink: &sink }.lives().await;
 }

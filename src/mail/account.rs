@@ -30,6 +30,8 @@ pub enum Words {
     FactorDisabled,
     /// Tells that an API key was made.
     ApiKeyCreated,
+    /// Tells of a sign-in with a device that nobody has signed in with before.
+    NewDevice,
 }
 
 /// What the mail tells.
@@ -112,6 +114,10 @@ impl Words {
                 "Your account needs no code of an authenticator app any more.",
             ),
             Self::ApiKeyCreated => notice("An API key was made at {tenant}", "An API key was made for your account."),
+            Self::NewDevice => notice(
+                "Somebody signed in at {tenant} with a new device",
+                "Somebody signed in to your account with a device that it was not used with before.",
+            ),
         }
     }
 }
@@ -162,6 +168,7 @@ mod tests {
             Words::FactorEnabled,
             Words::FactorDisabled,
             Words::ApiKeyCreated,
+            Words::NewDevice,
         ] {
             let letter = mailer.account(words, &about).unwrap();
             assert_eq!(letter.text.contains(link), words != Words::EmailTaken, "{words:?}: {}", letter.text);

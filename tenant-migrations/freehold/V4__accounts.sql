@@ -5,7 +5,8 @@ CREATE TABLE freehold.account_tokens (
     token_hash    bytea PRIMARY KEY CHECK (length(token_hash) = 32),
     -- A token of one purpose is nothing for another.
     purpose       text NOT NULL
-        CHECK (purpose IN ('verification', 'password_reset', 'email_change', 'email_undo', 'not_me')),
+        CHECK (purpose IN ('verification', 'password_reset', 'email_change', 'email_undo', 'email_taken',
+                           'not_me')),
     -- Whose account it is about. Only a registration may be about none: its user comes when the address is proven.
     user_id       uuid REFERENCES freehold.users (id) ON DELETE CASCADE,
     -- The address that it proves, which it was mailed to.
@@ -15,6 +16,8 @@ CREATE TABLE freehold.account_tokens (
     name          text,
     -- Where it was asked for.
     ip            inet,
+    -- Which session asked for it: a change of address ends with it.
+    session_id    uuid,
     -- Whether somebody else wanted to register with the address as well: then nobody knows whose password it is.
     contested     boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now(),

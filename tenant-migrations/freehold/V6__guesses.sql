@@ -1,10 +1,11 @@
 -- Attempts to sign in are counted here, where every replica counts exactly, and devices are known that signed in before.
 
--- What is counted by: an account's name, a device that is known, a client's network. Only digests: nobody's name is here
+-- What is counted by: an account's name, a device that is known, a client's network; and by that the tokens that are shown,
+-- and the mails that are asked for. Only digests: nobody's name is here
 -- who is no user, and nobody's address.
 CREATE TABLE freehold.sign_in_attempts (
     subject      bytea PRIMARY KEY CHECK (length(subject) = 32),
-    kind         text NOT NULL CHECK (kind IN ('account', 'device', 'address', 'network', 'token')),
+    kind         text NOT NULL CHECK (kind IN ('account', 'device', 'address', 'network', 'token', 'mail')),
     -- Those that failed, and those that are under way.
     tries        integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
     last_at      timestamptz NOT NULL DEFAULT now(),

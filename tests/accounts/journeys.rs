@@ -50,6 +50,26 @@ async fn who_registers_gets_in_once_the_address_is_proven_and_can_disown_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_in_with_another_device_is_told_and_can_disown_it() {
+    let (fleet, post) = post().await;
+    let tenant = open_tenant(fleet, post).await;
+    let (anonymous, email) = (post.anonymous(&tenant), address_of("ada", &tenant));
+    register(&anonymous, &email, OWNERS).await.expect(202);
+    send(&anonymous, VERIFY, &post.link(&email, "verify-email", 0).await).await.expect(204);
+    let first = login(&anonymous, &email, OWNERS).await.expect(200);
+    let known = json!({ "email": email, "password": OWNERS, "device_token": first["device_token"] });
+    patiently(&anonymous, "/v1/auth/login", &known).await.expect(200);
+    let thiefs = login(&anonymous, &email, OWNERS).await.expect(200);
+    let mail = post.mail(&email, "Somebody signed in").await;
+    let told = post.sink.mails_to(&email).iter().filter(|mail| mail.header("Subject").starts_with("Somebody")).count();
+    assert_eq!(told, 1, "the first device and a known one are no news: {}", mail.plain());
+    let links = post.links(&email, "not-me");
+    send(&anonymous, NOT_ME, links.last().unwrap()).await.expect(204);
+    post.holder(&tenant, &thiefs).get(ME).await.problem(401, "invalid_token");
+    login(&anonymous, &email, OWNERS).await.problem(401, "invalid_credentials");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_registers_by_domain_has_an_address_in_it_and_an_address_in_use_is_told_alone() {
     let (fleet, post) = post().await;
     let tenant = fleet.tenant().await;

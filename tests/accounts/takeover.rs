@@ -4,10 +4,13 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::{
-    ACCEPT, ATTACKERS, FORGOT, ME, OWNERS, REGISTER, RESEND, THIRD, VERIFY, address_of, decide, login, open_tenant,
-    patiently, post, register, register_from, reset, send,
+    ACCEPT, ATTACKERS, CHANGE, CONFIRM, FORGOT, ME, OWNERS, Post, REGISTER, RESEND, THIRD, UNDO, VERIFY, address_of,
+    decide, login, open_tenant, patiently, post, register, register_from, reset, send,
 };
-use crate::harness::eventually;
+use crate::{
+    harness::{eventually, tenant::Tenant},
+    sign_ins::with_app,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_registers_first_with_somebody_elses_address_has_nothing_when_its_owner_comes() {
@@ -121,7 +124,7 @@ async fn a_request_that_is_under_way_leaves_nothing_behind_the_first_proof() {
     register(&anonymous, &email, ATTACKERS).await.expect(202);
     let key = json!({ "name": "back door", "scopes": ["projects:read"] });
     let change = json!({ "email": address_of("attacker", &tenant) });
-    for (path, body) in [("/v1/api-keys", &key), (super::CHANGE, &change)] {
+    for (path, body) in [("/v1/api-keys", &key), (CHANGE, &change)] {
         let attacker = post.holder(&tenant, &login(&anonymous, &email, ATTACKERS).await.expect(200));
         attacker.get(ME).await.expect(200);
         let mut session = tenant.database().connect().await.unwrap();
@@ -229,4 +232,76 @@ async fn of_sixty_four_who_want_an_address_at_once_nobody_gets_it_but_its_owner(
     login(&anonymous, &email, OWNERS).await.expect(200);
     let users = format!("SELECT count(*) FROM freehold.users WHERE email = '{email}'");
     assert_eq!(database.value::<i64>(&users).await, 1);
+}
+
+/// Somebody who has registered and is let in.
+async fn joined(post: &Post, tenant: &Tenant<'_>, email: &str) {
+    let anonymous = post.anonymous(tenant);
+    register(&anonymous, email, OWNERS).await.expect(202);
+    send(&anonymous, VERIFY, &post.link(email, "verify-email", 0).await).await.expect(204);
+}
+
+/// A thief who knows the password changes the address twice, sets an app up, and makes more notices than are kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_takes_their_address_back_for_good() {
+    let (fleet, post) = post().await;
+    let tenant = open_tenant(fleet, post).await;
+    let (anonymous, owners) = (post.anonymous(&tenant), address_of("owner", &tenant));
+    joined(post, &tenant, &owners).await;
+    let mut held = owners.clone();
+    for name in ["first", "second"] {
+        let thief = post.holder(&tenant, &login(&anonymous, &held, OWNERS).await.expect(200));
+        held = address_of(name, &tenant);
+        patiently(&thief, CHANGE, &json!({ "email": held })).await.expect(202);
+        send(&anonymous, CONFIRM, &post.link(&held, "confirm-email", 0).await).await.expect(204);
+    }
+    let thief = post.holder(&tenant, &login(&anonymous, &held, OWNERS).await.expect(200));
+    with_app(&thief).await;
+    for _ in 0..20 {
+        thief.post("/v1/api-keys", &json!({ "name": "more", "scopes": ["projects:read"] })).await.expect(201);
+    }
+    let (own, thiefs) =
+        (post.link(&owners, "undo-email", 0).await, post.link(&address_of("first", &tenant), "undo-email", 0).await);
+    send(&anonymous, UNDO, &own).await.expect(204);
+    send(&anonymous, UNDO, &thiefs).await.problem(422, "invalid_link");
+    let choosing = post.link(&owners, "reset-password", 0).await;
+    reset(&anonymous, &choosing, THIRD).await.expect(204);
+    login(&anonymous, &owners, THIRD).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_address_ends_with_the_session_that_asked_for_it() {
+    let (fleet, post) = post().await;
+    let tenant = open_tenant(fleet, post).await;
+    let (anonymous, owners, thiefs) =
+        (post.anonymous(&tenant), address_of("owner", &tenant), address_of("thief", &tenant));
+    joined(post, &tenant, &owners).await;
+    let thief = post.holder(&tenant, &login(&anonymous, &owners, OWNERS).await.expect(200));
+    patiently(&thief, CHANGE, &json!({ "email": thiefs })).await.expect(202);
+    let link = post.link(&thiefs, "confirm-email", 0).await;
+    let owner = post.holder(&tenant, &login(&anonymous, &owners, OWNERS).await.expect(200));
+    owner.post("/v1/auth/logout-all", &json!({})).await.expect(204);
+    send(&anonymous, CONFIRM, &link).await.problem(422, "invalid_link");
+    login(&anonymous, &owners, OWNERS).await.expect(200);
+}
+
+/// Whoever registers first as often as mails go to an address keeps nobody's registration from contesting theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_is_contested_though_the_address_has_got_its_mails() {
+    let (fleet, post) = post().await;
+    let tenant = open_tenant(fleet, post).await;
+    let (anonymous, email) = (post.anonymous(&tenant), address_of("victim", &tenant));
+    let mut newest = String::new();
+    for number in 0..3 {
+        register_from(&anonymous, "198.51.100.7", (&email, ATTACKERS)).await.expect(202);
+        newest = post.link(&email, "verify-email", number).await;
+    }
+    register_from(&anonymous, "203.0.113.9", (&email, OWNERS)).await.expect(202);
+    send(&anonymous, VERIFY, &newest).await.expect(204);
+    for password in [ATTACKERS, OWNERS] {
+        login(&anonymous, &email, password).await.problem(401, "invalid_credentials");
+    }
+    let choosing = post.link(&email, "reset-password", 0).await;
+    reset(&anonymous, &choosing, OWNERS).await.expect(204);
+    login(&anonymous, &email, OWNERS).await.expect(200);
 }

@@ -76,11 +76,12 @@ async fn what_was_there_before_an_address_was_proved_opens_nothing() {
     tried(&anonymous, &own).await.problem(401, "email_not_verified");
     let sessions = "SELECT count(*) FROM freehold.sessions s JOIN freehold.users u ON u.id = s.user_id WHERE u.email";
     assert_eq!(tenant.database().value::<i64>(&format!("{sessions} = '{email}'")).await, 0);
-    // An invitation that the attacker has got for the address is no proof of it: the account is in use.
+    // The invitation is the first proof: what was planted is gone.
     let token = invited(&tenant, &email).await;
     let body = json!({ "token": token, "password": PASSWORD });
-    patiently(&anonymous, ACCEPT, &body).await.problem(409, "user_exists");
-    tried(&anonymous, &own).await.problem(401, "email_not_verified");
+    patiently(&anonymous, ACCEPT, &body).await.expect(204);
+    tried(&anonymous, &own).await.problem(401, "invalid_credentials");
+    tried(&anonymous, &json!({ "email": email, "password": PASSWORD })).await.expect(200);
 }
 
 /// blocks-os #352 and others: an invitation's link took accounts over, or made the wrong person a member.

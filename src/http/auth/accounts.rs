@@ -174,6 +174,7 @@ async fn reset(
 #[utoipa::path(post, path = "/v1/auth/email/change", tag = "auth", operation_id = "change_email",
     request_body = Address, responses(
     (status = 202, description = "The new address gets a mail"),
+    (status = 401, description = "insufficient_user_authentication: see `step-up`", body = Problem),
     (status = 429, description = "Too many attempts; see Retry-After", body = Problem),
 ))]
 async fn change_email(
@@ -261,6 +262,7 @@ async fn rename(
 /// Deletes the caller's account. Those who look after people can restore it until it is erased.
 #[utoipa::path(delete, path = "/v1/auth/me", tag = "auth", operation_id = "delete_me", responses(
     (status = 204, description = "Deleted; all sessions and API keys have ended"),
+    (status = 401, description = "insufficient_user_authentication: see `step-up`", body = Problem),
     (status = 409, description = "last_owner", body = Problem),
 ))]
 async fn leave(caller: SignedIn, State(state): State<AppState>, _: NoBody) -> Result<StatusCode, Problem> {

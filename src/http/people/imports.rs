@@ -36,7 +36,8 @@ fn check(scope: &Scope) -> Result<()> {
 /// that they are there. A password is replaced by a hash of Freehold's own when its owner signs in.
 #[utoipa::path(post, path = "/v1/users/import", tag = "users", operation_id = "import_users", params(ImportQuery),
     request_body(content = Person, content_type = "application/x-ndjson", description = "A person on each line"),
-    responses((status = 200, description = "What has become of each line", body = ImportSummary)))]
+    responses((status = 200, description = "What has become of each line", body = ImportSummary),
+    (status = 401, description = "insufficient_user_authentication: see `step-up`", body = Problem)))]
 async fn import_users(
     caller: Insider<UsersWrite>,
     State(state): State<AppState>,

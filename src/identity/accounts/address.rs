@@ -3,11 +3,12 @@
 //!
 //! The new address is the account's only when somebody who reads its mail has confirmed it. Then every session ends, and
 //! every link that was mailed to the former address, but for the one that takes the change back: that one gives the former
-//! address its account again, and leaves nothing to whoever has changed it.
+//! address its account again, and leaves nothing to whoever has changed it: no session, device, key, password or app, and
+//! nothing that takes this back in turn. What was asked for ends with the session that asked.
 
 use secrecy::SecretString;
 
-use super::{count_address, count_token, hash_nothing, lock_out_in_txn, record, settle};
+use super::{count_address, count_token, hash_nothing, lock_out_in_txn, record, settle, tell_replicas};
 use crate::{
     control::tenants::Tenant,
     error::{Error, FieldError, Result},
@@ -35,7 +36,7 @@ pub async fn change(ctx: &Identity, caller: Caller<'_>, email: &Email) -> Result
     hash_nothing(ctx, email).await?;
     let standing = people::standing(&ctx.tenancy.connect(tenant.id).await?, email).await?;
     let (words, purpose) = match &standing {
-        Some(other) if other.may_enter && other.is_proven => (Words::EmailTaken, Purpose::NotMe),
+        Some(other) if other.may_enter && other.is_proven => (Words::EmailTaken, Purpose::EmailTaken),
         _ => (Words::EmailChange, Purpose::EmailChange),
     };
     let token = SecretString::from(ctx.random.token());
@@ -53,7 +54,8 @@ pub async fn change(ctx: &Identity, caller: Caller<'_>, email: &Email) -> Result
             Some(other) => Some(other.user).filter(|_| words == Words::EmailTaken),
         };
         if let Some(whose) = whose {
-            links::issue_in_txn(&txn, &token, &links::New::about(whose, purpose, email, client)).await?;
+            let new = links::New { session: Some(session), ..links::New::about(whose, purpose, email, client) };
+            links::issue_in_txn(&txn, &token, &new).await?;
         }
     }
     let event = ("email.change_requested", user.to_string());
@@ -76,15 +78,25 @@ async fn readdress(ctx: &Identity, tenant: &Tenant, token: &SecretString, client
     let found = links::find(&connection, token, Purpose::EmailChange).await?.ok_or_else(links::not_open)?;
     let user = found.user.ok_or_else(links::not_open)?;
     let before = people::account_of(&connection, user).await?.ok_or_else(links::not_open)?;
+    let former: Email = before.email.parse().map_err(Error::internal)?;
+    let standing = people::standing(&connection, &former).await?;
     drop(connection);
     let email: Email = found.email.parse().map_err(Error::internal)?;
-    let notice = links::announce(ctx, tenant, (&before.email, Words::EmailChanged), client).await?;
+    // Whoever has an address that was never proven need not be who has the account.
+    let notice = if standing.is_some_and(|standing| standing.is_proven) {
+        links::announce(ctx, tenant, (&before.email, Words::EmailChanged), client).await?
+    } else {
+        None
+    };
     let mut connection = ctx.tenancy.connect(tenant.id).await?;
     let txn = connection.begin().await?;
     lock_roster_in_txn(&txn).await?;
     let now = people::lock_account_in_txn(&txn, user).await?;
     let is_same = now.is_some_and(|now| now.is_active && now.email == before.email);
-    if !is_same || links::take_in_txn(&txn, token, Purpose::EmailChange).await?.is_none() {
+    let link = links::take_in_txn(&txn, token, Purpose::EmailChange).await?;
+    let Some(session) = link.filter(|_| is_same).and_then(|link| link.session) else { return Err(links::not_open()) };
+    // Whoever has signed out everywhere, or chosen another password, has taken back what others asked for.
+    if !sessions::is_alive_in_txn(&txn, session).await? {
         return Err(links::not_open());
     }
     if !people::readdress(&txn, user, &email).await? {
@@ -97,7 +109,8 @@ async fn readdress(ctx: &Identity, tenant: &Tenant, token: &SecretString, client
     record(ctx, &txn, ("email.changed", Some(user)), client).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(tenant.id).await
+    tell_replicas(ctx, tenant).await;
+    Ok(())
 }
 
 /// Gives the account its former address back, and mails a link to it to choose a new password. Nobody gets in before.
@@ -122,18 +135,19 @@ async fn take_back(ctx: &Identity, tenant: &Tenant, token: &SecretString, client
     let txn = connection.begin().await?;
     lock_roster_in_txn(&txn).await?;
     let account = people::lock_account_in_txn(&txn, user).await?.filter(|account| account.is_active);
-    if account.is_none() || links::take_in_txn(&txn, token, Purpose::EmailUndo).await?.is_none() {
-        return Err(links::not_open());
-    }
+    let link = links::take_in_txn(&txn, token, Purpose::EmailUndo).await?;
+    let (Some(_), Some(link)) = (account, link) else { return Err(links::not_open()) };
     if !people::readdress(&txn, user, &email).await? {
         return Err(in_use());
     }
-    lock_out_in_txn(&txn, user, "email.change_undone").await?;
+    lock_out_in_txn(&txn, user, ("email.change_undone", link.created_at)).await?;
+    links::end_later_in_txn(&txn, user, (link.created_at, &email)).await?;
     links::issue_in_txn(&txn, &next, &links::New::about(user, Purpose::PasswordReset, &email, client)).await?;
     record(ctx, &txn, ("email.change_undone", Some(user)), client).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(tenant.id).await
+    tell_replicas(ctx, tenant).await;
+    Ok(())
 }
 
 fn in_use() -> Error {

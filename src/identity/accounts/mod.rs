@@ -24,6 +24,7 @@ mod verify;
 pub use address::{change as change_email, confirm as confirm_email, undo as undo_email};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 pub use not_me::not_me;
 pub use own::{leave, rename};
 pub use register::{Registration, register};
@@ -45,13 +46,12 @@ use crate::{
     types::{Email, UserId},
 };
 
-/// Counts that somebody asks for a mail to an address. It stays counted: there is no success that absolves.
+/// Counts that somebody asks for a mail to an address. How many mails an address gets is bounded apart.
 ///
 /// # Errors
 /// `too_many_attempts`.
 async fn count_address(ctx: &Identity, tenant: &Tenant, (what, email): (&str, &Email), client: &Client) -> Result<()> {
-    drop(guesses::reserve(ctx, tenant, (&format!("{what} {email}"), None), client).await?);
-    Ok(())
+    guesses::count_mail(ctx, tenant, &format!("{what} {email}"), client).await
 }
 
 /// Counts that somebody shows a token, until [`settle`] knows what came of it.
@@ -61,7 +61,7 @@ async fn count_address(ctx: &Identity, tenant: &Tenant, (what, email): (&str, &E
 async fn count_token(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<Reservation> {
     let digest = digest(&SHA256, token.expose_secret().as_bytes());
     let name = format!("link {}", BASE64_URL_SAFE_NO_PAD.encode(digest.as_ref()));
-    guesses::reserve(ctx, tenant, (&name, None), client).await
+    guesses::reserve_token(ctx, tenant, &name, client).await
 }
 
 /// A token that was none stays counted.
@@ -81,6 +81,14 @@ async fn settle<T>(ctx: &Identity, reservation: Reservation, outcome: Result<T>)
 async fn hash_nothing(ctx: &Identity, email: &Email) -> Result<()> {
     let text = SecretString::from(email.as_str());
     ctx.hasher.verify(&text, None, credentials::REQUEST).await.map(drop)
+}
+
+/// Tells all replicas that what they have verified of the tenant's people may have ended. The change is made already: a
+/// task goes on telling those that cannot be told now.
+async fn tell_replicas(ctx: &Identity, tenant: &Tenant) {
+    if let Err(error) = ctx.verdicts.forget(tenant.id).await {
+        tracing::warn!(error = error.chain(), tenant.id = %tenant.id, "access has ended, and not all replicas are told yet");
+    }
 }
 
 /// Writes an event of somebody who has not signed in.
@@ -103,9 +111,15 @@ async fn record_with(
     audit::write(ctx, statements, client, &event).await
 }
 
-/// Makes an account such that nobody gets in before a new password was chosen by a link.
-async fn lock_out_in_txn(txn: &TenantTxn<'_>, user: UserId, because: &'static str) -> Result<()> {
+/// Makes an account such that nobody gets in before a new password was chosen by a link. A second factor that was set up
+/// since then may be an intruder's; an older one is the owner's.
+async fn lock_out_in_txn(
+    txn: &TenantTxn<'_>,
+    user: UserId,
+    (because, since): (&'static str, DateTime<Utc>),
+) -> Result<()> {
     super::administration::end_access_in_txn(txn, user, because).await?;
+    credentials::remove_factor_since_in_txn(txn, user, since).await?;
     credentials::forget_devices_in_txn(txn, user).await?;
     credentials::retire_password_in_txn(txn, user).await?;
     super::links::end_in_txn(txn, user).await

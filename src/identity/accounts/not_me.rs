@@ -1,11 +1,12 @@
 //! Somebody was told of a change to their account, and says that it was not them.
 //!
-//! Whoever made it knows the password, or has a session or a key. So all of these end, and the account is open to nobody
+//! Whoever made it knows the password, or has a session or a key. So all of these end, with an app that was set up with the
+//! change or since, and the account is open to nobody
 //! until its owner has chosen another password, by a link that is mailed to the account's address.
 
 use secrecy::SecretString;
 
-use super::{count_token, lock_out_in_txn, record, settle};
+use super::{count_token, lock_out_in_txn, record, settle, tell_replicas};
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
@@ -31,8 +32,10 @@ pub async fn not_me(ctx: &Identity, tenant: &Tenant, token: &SecretString, clien
 async fn lock_out(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &Client) -> Result<()> {
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let found = links::find(&connection, token, Purpose::NotMe).await?;
-    let user = found.and_then(|found| found.user).ok_or_else(links::not_open)?;
-    let account = people::account_of(&connection, user).await?.ok_or_else(links::not_open)?;
+    let (user, told) = found.and_then(|found| Some((found.user?, found.email))).ok_or_else(links::not_open)?;
+    let account = people::account_of(&connection, user).await?.filter(|account| account.email == told);
+    // A notice that was mailed to another address says nothing of the account as it is now.
+    let account = account.ok_or_else(links::not_open)?;
     drop(connection);
     // What was stored is an address.
     let email: Email = account.email.parse().map_err(Error::internal)?;
@@ -42,13 +45,13 @@ async fn lock_out(ctx: &Identity, tenant: &Tenant, token: &SecretString, client:
     let txn = connection.begin().await?;
     let now = people::lock_account_in_txn(&txn, user).await?;
     let is_same = now.is_some_and(|now| now.is_active && now.email == account.email);
-    if !is_same || links::take_in_txn(&txn, token, Purpose::NotMe).await?.is_none() {
-        return Err(links::not_open());
-    }
-    lock_out_in_txn(&txn, user, "not_me").await?;
+    let link = links::take_in_txn(&txn, token, Purpose::NotMe).await?.filter(|_| is_same);
+    let link = link.ok_or_else(links::not_open)?;
+    lock_out_in_txn(&txn, user, ("not_me", link.created_at)).await?;
     links::issue_in_txn(&txn, &next, &links::New::about(user, Purpose::PasswordReset, &email, client)).await?;
     record(ctx, &txn, ("account.disowned", Some(user)), client).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(tenant.id).await
+    tell_replicas(ctx, tenant).await;
+    Ok(())
 }

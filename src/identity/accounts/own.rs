@@ -2,11 +2,16 @@
 
 use serde_json::json;
 
+use super::tell_replicas;
 use crate::{
     error::{Error, Result},
     identity::{
-        Caller, Identity, administration::end_access_in_txn, audit, links, people, people::User,
-        roles::lock_roster_in_txn, sessions, tokens,
+        Caller, Identity,
+        administration::{end_access_in_txn, end_visits},
+        audit, links, people,
+        people::User,
+        roles::lock_roster_in_txn,
+        sessions, tokens,
     },
     types::DisplayName,
 };
@@ -51,5 +56,6 @@ pub async fn leave(ctx: &Identity, caller: Caller<'_>) -> Result<()> {
     audit::record(ctx, &txn, caller, ("user.deleted", user.to_string()), json!({ "by": "themselves" })).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(caller.tenant.id).await
+    tell_replicas(ctx, caller.tenant).await;
+    end_visits(ctx, caller, user).await
 }

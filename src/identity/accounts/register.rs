@@ -10,7 +10,7 @@ use crate::{
         Client, Identity, credentials,
         links::{self, Purpose},
         people::{self, Standing},
-        settings::{Decisions, registration_closed},
+        settings::{self, Decisions, registration_closed},
     },
     mail::Words,
     tenancy::TenantTxn,
@@ -51,7 +51,7 @@ impl Reply {
 
     const fn says(&self) -> (Words, Purpose) {
         match self {
-            Self::Taken(_) => (Words::EmailTaken, Purpose::NotMe),
+            Self::Taken(_) => (Words::EmailTaken, Purpose::EmailTaken),
             Self::Verification { .. } | Self::Nothing => (Words::Verification, Purpose::Verification),
         }
     }
@@ -81,9 +81,14 @@ pub async fn register(ctx: &Identity, tenant: &Tenant, wanted: &Registration, cl
     let txn = connection.begin().await?;
     let (_, purpose) = reply.says();
     if links::may_mail_in_txn(&txn, email, purpose).await? {
-        let enters_at_once = !decisions.require_verified_email && standing.is_none();
+        // By domain nobody is let in who has not proven theirs.
+        let lets_in = !decisions.require_verified_email && decisions.registration == settings::Registration::Open;
+        let enters_at_once = lets_in && standing.is_none();
         let asked = Asked { wanted, hash: &hash, token: &token, client };
         answer_in_txn(ctx, &txn, (&reply, enters_at_once), &asked).await?;
+    } else {
+        // Nothing is mailed, and whoever has registered before is not the only one.
+        links::contest_in_txn(&txn, email, client.ip.to_canonical()).await?;
     }
     let target = standing.as_ref().map(|standing| standing.user);
     record(ctx, &txn, ("registration.requested", target), client).await?;
@@ -107,7 +112,7 @@ async fn answer_in_txn(
     let (email, name) = (&asked.wanted.email, asked.wanted.name.as_ref().map(DisplayName::as_str));
     let new = match *reply {
         Reply::Nothing => return Ok(()),
-        Reply::Taken(user) => links::New::about(user, Purpose::NotMe, email, asked.client),
+        Reply::Taken(user) => links::New::about(user, Purpose::EmailTaken, email, asked.client),
         Reply::Verification { is_in_use } => links::New {
             purpose: Purpose::Verification,
             user: None,
@@ -116,6 +121,7 @@ async fn answer_in_txn(
             name,
             ip: asked.client.ip.to_canonical(),
             is_in_use,
+            session: None,
         },
     };
     links::issue_in_txn(txn, asked.token, &new).await?;

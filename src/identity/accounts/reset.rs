@@ -5,7 +5,7 @@
 
 use secrecy::SecretString;
 
-use super::{count_address, count_token, hash_nothing, record, settle};
+use super::{count_address, count_token, hash_nothing, record, settle, tell_replicas};
 use crate::{
     control::tenants::Tenant,
     error::Result,
@@ -96,5 +96,6 @@ async fn replace(
     record(ctx, &txn, ("password.reset", Some(user)), client).await?;
     txn.commit().await?;
     drop(connection);
-    ctx.verdicts.forget(tenant.id).await
+    tell_replicas(ctx, tenant).await;
+    Ok(())
 }

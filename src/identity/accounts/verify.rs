@@ -7,7 +7,7 @@
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{count_address, count_token, hash_nothing, record, record_with, settle};
+use super::{count_address, count_token, hash_nothing, record, record_with, settle, tell_replicas};
 use crate::{
     control::tenants::Tenant,
     error::{Error, Result},
@@ -67,6 +67,7 @@ fn again<'a>(pending: &'a Taken, email: &'a Email, client: &Client) -> links::Ne
         name: pending.name.as_deref(),
         ip: pending.ip.unwrap_or_else(|| client.ip.to_canonical()),
         is_in_use: false,
+        session: None,
     }
 }
 
@@ -95,6 +96,10 @@ async fn prove(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &C
     lock_roster_in_txn(&txn).await?;
     let link = links::take_in_txn(&txn, token, Purpose::Verification).await?.ok_or_else(links::not_open)?;
     let (user, is_new) = user_in_txn(ctx, &txn, (&link, &email)).await?;
+    // Somebody else has wanted to register since the link was looked up.
+    if keeps_password && link.is_contested {
+        return Err(links::not_open());
+    }
     if let Some(hash) = link.password_hash.filter(|_| keeps_password) {
         credentials::add_first_password_in_txn(ctx, &txn, user, &hash).await?;
     }
@@ -106,7 +111,10 @@ async fn prove(ctx: &Identity, tenant: &Tenant, token: &SecretString, client: &C
     record_with(ctx, &txn, ("email.verified", Some(user), details), client).await?;
     txn.commit().await?;
     drop(connection);
-    if is_new { Ok(()) } else { ctx.verdicts.forget(tenant.id).await }
+    if !is_new {
+        tell_replicas(ctx, tenant).await;
+    }
+    Ok(())
 }
 
 /// The user whose address is proven: a new one, or one who has not proven it before and now has nothing that is older than

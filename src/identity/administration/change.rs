@@ -137,5 +137,6 @@ pub async fn revoke_sessions(ctx: &Identity, caller: Caller<'_>, id: UserId) -> 
     txn.commit().await?;
     drop(connection);
     ctx.verdicts.forget(caller.tenant.id).await?;
+    end_visits(ctx, caller, id).await?;
     Ok(ended)
 }

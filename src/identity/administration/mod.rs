@@ -58,7 +58,7 @@ async fn lock_in_txn(
 }
 
 /// Ends the visits of an operator who may not act as others any more, or not by their role. Nobody else has any.
-async fn end_visits(ctx: &Identity, caller: Caller<'_>, user: UserId) -> Result<()> {
+pub(super) async fn end_visits(ctx: &Identity, caller: Caller<'_>, user: UserId) -> Result<()> {
     if caller.tenant.is_platform { visits::end_of_operator(ctx, caller, user).await } else { Ok(()) }
 }
 

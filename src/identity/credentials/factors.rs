@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -93,6 +94,18 @@ pub(in crate::identity) async fn replace_recovery_codes_in_txn(
 /// Takes a user's second factor away, with all that belongs to it. Whether there was one.
 pub(in crate::identity) async fn remove_factor_in_txn(txn: &TenantTxn<'_>, user: UserId) -> Result<bool> {
     store::remove_factor(txn, user).await
+}
+
+/// The same if it was set up at that time or later.
+pub(in crate::identity) async fn remove_factor_since_in_txn(
+    txn: &TenantTxn<'_>,
+    user: UserId,
+    since: DateTime<Utc>,
+) -> Result<()> {
+    if store::has_factor_since(txn, user, since).await? {
+        store::remove_factor(txn, user).await?;
+    }
+    Ok(())
 }
 
 /// Seals all seeds anew: those that `from` has sealed, with the key of `to`. Those that `to` opens are left alone, so

@@ -41,8 +41,8 @@ pub(super) use devices::{
     trust_device_in_txn,
 };
 pub(super) use factors::{
-    accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, remove_factor_in_txn, replace_recovery_codes_in_txn,
-    reseal,
+    accept_code_in_txn, begin_totp_in_txn, confirm_totp_in_txn, remove_factor_in_txn, remove_factor_since_in_txn,
+    replace_recovery_codes_in_txn, reseal,
 };
 pub(super) use foreign::accept as accept_foreign_hash;
 pub(super) use hashing::{BACKGROUND, Hasher, REQUEST};

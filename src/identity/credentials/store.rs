@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -175,6 +176,10 @@ const SEEDS: &str = "SELECT id, data ->> 'seed' AS seed FROM freehold.credential
 
 const REPLACE_SEED: &str = "UPDATE freehold.credentials SET data = data || jsonb_build_object('seed', $3::text)
     WHERE id = $1 AND data ->> 'seed' = $2";
+
+/// A code that is used changes no time.
+const HAS_FACTOR_SINCE: &str = "SELECT FROM freehold.credentials
+    WHERE user_id = $1 AND kind = 'totp' AND handle = '' AND changed_at >= $2";
 
 const FORGET_RECOVERY_CODES: &str = "DELETE FROM freehold.credentials WHERE user_id = $1 AND kind = 'recovery_code'";
 
@@ -379,6 +384,11 @@ pub(super) async fn remove_factor(txn: &TenantTxn<'_>, user: UserId) -> Result<b
     Ok(txn.run(REMOVE_FACTOR, &[&user.uuid()]).await? > 0)
 }
 
+/// Whether a user has set their app up at that time or later.
+pub(super) async fn has_factor_since(txn: &TenantTxn<'_>, user: UserId, since: DateTime<Utc>) -> Result<bool> {
+    Ok(txn.row(HAS_FACTOR_SINCE, &[&user.uuid(), &since]).await?.is_some())
+}
+
 /// Adds passwords: of each user the hash, under this id.
 pub(super) async fn insert_passwords(
     statements: &impl Statements,
@@ -402,9 +412,9 @@ pub(super) async fn insert_password(
 
 const PURGE_DEVICES: &str = "DELETE FROM freehold.credentials WHERE id IN (
     SELECT id FROM freehold.credentials
-    WHERE kind = 'trusted_device' AND (data ->> 'expires_at')::timestamptz <= now() LIMIT $1)";
+    WHERE kind IN ('trusted_device', 'known_device') AND (data ->> 'expires_at')::timestamptz <= now() LIMIT $1)";
 
-/// Takes away devices that are not trusted any more; how many.
+/// Takes away devices whose time has passed; how many.
 pub(in crate::identity) async fn purge_devices(statements: &impl Statements, limit: i64) -> Result<u64> {
     Ok(statements.run(PURGE_DEVICES, &[&limit]).await?)
 }

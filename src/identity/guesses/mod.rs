@@ -12,8 +12,10 @@
 //! * **A device that is known** ([`credentials`](super::credentials)) has a count of its own. So strangers who lock an
 //!   account do not lock its owner out.
 //! * **A network that tries many accounts in vain** is refused, whatever it tries ([`Reservation::failed`]).
-//! * **A token is not guessed**: it has 256 random bits. Tokens that were never given out are counted by their address,
-//!   after the look-up, to save the work ([`unknown_token`]).
+//! * **A mail that is asked for** is counted by the address that asks ([`count_mail`]).
+//! * **A token is not guessed**: it has 256 random bits. Those of mailed links and invitations cost a hash, so that they are
+//!   counted before the look-up ([`reserve_token`]), and others after it ([`unknown_token`]): by their address, apart from
+//!   passwords.
 //!
 //! In a tenant's database that no rollout has taken to [`GUESSES_SINCE`], attempts are counted as before, in Redis or in memory
 //! ([`limits`](crate::limits)).
@@ -75,14 +77,40 @@ pub(super) async fn reserve(
     (name, device): (&str, Option<&str>),
     client: &Client,
 ) -> Result<Reservation> {
-    if !are_counted(tenant) {
-        let reservation = ctx.attempts.reserve(tenant.id, name, client.ip).await?;
-        return Ok(Reservation(Counted::Elsewhere(reservation)));
-    }
     let subjects = match device {
         Some(device) => Subjects::of_device(tenant.id, name, device),
         None => Subjects::of_account(tenant.id, name, client.ip),
     };
+    reserve_of(ctx, tenant, (name, subjects), client).await
+}
+
+/// Counts that somebody shows a token, before it is looked up: by their address, and apart from passwords. `name` is what is
+/// counted by in a database of an earlier version.
+///
+/// # Errors
+/// `too_many_attempts`; nothing is counted then.
+pub(super) async fn reserve_token(ctx: &Identity, tenant: &Tenant, name: &str, client: &Client) -> Result<Reservation> {
+    reserve_of(ctx, tenant, (name, Subjects::of_token(tenant.id, client.ip)), client).await
+}
+
+/// Counts that somebody asks for a mail, by their address. It stays counted: there is no success that absolves.
+///
+/// # Errors
+/// `too_many_attempts`; nothing is counted then.
+pub(super) async fn count_mail(ctx: &Identity, tenant: &Tenant, name: &str, client: &Client) -> Result<()> {
+    reserve_of(ctx, tenant, (name, Subjects::of_mail(tenant.id, client.ip)), client).await.map(drop)
+}
+
+async fn reserve_of(
+    ctx: &Identity,
+    tenant: &Tenant,
+    (name, subjects): (&str, Subjects),
+    client: &Client,
+) -> Result<Reservation> {
+    if !are_counted(tenant) {
+        let reservation = ctx.attempts.reserve(tenant.id, name, client.ip).await?;
+        return Ok(Reservation(Counted::Elsewhere(reservation)));
+    }
     count(ctx, tenant, &subjects).await?;
     Ok(Reservation(Counted::Here(tenant.id, subjects)))
 }
@@ -107,6 +135,8 @@ async fn count(ctx: &Identity, tenant: &Tenant, subjects: &Subjects) -> Result<(
             Reserved::Again => {}
             Reserved::Wait(wait) => {
                 metrics::counter!("freehold_attempts_refused_total").increment(1);
+                // Names that were tried in vain are swept away by whoever goes on trying.
+                store::sweep(&connection).await?;
                 return Err(Error::TooMany { code: "too_many_attempts", retry_after: whole_seconds(wait) });
             }
         }

@@ -22,6 +22,8 @@ const ADDRESS: Bounds = Bounds { kind: "address", delay_at: 50, lock_at: 60 };
 const NETWORK: Bounds = Bounds { kind: "network", delay_at: 200, lock_at: 240 };
 /// Tokens that were never given out, from one address. Nobody finds 256 random bits: this saves the work.
 const TOKEN: Bounds = Bounds { kind: "token", delay_at: 50, lock_at: 60 };
+/// Mails that are asked for from one address. What one mailbox gets is bounded apart.
+const MAIL: Bounds = Bounds { kind: "mail", delay_at: 50, lock_at: 60 };
 
 /// In vain from one address: how many accounts, until it is refused whatever it tries.
 const NAMES_OF_ADDRESS: i32 = 20;
@@ -63,8 +65,17 @@ impl Subjects {
 
     /// A token that was never given out.
     pub(super) fn of_token(tenant: TenantId, address: IpAddr) -> Self {
+        Self::of_address(&TOKEN, tenant, address)
+    }
+
+    /// A mail that is asked for.
+    pub(super) fn of_mail(tenant: TenantId, address: IpAddr) -> Self {
+        Self::of_address(&MAIL, tenant, address)
+    }
+
+    fn of_address(bounds: &Bounds, tenant: TenantId, address: IpAddr) -> Self {
         let mut subjects = Self::default();
-        subjects.add(&TOKEN, subject(&TOKEN, tenant, &narrow(address).to_string()), i32::MAX);
+        subjects.add(bounds, subject(bounds, tenant, &narrow(address).to_string()), i32::MAX);
         subjects
     }
 
@@ -156,5 +167,6 @@ mod tests {
         assert_eq!(kinds(Subjects::of_account(tenant, "ada", home)), ["account", "address", "network"]);
         assert_eq!(kinds(Subjects::of_device(tenant, "ada", "digest")), ["device"]);
         assert_eq!(kinds(Subjects::of_token(tenant, home)), ["token"]);
+        assert_eq!(kinds(Subjects::of_mail(tenant, home)), ["mail"]);
     }
 }

@@ -28,6 +28,9 @@ use crate::{
     types::{DisplayName, Email, UserId},
 };
 
+/// The role of those who register.
+const REGISTERED: &str = "member";
+
 /// What the invited person sends.
 #[derive(Debug)]
 pub struct Acceptance {
@@ -78,7 +81,7 @@ pub async fn accept(
     client: &Client,
 ) -> Result<AcceptOutcome> {
     let name = format!("invitation {}", BASE64_URL_SAFE_NO_PAD.encode(token_hash(&acceptance.token)));
-    let reservation = guesses::reserve(ctx, tenant, (&name, None), client).await?;
+    let reservation = guesses::reserve_token(ctx, tenant, &name, client).await?;
     let outcome = open(ctx, tenant, acceptance, client).await;
     match &outcome {
         Ok(AcceptOutcome::Accepted(_)) => reservation.succeeded(ctx).await,
@@ -117,7 +120,9 @@ async fn take(
     if role != OWNER && people::is_last_owner_in_txn(&txn, &invitation.email).await? {
         return Ok(AcceptOutcome::AccountInUse);
     }
-    let has_ended = void_unproven_in_txn(&txn, tenant, &invitation.email).await?;
+    let Some(has_ended) = void_unproven_in_txn(&txn, tenant, (&invitation.email, role)).await? else {
+        return Ok(AcceptOutcome::AccountInUse);
+    };
     let joined = people::invited(&txn, id, (&invitation.email, role), acceptance.name.as_ref()).await?;
     let Some(user) = joined else { return Ok(AcceptOutcome::AccountInUse) };
     credentials::add_first_password_in_txn(ctx, &txn, user, hash).await?;
@@ -127,20 +132,32 @@ async fn take(
     txn.commit().await?;
     drop(connection);
     if has_ended {
-        ctx.verdicts.forget(tenant.id).await?;
+        // The account is there. A task goes on telling the replicas that cannot be told now.
+        if let Err(error) = ctx.verdicts.forget(tenant.id).await {
+            tracing::warn!(error = error.chain(), tenant.id = %tenant.id, "an account was voided, and not all replicas are told yet");
+        }
     }
     Ok(AcceptOutcome::Accepted(user))
 }
 
 /// The secret proves the address. Whoever has made an account with it before could not: nothing of theirs is left. Whether
-/// there was one.
-async fn void_unproven_in_txn(txn: &TenantTxn<'_>, tenant: &Tenant, email: &str) -> Result<bool> {
+/// there was one. None when the address is somebody's whose role was given to them, and is another one: whoever invites
+/// does not decide about that. Who has registered alone is a member.
+async fn void_unproven_in_txn(
+    txn: &TenantTxn<'_>,
+    tenant: &Tenant,
+    (email, role): (&str, &str),
+) -> Result<Option<bool>> {
     // Nobody registers where no rollout has brought that.
-    let (Ok(()), Ok(email)) = (links::require_links(tenant), email.parse::<Email>()) else { return Ok(false) };
+    let (Ok(()), Ok(email)) = (links::require_links(tenant), email.parse::<Email>()) else { return Ok(Some(false)) };
     let is_unproven = |one: &Standing| one.may_enter && !one.is_proven && one.is_used;
-    let Some(account) = people::standing(txn, &email).await?.filter(is_unproven) else { return Ok(false) };
+    let standing = people::standing(txn, &email).await?;
+    if standing.as_ref().is_some_and(|one| one.role != role && one.role != REGISTERED) {
+        return Ok(None);
+    }
+    let Some(account) = standing.filter(is_unproven) else { return Ok(Some(false)) };
     people::lock_account_in_txn(txn, account.user).await?;
     void_in_txn(txn, account.user).await?;
     store::revoke_made_by(txn, account.user).await?;
-    Ok(true)
+    Ok(Some(true))
 }

@@ -136,7 +136,8 @@ const fn action(purpose: Purpose) -> Action {
         Purpose::PasswordReset => Action::ResetPassword,
         Purpose::EmailChange => Action::ConfirmEmail,
         Purpose::EmailUndo => Action::UndoEmail,
-        Purpose::NotMe => Action::NotMe,
+        // A mail of the other kind has no link.
+        Purpose::NotMe | Purpose::EmailTaken => Action::NotMe,
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) use mailing::{MAIL, Mailing, queue};
 pub(super) use notice::{Notice, announce};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-pub(super) use store::{New, TABLE, Taken, end as end_in_txn, newest_registration};
+pub(super) use store::{
+    New, TABLE, Taken, contest as contest_in_txn, end as end_in_txn, end_later as end_later_in_txn,
+    newest_registration, purge,
+};
 
 use super::{Identity, require_schema, tokens::token_hash};
 use crate::{
@@ -47,6 +50,8 @@ pub(super) enum Purpose {
     EmailChange,
     /// Gives an account its former address back.
     EmailUndo,
+    /// Tells somebody that their address has an account already. It leads nowhere.
+    EmailTaken,
     /// Says that somebody else has done something to the account.
     NotMe,
 }
@@ -59,6 +64,7 @@ impl Purpose {
             Self::PasswordReset => "password_reset",
             Self::EmailChange => "email_change",
             Self::EmailUndo => "email_undo",
+            Self::EmailTaken => "email_taken",
             Self::NotMe => "not_me",
         }
     }
@@ -67,7 +73,7 @@ impl Purpose {
     pub(super) const fn lifetime(self) -> Duration {
         match self {
             Self::PasswordReset => Duration::from_hours(1),
-            Self::Verification | Self::EmailChange => Duration::from_hours(24),
+            Self::Verification | Self::EmailChange | Self::EmailTaken => Duration::from_hours(24),
             Self::EmailUndo | Self::NotMe => Duration::from_hours(7 * 24),
         }
     }

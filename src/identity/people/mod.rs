@@ -60,6 +60,8 @@ pub(super) struct Standing {
     pub(super) may_enter: bool,
     /// Whether they have proven the address.
     pub(super) is_proven: bool,
+    /// Their role's name.
+    pub(super) role: String,
     /// Whether they have, or had, any way to prove who they are.
     pub(super) is_used: bool,
 }

@@ -117,7 +117,7 @@ const HAS_OTHERS: &str =
     "SELECT EXISTS (SELECT FROM freehold.users WHERE $1::text IS NULL OR lower(email) <> lower($1)) AS has_others";
 
 const STANDING: &str = concat!(
-    "SELECT u.id, u.active AND u.kind = 'person' AS may_enter, u.email_verified_at IS NOT NULL AS proven, ",
+    "SELECT u.id, u.active AND u.kind = 'person' AS may_enter, u.email_verified_at IS NOT NULL AS proven, u.role, ",
     credentials::has_any!("u.id"),
     " AS used FROM freehold.users u WHERE u.email = $1"
 );
@@ -367,6 +367,7 @@ pub(in crate::identity) async fn standing(statements: &impl Statements, email: &
         user: UserId::from_uuid(row.try_get("id")?),
         may_enter: row.try_get("may_enter")?,
         is_proven: row.try_get("proven")?,
+        role: row.try_get("role")?,
         is_used: row.try_get("used")?,
     }))
 }

@@ -1,7 +1,7 @@
 //! What a tenant's database keeps of people who are gone, and of what has ended, is taken away in time.
 //!
-//! A deleted user is erased once the tenant's grace time has passed. Sessions, refresh tokens, steps, trusted devices and
-//! invitations go some time after their end; nobody could use them any more. Whoever calls goes round the tenants
+//! A deleted user is erased once the tenant's grace time has passed. Sessions, refresh tokens, steps, devices, mailed links
+//! and invitations go some time after their end; nobody could use them any more. Whoever calls goes round the tenants
 //! (`operations/janitor/people.rs`). Each statement is bounded, and what is left is taken away by the next visit.
 //!
 //! # What must never happen
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Identity,
     audit::{self, Event},
-    credentials, invitations, people, require_people_schema,
+    credentials, invitations, links, people, require_people_schema,
     roles::lock_roster_in_txn,
     sessions,
     settings::Decisions,
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     control::tenants::{Tenant, TenantState},
     error::Result,
+    tenancy::Statements,
     types::{TenantId, UserId},
 };
 
@@ -96,6 +97,14 @@ async fn erase(ctx: &Identity, tenant: &Tenant, user: UserId, days: u16) -> Resu
     Ok(true)
 }
 
+/// Nothing where no rollout has brought the table.
+async fn purge_links(connection: &impl Statements, tenant: &Tenant) -> Result<u64> {
+    match links::require_links(tenant) {
+        Ok(()) => links::purge(connection, BATCH).await,
+        Err(_) => Ok(0),
+    }
+}
+
 async fn purge_ended(ctx: &Identity, tenant: &Tenant) -> Result<u64> {
     let connection = ctx.tenancy.connect(tenant.id).await?;
     let mut gone = 0;
@@ -103,7 +112,8 @@ async fn purge_ended(ctx: &Identity, tenant: &Tenant) -> Result<u64> {
         let taken = sessions::purge(&connection, KEPT, BATCH).await?
             + steps::purge(&connection, BATCH).await?
             + credentials::purge_devices(&connection, BATCH).await?
-            + invitations::purge(&connection, KEPT, BATCH).await?;
+            + invitations::purge(&connection, KEPT, BATCH).await?
+            + purge_links(&connection, tenant).await?;
         gone += taken;
         if taken == 0 {
             break;

@@ -28,19 +28,26 @@ pub(super) async fn known_device(
     Ok(is_known.then_some(digest))
 }
 
-/// Knows the device of a sign-in that has succeeded. What it has to show from now on, if that is anything new, and whether
-/// nobody has signed in with it before.
+/// What becomes of the device of a sign-in.
+pub(super) struct Remembered {
+    /// What it has to show from now on, if that is anything new.
+    pub(super) token: Option<SecretString>,
+    /// Whether nobody has signed in with it before.
+    pub(super) is_new: bool,
+    /// Whether it is new, and another one was known already: then the user should hear of it.
+    pub(super) is_another: bool,
+}
+
+/// Knows the device of a sign-in that has succeeded.
 pub(super) async fn remember_in_txn(
     ctx: &Identity,
     txn: &TenantTxn<'_>,
     (entry, proven): (&Entry<'_>, &Proven),
-) -> Result<(Option<SecretString>, bool)> {
+) -> Result<Remembered> {
     let is_trusted = proven.by_code && entry.trusts_device;
     if !entry.knows_devices {
-        if !is_trusted {
-            return Ok((None, false));
-        }
-        return Ok((Some(credentials::trust_device_in_txn(ctx, txn, entry.user).await?), false));
+        let token = if is_trusted { Some(credentials::trust_device_in_txn(ctx, txn, entry.user).await?) } else { None };
+        return Ok(Remembered { token, is_new: false, is_another: false });
     }
     // Asked last: what was done on the way may have made it forgotten.
     let is_known = match entry.device_token {
@@ -48,8 +55,10 @@ pub(super) async fn remember_in_txn(
         None => false,
     };
     if is_known && !is_trusted {
-        return Ok((None, false));
+        return Ok(Remembered { token: None, is_new: false, is_another: false });
     }
+    let is_another = !is_known && !credentials::devices_in_txn(txn, entry.user).await?.is_empty();
     let shown = (entry.device_token, is_trusted);
-    Ok((Some(credentials::know_device_in_txn(ctx, txn, entry.user, shown).await?), !is_known))
+    let token = credentials::know_device_in_txn(ctx, txn, entry.user, shown).await?;
+    Ok(Remembered { token: Some(token), is_new: !is_known, is_another })
 }

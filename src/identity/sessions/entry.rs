@@ -7,7 +7,11 @@
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Opened, device, open_in_txn, store};
+use super::{
+    Opened,
+    device::{self, Remembered},
+    open_in_txn, store,
+};
 use crate::{
     control::{sealed::SealedTenant, tenants::Tenant},
     error::{Error, Result},
@@ -21,6 +25,7 @@ use crate::{
         steps::{self, Purpose},
         tokens::{Grant, Tokens},
     },
+    mail::Words,
     tenancy::TenantTxn,
     types::UserId,
 };
@@ -151,7 +156,7 @@ pub(super) async fn enter(ctx: &Identity, tenant: &Tenant, entry: &Entry<'_>, cl
     let txn = connection.begin().await?;
     let (outcome, has_ended) = match check_in_txn(ctx, &txn, entry).await? {
         Err(refusal) => (Entered::Refused(refusal), false),
-        Ok(proven) => admit_in_txn(ctx, &txn, (entry, &proven), client).await?,
+        Ok(proven) => admit_in_txn(ctx, (tenant, &txn), (entry, &proven), client).await?,
     };
     if let Entered::Refused(refusal) = outcome {
         // Nothing of the transaction stays.
@@ -168,8 +173,12 @@ pub(super) async fn enter(ctx: &Identity, tenant: &Tenant, entry: &Entry<'_>, cl
     match outcome {
         Entered::Refused(refusal) => Ok(LoginOutcome::Refused(refusal)),
         Entered::Unfinished(unfinished) => Ok(LoginOutcome::Unfinished(unfinished)),
-        Entered::Open { grant, recovery_codes, device_token, is_new_device } => {
+        Entered::Open { grant, recovery_codes, device, notice } => {
             let tokens = ctx.issuer.issue(tenant, grant).await?;
+            if let Some(notice) = notice {
+                notice.queue_after(ctx, tenant, Words::NewDevice).await;
+            }
+            let (device_token, is_new_device) = (device.token, device.is_new);
             Ok(LoginOutcome::SignedIn { tokens, recovery_codes, device_token, is_new_device })
         }
     }
@@ -177,13 +186,13 @@ pub(super) async fn enter(ctx: &Identity, tenant: &Tenant, entry: &Entry<'_>, cl
 
 /// What the transaction has come to.
 enum Entered {
-    /// The session is open; with the recovery codes of a second factor that was set up on the way, and with what the
-    /// device shows from now on.
+    /// The session is open; with the recovery codes of a second factor that was set up on the way, with what becomes of
+    /// the device, and with a notice of it.
     Open {
         grant: Grant,
         recovery_codes: Vec<SecretString>,
-        device_token: Option<SecretString>,
-        is_new_device: bool,
+        device: Remembered,
+        notice: Option<Box<Notice>>,
     },
     Unfinished(Unfinished),
     Refused(Refusal),
@@ -255,7 +264,7 @@ fn missing_step(Proven { account, by_code, by_device }: &Proven) -> Option<Purpo
 /// Opens the session or begins the next step, and records it. Whether sessions were ended by that.
 async fn admit_in_txn(
     ctx: &Identity,
-    txn: &TenantTxn<'_>,
+    (tenant, txn): (&Tenant, &TenantTxn<'_>),
     (entry, proven): (&Entry<'_>, &Proven),
     client: &Client,
 ) -> Result<(Entered, bool)> {
@@ -281,15 +290,20 @@ async fn admit_in_txn(
         Opened::Inactive => return Ok((Entered::Refused(Refusal::InvalidCredentials), false)),
         Opened::Full => return Ok((Entered::Refused(Refusal::SessionLimitReached), false)),
     };
-    let (device_token, is_new_device) = device::remember_in_txn(ctx, txn, (entry, proven)).await?;
+    let device = device::remember_in_txn(ctx, txn, (entry, proven)).await?;
+    let notice = if device.is_another {
+        Notice::prepare_in_txn(ctx, (tenant, txn), (entry.user, &proven.account.email), client).await?.map(Box::new)
+    } else {
+        None
+    };
     let (actor, target) = (entry.user.to_string(), Some(grant.session.to_string()));
     let (by_code, by_device, new_password) = (proven.by_code, proven.by_device, entry.chosen.is_some());
     let details = json!({
-        "code": by_code, "trusted_device": by_device, "new_password": new_password, "new_device": is_new_device
+        "code": by_code, "trusted_device": by_device, "new_password": new_password, "new_device": device.is_new
     });
     let event = Event { actor: &actor, action: "login.succeeded", target, details };
     audit::write(ctx, txn, client, &event).await?;
-    Ok((Entered::Open { grant, recovery_codes, device_token, is_new_device }, has_ended || makes_room))
+    Ok((Entered::Open { grant, recovery_codes, device, notice }, has_ended || makes_room))
 }
 
 /// Stores the new password, or a newer hash. Whether sessions were ended.

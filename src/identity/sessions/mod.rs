@@ -40,7 +40,7 @@ pub(super) use proof::{require_alive_in_txn, require_proof_in_txn, verify_own_pa
 pub use refresh::{RefreshOutcome, refresh};
 pub use second_step::{SecondStep, verify_second_step};
 use secrecy::SecretString;
-pub(super) use store::{TABLE, end as end_in_txn, purge};
+pub(super) use store::{TABLE, end as end_in_txn, is_alive as is_alive_in_txn, purge};
 
 use super::{
     Client, Identity,

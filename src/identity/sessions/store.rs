@@ -327,7 +327,7 @@ pub(super) async fn is_proved(txn: &TenantTxn<'_>, session: SessionId, within: D
 }
 
 /// Whether the session has not ended.
-pub(super) async fn is_alive(txn: &TenantTxn<'_>, session: SessionId) -> Result<bool> {
+pub(in crate::identity) async fn is_alive(txn: &TenantTxn<'_>, session: SessionId) -> Result<bool> {
     Ok(txn.row(IS_ALIVE, &[&session.uuid()]).await?.is_some())
 }
 
