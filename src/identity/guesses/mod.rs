@@ -18,7 +18,7 @@
 //!   passwords.
 //!
 //! In a tenant's database that no rollout has taken to [`GUESSES_SINCE`], attempts are counted as before, in Redis or in memory
-//! ([`limits`](crate::limits)).
+//! ([`limits`]).
 //!
 //! docs/decisions/0041 says why. This module must never store a name or an address: rows hold digests.
 
