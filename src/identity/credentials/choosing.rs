@@ -105,9 +105,7 @@ pub(in crate::identity) async fn replace_in_txn(
     user: UserId,
     chosen: &Chosen,
 ) -> Result<()> {
-    let id = CredentialId::generate(&ctx.clock, ctx.random);
-    store::forget_devices(txn, user).await?;
-    if store::replace_password(txn, (id, user), &chosen.hash, chosen.kept).await? {
+    if try_replace_in_txn(ctx, txn, user, chosen).await? {
         return Ok(());
     }
     Err(Error::defect("a password that was verified is gone"))
@@ -124,12 +122,17 @@ pub(in crate::identity) async fn set_in_txn(
     user: UserId,
     chosen: &Chosen,
 ) -> Result<()> {
-    let id = CredentialId::generate(&ctx.clock, ctx.random);
-    store::forget_devices(txn, user).await?;
-    if store::replace_password(txn, (id, user), &chosen.hash, chosen.kept).await? {
+    if try_replace_in_txn(ctx, txn, user, chosen).await? {
         return Ok(());
     }
-    store::insert_password(txn, id, user, &chosen.hash).await
+    store::insert_password(txn, CredentialId::generate(&ctx.clock, ctx.random), user, &chosen.hash).await
+}
+
+/// False when the user has no password.
+async fn try_replace_in_txn(ctx: &Identity, txn: &TenantTxn<'_>, user: UserId, chosen: &Chosen) -> Result<bool> {
+    let id = CredentialId::generate(&ctx.clock, ctx.random);
+    store::forget_devices(txn, user).await?;
+    store::replace_password(txn, (id, user), &chosen.hash, chosen.kept).await
 }
 
 /// The same password under today's parameters, if the stored hash has others. `None` also when nobody has the time: then
