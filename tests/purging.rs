@@ -100,8 +100,14 @@ async fn what_has_ended_goes_and_what_lets_somebody_in_stays() {
          UPDATE freehold.sessions SET revoked_at = now() - interval '31 days' WHERE revoked_at IS NOT NULL;
          UPDATE freehold.invitations SET revoked_at = now() - interval '31 days' WHERE revoked_at IS NOT NULL;
          INSERT INTO freehold.credentials (id, user_id, kind, handle, data)
-         SELECT gen_random_uuid(), id, 'trusted_device', '{device}', '{{\"expires_at\": \"2020-01-01T00:00:00Z\"}}'
-         FROM freehold.users LIMIT 1"
+         SELECT gen_random_uuid(), u.id, kind, '{device}', '{{\"expires_at\": \"2020-01-01T00:00:00Z\"}}'
+         FROM unnest(ARRAY['trusted_device', 'known_device']) kind, (SELECT id FROM freehold.users LIMIT 1) u;
+         INSERT INTO freehold.account_tokens (token_hash, purpose, email, expires_at)
+         VALUES (sha256('old'), 'verification', 'old@example.com', now() - interval '25 hours'),
+                (sha256('new'), 'verification', 'new@example.com', now() - interval '1 hour');
+         INSERT INTO freehold.sign_in_attempts (subject, kind, ends_at)
+         VALUES (sha256('old'), 'account', now() - interval '1 s'),
+                (sha256('new'), 'account', now() + interval '1 hour')"
     );
     database.run(&arranged).await;
     assert!(!expired.is_empty());
@@ -110,7 +116,9 @@ async fn what_has_ended_goes_and_what_lets_somebody_in_stays() {
     let spent = count("refresh_tokens WHERE used_at IS NOT NULL").await;
     round(&fleet).await;
     assert_eq!(count("sign_in_steps").await, 0);
-    assert_eq!(count("credentials WHERE kind = 'trusted_device'").await, 0);
+    assert_eq!(count(&format!("credentials WHERE handle = '{device}'")).await, 0);
+    assert_eq!(count("account_tokens WHERE email IN ('old@example.com', 'new@example.com')").await, 1);
+    assert_eq!(count("sign_in_attempts WHERE subject IN (sha256('old'), sha256('new'))").await, 1);
     assert_eq!(count("sessions WHERE revoked_at IS NOT NULL").await, 0);
     assert_eq!((count("invitations").await, spent), (1, 1));
     assert_eq!(count("refresh_tokens WHERE used_at IS NOT NULL").await, 1);

@@ -23,7 +23,7 @@
 //! imports        -> people, credentials, roles, sessions, audit
 //! letters        -> invitations, links, tokens
 //! policies       -> sessions, settings, audit
-//! purge          -> people, credentials, sessions, steps, links, invitations, settings, roles, audit
+//! purge          -> people, credentials, sessions, steps, guesses, links, invitations, settings, roles, audit
 //! factors        -> sessions, people, credentials, steps, guesses, links, tokens, audit
 //! invitations    -> first_proof, links, people, credentials, settings, roles, guesses, tokens, audit
 //! first_proof    -> sessions, steps, api_keys, credentials, links

@@ -31,7 +31,7 @@ use serde_json::json;
 use subjects::Subjects;
 
 use self::store::Reserved;
-pub(super) use self::store::TABLE;
+pub(super) use self::store::{TABLE, purge};
 use super::{
     Client, Identity,
     audit::{self, ANONYMOUS, Event},

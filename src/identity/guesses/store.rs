@@ -132,7 +132,7 @@ const FAIL: &str = concat!(
 
 /// Some that have ended. Whoever holds one of them keeps it.
 const SWEEP: &str = "DELETE FROM freehold.sign_in_attempts WHERE subject IN (
-        SELECT a.subject FROM freehold.sign_in_attempts a WHERE a.ends_at <= now() ORDER BY a.ends_at LIMIT 20
+        SELECT a.subject FROM freehold.sign_in_attempts a WHERE a.ends_at <= now() ORDER BY a.ends_at LIMIT $1
         FOR UPDATE SKIP LOCKED)";
 
 const STATUS: &str = concat!(
@@ -195,10 +195,14 @@ pub(super) async fn fail(statements: &impl Statements, subjects: &Subjects) -> R
     Ok(barred)
 }
 
-/// Deletes some rows that count for nothing any more.
+/// Deletes some rows that count for nothing any more: as many as an attempt leaves behind, and some.
 pub(super) async fn sweep(statements: &impl Statements) -> Result<()> {
-    statements.run(SWEEP, &[]).await?;
-    Ok(())
+    purge(statements, 20).await.map(drop)
+}
+
+/// Deletes rows that count for nothing any more; how many.
+pub(in crate::identity) async fn purge(statements: &impl Statements, limit: i64) -> Result<u64> {
+    Ok(statements.run(SWEEP, &[&limit]).await?)
 }
 
 /// How many attempts count on a subject, and how long the next one has to wait, if it does.

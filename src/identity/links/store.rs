@@ -34,12 +34,8 @@ const MAILED: &str = "SELECT count(*) AS mailed FROM freehold.account_tokens
 ///
 /// What is asked for is void when the same is asked for again. What takes something back stays: each undo of an address
 /// until it expires, since no number of later notices may push it out, and twenty notices of each account.
-/// Rows that have ended are taken away here too: who asks for links keeps the table small.
 const ISSUE: &str = "
-    WITH ended AS (
-        DELETE FROM freehold.account_tokens WHERE token_hash IN (
-            SELECT token_hash FROM freehold.account_tokens WHERE expires_at < now() - interval '1 day' LIMIT 100)
-    ), surplus AS (
+    WITH surplus AS (
         DELETE FROM freehold.account_tokens WHERE token_hash IN (
             SELECT token_hash FROM freehold.account_tokens WHERE user_id = $3 AND purpose = 'not_me'
             ORDER BY created_at DESC OFFSET 19)

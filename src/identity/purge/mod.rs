@@ -1,7 +1,7 @@
 //! What a tenant's database keeps of people who are gone, and of what has ended, is taken away in time.
 //!
-//! A deleted user is erased once the tenant's grace time has passed. Sessions, refresh tokens, steps, devices, mailed links
-//! and invitations go some time after their end; nobody could use them any more. Whoever calls goes round the tenants
+//! A deleted user is erased once the tenant's grace time has passed. Sessions, refresh tokens, steps, devices, mailed links,
+//! counted attempts and invitations go some time after their end; nobody could use them any more. Whoever calls goes round the tenants
 //! (`operations/janitor/people.rs`). Each statement is bounded, and what is left is taken away by the next visit.
 //!
 //! # What must never happen
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::{
     Identity,
     audit::{self, Event},
-    credentials, invitations, links, people, require_people_schema,
+    credentials, guesses, invitations, links, people, require_people_schema,
     roles::lock_roster_in_txn,
     sessions,
     settings::Decisions,
@@ -97,12 +97,16 @@ async fn erase(ctx: &Identity, tenant: &Tenant, user: UserId, days: u16) -> Resu
     Ok(true)
 }
 
-/// Nothing where no rollout has brought the table.
-async fn purge_links(connection: &impl Statements, tenant: &Tenant) -> Result<u64> {
-    match links::require_links(tenant) {
-        Ok(()) => links::purge(connection, BATCH).await,
-        Err(_) => Ok(0),
+/// What no rollout may have brought the tables of.
+async fn purge_newer(connection: &impl Statements, tenant: &Tenant) -> Result<u64> {
+    let mut gone = 0;
+    if links::require_links(tenant).is_ok() {
+        gone += links::purge(connection, BATCH).await?;
     }
+    if guesses::are_counted(tenant) {
+        gone += guesses::purge(connection, BATCH).await?;
+    }
+    Ok(gone)
 }
 
 async fn purge_ended(ctx: &Identity, tenant: &Tenant) -> Result<u64> {
@@ -113,7 +117,7 @@ async fn purge_ended(ctx: &Identity, tenant: &Tenant) -> Result<u64> {
             + steps::purge(&connection, BATCH).await?
             + credentials::purge_devices(&connection, BATCH).await?
             + invitations::purge(&connection, KEPT, BATCH).await?
-            + purge_links(&connection, tenant).await?;
+            + purge_newer(&connection, tenant).await?;
         gone += taken;
         if taken == 0 {
             break;
